@@ -1,0 +1,3 @@
+//! The `salvor` binary.
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! `cargo xtask codegen`: writes source files that are derived from published definitions.
+
+use crate::Outcome;
+
+/// Refuses: no generated file is known.
+pub fn run(arguments: &[String]) -> Outcome {
+    Err(format!(
+        "no generator for {arguments:?}: none is defined in xtask/src/codegen.rs"
+    ))
+}

@@ -1,0 +1,51 @@
+//! Development tasks, run as `cargo xtask <task>`.
+//!
+//! This file is only a dispatch: each task is a module with `USAGE` and `run(arguments)`.
+//! Nothing here is shipped; tasks may install Debian packages and start servers on loopback ports.
+
+mod codegen;
+
+use std::process::ExitCode;
+
+/// What every task returns: an error is a sentence for the person at the terminal.
+type Outcome = Result<(), String>;
+
+type Task = fn(&[String]) -> Outcome;
+
+/// Name, the task, and one line of help.
+const TASKS: &[(&str, Task, &str)] = &[(
+    "codegen",
+    codegen::run,
+    "write the generated source files",
+)];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        eprint!("{}", help());
+        return ExitCode::from(2);
+    };
+    if matches!(name.as_str(), "help" | "-h" | "--help") {
+        eprint!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    let Some((_, task, _)) = TASKS.iter().find(|(known, _, _)| known == name) else {
+        eprintln!("error: no task `{name}`\n\n{}", help());
+        return ExitCode::from(2);
+    };
+    match task(rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help() -> String {
+    let mut text = String::from("usage: cargo xtask <task> [arguments]\n\ntasks:\n");
+    for (name, _, line) in TASKS {
+        text.push_str(&format!("  {name:<8}  {line}\n"));
+    }
+    text
+}
