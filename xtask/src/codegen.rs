@@ -3,7 +3,7 @@
 use crate::Outcome;
 
 /// Refuses: no generated file is known.
-pub fn run(arguments: &[String]) -> Outcome {
+pub(crate) fn run(arguments: &[String]) -> Outcome {
     Err(format!(
         "no generator for {arguments:?}: none is defined in xtask/src/codegen.rs"
     ))

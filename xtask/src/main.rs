@@ -13,11 +13,8 @@ type Outcome = Result<(), String>;
 type Task = fn(&[String]) -> Outcome;
 
 /// Name, the task, and one line of help.
-const TASKS: &[(&str, Task, &str)] = &[(
-    "codegen",
-    codegen::run,
-    "write the generated source files",
-)];
+const TASKS: &[(&str, Task, &str)] =
+    &[("codegen", codegen::run, "write the generated source files")];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
