@@ -1,0 +1,82 @@
+//! Velero's and Salvor's label and annotation keys, and the shortening of label values.
+
+use sha2::{Digest, Sha256};
+
+/// Group of Velero's kinds.
+pub const VELERO_GROUP: &str = "velero.io";
+/// Name of the backup that an object belongs to.
+pub const BACKUP_NAME: &str = "velero.io/backup-name";
+/// UID of that backup.
+pub const BACKUP_UID: &str = "velero.io/backup-uid";
+/// Name of the restore that made an object.
+pub const RESTORE_NAME: &str = "velero.io/restore-name";
+/// UID of that restore.
+pub const RESTORE_UID: &str = "velero.io/restore-uid";
+/// Schedule that made a backup.
+pub const SCHEDULE_NAME: &str = "velero.io/schedule-name";
+/// Location that holds a backup.
+pub const STORAGE_LOCATION: &str = "velero.io/storage-location";
+/// User's label: `"true"` keeps an object, or all of a namespace, out of backups.
+pub const EXCLUDE_FROM_BACKUP: &str = "velero.io/exclude-from-backup";
+/// Annotation of a backup: server version of the source cluster.
+pub const SOURCE_GIT_VERSION: &str = "velero.io/source-cluster-k8s-gitversion";
+/// Annotation of a backup: major version of the source cluster.
+pub const SOURCE_MAJOR_VERSION: &str = "velero.io/source-cluster-k8s-major-version";
+/// Annotation of a backup: minor version of the source cluster.
+pub const SOURCE_MINOR_VERSION: &str = "velero.io/source-cluster-k8s-minor-version";
+/// Annotation of an item: `"true"` or `"false"` overrides the restore's status selection.
+pub const RESTORE_STATUS: &str = "velero.io/restore-status";
+/// Annotation of a renamed volume: its name in the backup.
+pub const ORIGINAL_PV_NAME: &str = "velero.io/original-pv-name";
+/// Annotation of a claim or volume that was provisioned anew.
+pub const DYNAMIC_PV_RESTORE: &str = "velero.io/dynamic-pv-restore";
+/// Label of ConfigMaps that configure an item action.
+pub const PLUGIN_CONFIG: &str = "velero.io/plugin-config";
+
+/// Annotation of a backup's metadata: SHA-256 of `salvor-manifest.json`, lower-case hex.
+pub const MANIFEST_DIGEST: &str = "salvor.dev/manifest-sha256";
+/// Annotation of a backup's metadata: the run that wrote it.
+pub const RUN_ID: &str = "salvor.dev/run-id";
+/// Annotation of a backup's metadata: UID of the source cluster's `kube-system` namespace.
+pub const CLUSTER_UID: &str = "salvor.dev/cluster-uid";
+/// Annotation of a backup's metadata: human name of the source cluster.
+pub const CLUSTER_NAME: &str = "salvor.dev/cluster-name";
+/// Annotation of a backup's metadata: version of Salvor that wrote it.
+pub const TOOL_VERSION: &str = "salvor.dev/tool-version";
+
+/// Longest value that Kubernetes accepts for a label, in bytes.
+pub const MAX_LABEL_VALUE: usize = 63;
+
+/// A value fit for a label: values over 63 characters become their first 57 characters and the first
+/// six hex digits of the SHA-256 of the whole, which is what Velero does.
+#[must_use]
+pub fn label_value(value: &str) -> String {
+    if value.len() <= MAX_LABEL_VALUE {
+        return value.to_owned();
+    }
+    let digest = Sha256::digest(value.as_bytes());
+    let hex: String = digest
+        .iter()
+        .take(3)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let head: String = value.chars().take(57).collect();
+    format!("{head}{hex}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_keep_a_prefix_and_a_digest() {
+        assert_eq!(label_value("short"), "short");
+        let exactly = "a".repeat(63);
+        assert_eq!(label_value(&exactly), exactly);
+        let long = "b".repeat(64);
+        let short = label_value(&long);
+        assert_eq!(short.len(), 63);
+        assert!(short.starts_with(&"b".repeat(57)));
+        assert_ne!(label_value(&"b".repeat(65)), short);
+    }
+}
