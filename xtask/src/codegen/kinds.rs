@@ -94,6 +94,9 @@ pub(super) fn collect(packages: &[Package]) -> Result<Kinds, String> {
     };
     served.sort_by_key(place);
     mark_preferred(&mut served);
+    for kind in &mut removed {
+        kind.replacement = successor(kind, &served);
+    }
     let bodies = bodies(packages, &served)?;
     Ok(Kinds {
         groups,
@@ -243,6 +246,22 @@ fn unserved(
         replacement: lifecycle.replacement.or(successor),
         id,
     })
+}
+
+/// The served kind that holds the objects of a removed one.
+///
+/// A package names the version that was current when its own was deprecated, which may be gone
+/// too, or names nothing (for a version that only became stable). Then it is the preferred version
+/// of the same kind in the group that was named, or in its own.
+fn successor(removed: &Removed, served: &[Kind]) -> Option<GroupVersionKind> {
+    let named = removed.replacement.as_ref();
+    if let Some(found) = named.filter(|id| served.iter().any(|kind| kind.id == **id)) {
+        return Some(found.clone());
+    }
+    let group = named.map_or(&removed.id.group, |id| &id.group);
+    let same =
+        |kind: &&Kind| kind.preferred && kind.id.group == *group && kind.id.kind == removed.id.kind;
+    served.iter().find(same).map(|kind| kind.id.clone())
 }
 
 fn identity(package: &Package, group: &str, name: &str) -> GroupVersionKind {

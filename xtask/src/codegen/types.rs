@@ -170,8 +170,12 @@ impl<'a> Collector<'a> {
                 continue;
             }
             if field.embedded && name.is_empty() {
-                let (import, name) = self.resolve(import, &field.expression)?;
-                let (_, embedded) = self.lookup(&import, &name)?;
+                let (mut import, mut name) = self.resolve(import, &field.expression)?;
+                let (_, mut embedded) = self.lookup(&import, &name)?;
+                while let Body::Alias(alias) = &embedded.body {
+                    (import, name) = self.resolve(&import, alias)?;
+                    (_, embedded) = self.lookup(&import, &name)?;
+                }
                 self.add_fields(&import, embedded, of)?;
                 continue;
             }
@@ -267,6 +271,10 @@ impl<'a> Collector<'a> {
         }
         if let Some(key) = field.tag_value("patchMergeKey") {
             set("patchKey", json!(key));
+        }
+        let default = field.marker("default").map(serde_json::from_str::<Value>);
+        if let Some(Ok(default)) = default {
+            set("default", default);
         }
         if object.is_empty() {
             return of;
