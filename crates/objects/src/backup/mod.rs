@@ -1,0 +1,1 @@
+//! Backup of cluster objects, from an API server straight to a location.

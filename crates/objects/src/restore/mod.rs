@@ -1,0 +1,1 @@
+//! Restore of cluster objects: plan, then apply.
