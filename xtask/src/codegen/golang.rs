@@ -255,3 +255,122 @@ fn marker<'a>(markers: &'a [String], name: &str) -> Option<&'a str> {
             None => (marker == name).then_some(""),
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = r#"
+package v1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const GroupName = "example.io"
+
+// +notForTheType
+const limit = 5
+
+// +genclient
+// +genclient:nonNamespaced
+
+// Rack holds shelves.
+type Rack struct {
+	metav1.TypeMeta `json:""`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	/* Old string `json:"old"`
+	 */
+	// Detached comment.
+	// +listType=set
+
+	// +patchStrategy=merge
+	// +listType=map
+	// +listMapKey=port
+	// +listMapKey=protocol
+	Ports []Port `json:"ports,omitempty" patchStrategy:"merge" patchMergeKey:"port"` // trailing
+	Owner *types.UID `json:"owner"`
+}
+
+type Port map[string]string // free
+
+func (r *Rack) String() string {
+	return "type Hidden struct {"
+}
+"#;
+
+    fn parsed() -> Package {
+        let mut package = Package {
+            import: "example.io/api/v1".to_owned(),
+            folder: "api".to_owned(),
+            version: "v1".to_owned(),
+            group: None,
+            types: BTreeMap::new(),
+            imports: BTreeMap::new(),
+            lifecycle: String::new(),
+        };
+        package.parse(SOURCE).expect("the source is well formed");
+        package
+    }
+
+    #[test]
+    fn reads_group_imports_and_type_markers_across_an_empty_line() {
+        let package = parsed();
+        assert_eq!(package.group.as_deref(), Some("example.io"));
+        assert_eq!(
+            package.imports.get("types").map(String::as_str),
+            Some("k8s.io/apimachinery/pkg/types")
+        );
+        let names: Vec<&str> = package.types.keys().map(String::as_str).collect();
+        assert_eq!(names, ["Port", "Rack"]);
+        let rack = package.types.get("Rack").expect("declared above");
+        assert_eq!(rack.markers, ["genclient", "genclient:nonNamespaced"]);
+    }
+
+    #[test]
+    fn reads_fields_with_their_own_markers_and_tags() {
+        let package = parsed();
+        let fields = package.types.get("Rack").expect("declared above").fields();
+        let seen: Vec<(&str, &str, bool)> = fields
+            .iter()
+            .map(|field| {
+                (
+                    field.name.as_str(),
+                    field.expression.as_str(),
+                    field.embedded,
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("TypeMeta", "metav1.TypeMeta", true),
+                ("ObjectMeta", "metav1.ObjectMeta", true),
+                ("Ports", "[]Port", false),
+                ("Owner", "*types.UID", false),
+            ]
+        );
+        let ports = fields.get(2).expect("four fields");
+        assert_eq!(ports.marker("listType"), Some("map"));
+        assert_eq!(ports.tag_value("patchMergeKey"), Some("port"));
+        assert_eq!(ports.tag_value("json"), Some("ports,omitempty"));
+        assert_eq!(ports.markers.len(), 4);
+    }
+
+    #[test]
+    fn refuses_a_struct_it_cannot_read() {
+        let mut package = parsed();
+        let nested = "type A struct {\n\tB struct {\n\t\tC int\n\t} `json:\"b\"`\n}\n";
+        let error = package
+            .parse(nested)
+            .expect_err("anonymous structs are not supported");
+        assert!(error.contains("line 2"), "{error}");
+        let error = package
+            .parse("type A struct {\n")
+            .expect_err("the end is missing");
+        assert!(error.contains("ends inside"), "{error}");
+    }
+}

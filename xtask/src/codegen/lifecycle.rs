@@ -49,3 +49,27 @@ fn replacement(line: &str) -> Option<GroupVersionKind> {
         kind: quoted.next()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_facts_of_one_kind_and_not_of_its_list() {
+        let text = "func (in *RackList) APILifecycleRemoved() (major, minor int) {\n\
+            \treturn 1, 99\n}\n\
+            func (in *Rack) APILifecycleIntroduced() (major, minor int) {\n\treturn 1, 8\n}\n\
+            func (in *Rack) APILifecycleReplacement() schema.GroupVersionKind {\n\
+            \treturn schema.GroupVersionKind{Group: \"\", Version: \"v1\", Kind: \"Rack\"}\n}\n";
+        let found = of(text, "Rack");
+        assert_eq!(found.introduced, Some((1, 8)));
+        assert_eq!(found.removed, None);
+        let expected = GroupVersionKind {
+            group: String::new(),
+            version: "v1".to_owned(),
+            kind: "Rack".to_owned(),
+        };
+        assert_eq!(found.replacement, Some(expected));
+        assert_eq!(of(text, "RackList").removed, Some((1, 99)));
+    }
+}
