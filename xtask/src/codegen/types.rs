@@ -216,13 +216,13 @@ impl<'a> Collector<'a> {
             return Ok(json!(shape));
         }
         if let Some(item) = expression.strip_prefix("[]") {
-            return Ok(json!({"list": "atomic", "of": self.shape(import, item)?}));
+            return Ok(json!({"list": "atomic", "of": self.item(import, item)?}));
         }
         if let Some(rest) = expression.strip_prefix("map[") {
             let (_, item) = rest
                 .split_once(']')
                 .ok_or_else(|| format!("cannot read the type `{expression}`"))?;
-            return Ok(json!({"map": "granular", "of": self.shape(import, item)?}));
+            return Ok(json!({"map": "granular", "of": self.item(import, item)?}));
         }
         let (path, name) = self.resolve(import, expression)?;
         let special = SPECIAL
@@ -238,6 +238,16 @@ impl<'a> Collector<'a> {
                 Ok(json!(key))
             }
             Body::Alias(alias) => self.shape(&path, alias),
+        }
+    }
+
+    /// The name of an item's type. An item that is a list cannot carry markers and is atomic:
+    /// for merging it is one value, so that a shape never nests.
+    fn item(&mut self, import: &str, expression: &str) -> Result<Value, String> {
+        match self.shape(import, expression)? {
+            Value::Object(shape) if shape.get("list") == Some(&json!("atomic")) => Ok(json!("any")),
+            Value::Object(_) => Err(format!("cannot describe items of type `{expression}`")),
+            name => Ok(name),
         }
     }
 
