@@ -4,6 +4,12 @@
 //! Nothing here is shipped; tasks may install Debian packages and start servers on loopback ports.
 
 mod codegen;
+mod command;
+mod debian;
+mod kubernetes;
+mod paths;
+mod testbed;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -13,8 +19,14 @@ type Outcome = Result<(), String>;
 type Task = fn(&[String]) -> Outcome;
 
 /// Name, the task, and one line of help.
-const TASKS: &[(&str, Task, &str)] =
-    &[("codegen", codegen::run, "write the generated source files")];
+const TASKS: &[(&str, Task, &str)] = &[
+    (
+        "testbed",
+        testbed::run,
+        "a real Kubernetes API server: build, up, down, status, env",
+    ),
+    ("codegen", codegen::run, "write the generated source files"),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

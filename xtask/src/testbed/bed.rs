@@ -1,0 +1,438 @@
+//! One test bed: its folder, its servers, and how they are started and stopped.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::process::Process;
+use crate::{command, kubernetes, paths, tools};
+
+/// How a test bed is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// etcd's space quota; its own default is 2 GiB.
+    pub(crate) etcd_quota_bytes: Option<u64>,
+    /// An existing data directory instead of an empty one.
+    pub(crate) etcd_data: Option<PathBuf>,
+    pub(crate) apiserver_flags: Vec<String>,
+    pub(crate) controllers: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            etcd_quota_bytes: None,
+            etcd_data: None,
+            apiserver_flags: Vec::new(),
+            controllers: true,
+        }
+    }
+}
+
+/// A test bed; nothing needs to exist yet.
+pub(crate) struct Bed {
+    cache: PathBuf,
+    folder: PathBuf,
+}
+
+/// Loopback ports that were free a moment ago.
+struct Ports {
+    etcd_client: u16,
+    etcd_peer: u16,
+    apiserver: u16,
+}
+
+/// A file that says that the folder is ours to delete.
+const MARKER: &str = "salvor-testbed";
+
+/// Controllers that need nodes, a cloud or a certificate authority of the cluster.
+const CONTROLLERS: &str = "*,-attachdetach,-cloud-node-lifecycle,-csrapproving,-csrcleaner,\
+-csrsigning,-nodeipam,-nodelifecycle,-route,-service,-ttl";
+
+impl Bed {
+    /// `folder` is deleted by `down`; it must be an absolute path.
+    pub(crate) fn new(cache: &Path, folder: PathBuf) -> Bed {
+        Bed {
+            cache: cache.to_path_buf(),
+            folder,
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.join("kubeconfig")
+    }
+
+    /// Base URL of etcd, plain http.
+    pub(crate) fn etcd_endpoint(&self) -> Result<String, String> {
+        Ok(format!(
+            "http://127.0.0.1:{}",
+            paths::read(&self.etcd_port_file())?.trim()
+        ))
+    }
+
+    /// `ready`, `failing` (processes run, the API server does not answer) or `stopped`.
+    pub(crate) fn state(&self) -> &'static str {
+        if !self.process("kube-apiserver").is_running() {
+            "stopped"
+        } else if self.raw("/readyz").is_ok() {
+            "ready"
+        } else {
+            "failing"
+        }
+    }
+
+    /// Starts the test bed from an empty state, or leaves it alone when it is ready.
+    ///
+    /// # Errors
+    /// Ends with the last log lines of the server that did not start.
+    pub(crate) fn up(&self, settings: &Settings) -> Result<(), String> {
+        let _lock = paths::lock(&self.cache.join("testbeds"))?;
+        if self.state() == "ready" {
+            eprintln!("test bed `{}` is ready", self.name());
+            return Ok(());
+        }
+        // A port that was free may be taken before the server binds it.
+        let attempts = 3;
+        for attempt in 1..=attempts {
+            self.down(false)?;
+            match self.start(settings) {
+                Err(error) if attempt < attempts && error.contains("address already in use") => {
+                    eprintln!("a port was taken meanwhile, once more");
+                }
+                result => return result,
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Stops the servers; one that is not running is fine.
+    pub(crate) fn down(&self, keep: bool) -> Result<(), String> {
+        if !self.folder.exists() {
+            return Ok(());
+        }
+        if !self.folder.join(MARKER).is_file() {
+            return Err(format!(
+                "{} is not a test bed's folder (it has no `{MARKER}`): choose another name or --dir",
+                self.folder.display()
+            ));
+        }
+        for name in ["kube-controller-manager", "kube-apiserver", "etcd"] {
+            self.process(name).stop()?;
+        }
+        if keep {
+            Ok(())
+        } else {
+            paths::remove_folder(&self.folder)
+        }
+    }
+
+    fn start(&self, settings: &Settings) -> Result<(), String> {
+        let Settings {
+            etcd_quota_bytes,
+            etcd_data,
+            apiserver_flags,
+            controllers,
+        } = settings;
+        paths::create_folder(&self.folder)?;
+        paths::write(&self.folder.join(MARKER), "")?;
+        let ports = Ports::find()?;
+        let data = etcd_data
+            .clone()
+            .unwrap_or_else(|| self.folder.join("etcd"));
+        self.start_etcd(&ports, &data, *etcd_quota_bytes)?;
+        self.start_apiserver(&ports, apiserver_flags, *controllers)?;
+        if *controllers {
+            self.start_controllers()?;
+        }
+        Ok(())
+    }
+
+    fn start_etcd(&self, ports: &Ports, data: &Path, quota: Option<u64>) -> Result<(), String> {
+        let client = format!("http://127.0.0.1:{}", ports.etcd_client);
+        let peer = format!("http://127.0.0.1:{}", ports.etcd_peer);
+        let mut etcd = Command::new("etcd");
+        // Settings of an etcd that the user runs are not for this one.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCD_")) {
+            etcd.env_remove(name);
+        }
+        etcd.args(["--name", "default", "--logger", "zap", "--data-dir"])
+            .arg(data);
+        etcd.args([
+            "--listen-client-urls",
+            &client,
+            "--advertise-client-urls",
+            &client,
+        ]);
+        etcd.args([
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+        ]);
+        etcd.args(["--initial-cluster", &format!("default={peer}")]);
+        if let Some(bytes) = quota {
+            etcd.args(["--quota-backend-bytes", &bytes.to_string()]);
+        }
+        let process = self.process("etcd");
+        process.start(&mut etcd)?;
+        paths::write(&self.etcd_port_file(), &ports.etcd_client.to_string())?;
+        self.wait_for(&process, || etcd_is_healthy(ports.etcd_client))
+    }
+
+    fn start_apiserver(
+        &self,
+        ports: &Ports,
+        flags: &[String],
+        controllers: bool,
+    ) -> Result<(), String> {
+        let folder = self.folder.display();
+        let token = random_hex()?;
+        let restricted = random_hex()?;
+        let users =
+            format!("{token},admin,admin,\"system:masters\"\n{restricted},restricted,restricted\n");
+        self.write_secret("tokens.csv", &users)?;
+        let mut openssl = Command::new("openssl");
+        openssl.args([
+            "genrsa",
+            "-out",
+            &format!("{folder}/service-account.key"),
+            "2048",
+        ]);
+        command::output(&mut openssl)?;
+
+        let mut server = Command::new(self.kubernetes_program("kube-apiserver"));
+        server.arg(format!("--etcd-servers={}", self.etcd_endpoint()?));
+        server.arg(format!("--cert-dir={folder}/certificates"));
+        server.arg(format!("--secure-port={}", ports.apiserver));
+        server.arg("--bind-address=127.0.0.1");
+        // The address in the `kubernetes` Endpoints, which may not be a loopback one.
+        server.arg("--advertise-address=10.99.0.1");
+        server.arg(format!("--token-auth-file={folder}/tokens.csv"));
+        server.arg("--authorization-mode=RBAC");
+        server.arg("--service-account-issuer=https://kubernetes.default.svc");
+        server.arg(format!(
+            "--service-account-signing-key-file={folder}/service-account.key"
+        ));
+        server.arg(format!(
+            "--service-account-key-file={folder}/service-account.key"
+        ));
+        server.arg("--service-cluster-ip-range=10.96.0.0/16");
+        server.arg("--allow-privileged=true");
+        if !controllers {
+            // Nobody would make the service account that every pod then waits for.
+            server.arg("--disable-admission-plugins=ServiceAccount");
+        }
+        server.args(flags);
+        let process = self.process("kube-apiserver");
+        process.start(&mut server)?;
+
+        let certificate = self.folder.join("certificates/apiserver.crt");
+        self.wait_for(&process, || certificate.is_file())?;
+        let certificate = std::fs::read(&certificate)
+            .map_err(|error| format!("read {}: {error}", certificate.display()))?;
+        let kubeconfig = kubeconfig(ports.apiserver, &certificate, &token, &restricted);
+        self.write_secret("kubeconfig", &kubeconfig)?;
+        self.wait_for(&process, || {
+            self.raw("/readyz").is_ok() && self.raw("/api/v1/namespaces/default").is_ok()
+        })
+    }
+
+    fn start_controllers(&self) -> Result<(), String> {
+        let folder = self.folder.display();
+        let mut manager = Command::new(self.kubernetes_program("kube-controller-manager"));
+        manager.arg(format!("--kubeconfig={folder}/kubeconfig"));
+        manager.arg(format!(
+            "--service-account-private-key-file={folder}/service-account.key"
+        ));
+        manager.arg(format!(
+            "--root-ca-file={folder}/certificates/apiserver.crt"
+        ));
+        manager.arg(format!("--controllers={CONTROLLERS}"));
+        // No listening ports: nothing asks for its health but we, by what it does.
+        manager.args(["--leader-elect=false", "--port=0", "--secure-port=0"]);
+        let process = self.process("kube-controller-manager");
+        process.start(&mut manager)?;
+        let account = "/api/v1/namespaces/default/serviceaccounts/default";
+        self.wait_for(&process, || self.raw(account).is_ok())
+    }
+
+    /// Waits until the process does its work; one that ended instead is an error with its log.
+    fn wait_for(&self, process: &Process<'_>, ready: impl Fn() -> bool) -> Result<(), String> {
+        let limit = Duration::from_secs(120);
+        command::wait_until(process.name, limit, || {
+            let running = process.is_running();
+            if ready() {
+                return Ok(true);
+            }
+            if running {
+                Ok(false)
+            } else {
+                Err(format!("{} ended", process.name))
+            }
+        })
+        .map_err(|error| {
+            format!(
+                "{error}; end of {}:\n{}",
+                process.log().display(),
+                process.log_tail()
+            )
+        })
+    }
+
+    /// What the API server answers to an administrator's GET.
+    fn raw(&self, path: &str) -> Result<String, String> {
+        let mut kubectl = Command::new(tools::kubectl(&self.cache));
+        kubectl.arg("--kubeconfig").arg(self.kubeconfig());
+        // Proxies are for other hosts.
+        kubectl
+            .env("NO_PROXY", "127.0.0.1")
+            .env("no_proxy", "127.0.0.1");
+        kubectl.args(["--request-timeout=3s", "get", "--raw", path]);
+        command::output(&mut kubectl)
+    }
+
+    fn process(&self, name: &'static str) -> Process<'_> {
+        Process {
+            folder: &self.folder,
+            name,
+        }
+    }
+
+    fn kubernetes_program(&self, name: &str) -> PathBuf {
+        self.cache
+            .join(format!("kubernetes-{}", kubernetes::VERSION))
+            .join(name)
+    }
+
+    fn etcd_port_file(&self) -> PathBuf {
+        self.folder.join("etcd.port")
+    }
+
+    fn write_secret(&self, name: &str, content: &str) -> Result<(), String> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = self.folder.join(name);
+        File::options()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&file)
+            .and_then(|mut open| open.write_all(content.as_bytes()))
+            .map_err(|error| format!("write {}: {error}", file.display()))
+    }
+}
+
+impl Ports {
+    fn find() -> Result<Ports, String> {
+        let listen = || TcpListener::bind(("127.0.0.1", 0));
+        let found = || -> std::io::Result<Ports> {
+            // All three are held at once so that they differ.
+            let (first, second, third) = (listen()?, listen()?, listen()?);
+            Ok(Ports {
+                etcd_client: first.local_addr()?.port(),
+                etcd_peer: second.local_addr()?.port(),
+                apiserver: third.local_addr()?.port(),
+            })
+        };
+        found().map_err(|error| format!("find a free loopback port: {error}"))
+    }
+}
+
+fn etcd_is_healthy(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains("\"health\":\"true\""))
+}
+
+fn random_hex() -> Result<String, String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|error| format!("read /dev/urandom: {error}"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn kubeconfig(port: u16, certificate: &[u8], admin: &str, restricted: &str) -> String {
+    let certificate = base64(certificate);
+    format!(
+        "\
+apiVersion: v1
+kind: Config
+current-context: admin
+clusters:
+- name: testbed
+  cluster:
+    server: https://127.0.0.1:{port}
+    certificate-authority-data: {certificate}
+contexts:
+- name: admin
+  context: {{cluster: testbed, user: admin}}
+- name: restricted
+  context: {{cluster: testbed, user: restricted}}
+users:
+- name: admin
+  user: {{token: {admin}}}
+- name: restricted
+  user: {{token: {restricted}}}
+"
+    )
+}
+
+/// RFC 4648 with padding.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let group = chunk
+            .iter()
+            .fold(0u32, |group, byte| group << 8 | u32::from(*byte));
+        let group = group << (8 * (3 - chunk.len()));
+        for position in 0..4 {
+            let index = (group >> (18 - 6 * position)) & 63;
+            let digit = if position <= chunk.len() {
+                ALPHABET[index as usize]
+            } else {
+                b'='
+            };
+            text.push(char::from(digit));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodes_base64_as_in_the_examples_of_rfc_4648() {
+        for (bytes, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("fooba", "Zm9vYmE="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            assert_eq!(base64(bytes.as_bytes()), text, "{bytes}");
+        }
+    }
+}

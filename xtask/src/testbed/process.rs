@@ -1,0 +1,98 @@
+//! A server process that outlives this program: started in its own process group, found again
+//! through a pid file, stopped by signal.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::{command, paths};
+
+/// The environment variable that holds the test bed's folder.
+const MARK: &str = "SALVOR_TESTBED";
+
+/// One server of a test bed; its pid file and log are `<folder>/<name>.pid` and `.log`.
+pub(super) struct Process<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) name: &'static str,
+}
+
+impl Process<'_> {
+    /// Starts the command with a mark in its environment, by which the process is told from
+    /// another one that gets the same number later.
+    pub(super) fn start(&self, command: &mut Command) -> Result<(), String> {
+        let open = |result: std::io::Result<File>| {
+            result.map_err(|error| format!("create {}: {error}", self.log().display()))
+        };
+        let log = open(File::create(self.log()))?;
+        let child = command
+            .current_dir(self.folder)
+            .env(MARK, self.folder)
+            .stdin(Stdio::null())
+            .stdout(open(log.try_clone())?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("start {}: {error}", self.name))?;
+        paths::write(&self.pid_file(), &child.id().to_string())
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.pid().is_some()
+    }
+
+    /// Asks the process to end, and after ten seconds kills it; one that is gone is fine.
+    pub(super) fn stop(&self) -> Result<(), String> {
+        for signal in ["TERM", "KILL"] {
+            let Some(pid) = self.pid() else { break };
+            signal_process(signal, pid);
+            let gone = || Ok(self.pid().is_none());
+            let waited = command::wait_until(self.name, Duration::from_secs(10), gone);
+            if signal == "KILL" {
+                waited?;
+            }
+        }
+        // The file may never have been written.
+        let _ = std::fs::remove_file(self.pid_file());
+        Ok(())
+    }
+
+    /// The last lines of the log, for error messages.
+    pub(super) fn log_tail(&self) -> String {
+        let bytes = std::fs::read(self.log()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
+    /// The process number while it runs.
+    fn pid(&self) -> Option<u32> {
+        let pid: u32 = std::fs::read_to_string(self.pid_file())
+            .ok()?
+            .trim()
+            .parse()
+            .ok()?;
+        // A zombie has no environment, so one that ended under its parent counts as gone.
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let mark = format!("{MARK}={}", self.folder.display());
+        environment
+            .split(|byte| *byte == 0)
+            .any(|entry| entry == mark.as_bytes())
+            .then_some(pid)
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.folder.join(format!("{}.pid", self.name))
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.folder.join(format!("{}.log", self.name))
+    }
+}
+
+/// Sends a signal by the shell's own `kill`; a process that just ended is no error.
+fn signal_process(signal: &str, pid: u32) {
+    let script = format!("kill -{signal} {pid} 2>/dev/null");
+    let _ = Command::new("sh").arg("-c").arg(script).status();
+}
