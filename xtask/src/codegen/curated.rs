@@ -3,8 +3,7 @@
 //! Short names, categories, connect-style subresources and the order of groups live in the API
 //! server's own code: the `ShortNames` and `Categories` methods and the storage maps under
 //! `pkg/registry`, and the group priorities of the aggregator (`pkg/controlplane/apiserver`).
-//! They were read there and in the discovery documents a server publishes (`api/discovery`), and
-//! the end-to-end tests compare them with a running server's discovery.
+//! They were read there and in the discovery documents that a server publishes (`api/discovery`).
 
 use super::lifecycle::Release;
 
@@ -230,9 +229,6 @@ pub(super) const SUBRESOURCES: &[Subresource] = &[
     ),
     core("services", "proxy", ("", "", "ServiceProxyOptions"), PROXY),
 ];
-
-/// Kinds with a status field that the server does not offer as a subresource: (group, kind).
-pub(super) const WITHOUT_STATUS: &[(&str, &str)] = &[];
 
 /// A kind whose version is gone from the API packages too.
 pub(super) struct Gone {

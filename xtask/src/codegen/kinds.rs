@@ -171,8 +171,7 @@ fn subresources(
         .fields()
         .iter()
         .any(|field| field.name == "Status")
-        && declaration.marker("genclient:noStatus").is_none()
-        && !curated::WITHOUT_STATUS.contains(&(id.group.as_str(), id.kind.as_str()));
+        && declaration.marker("genclient:noStatus").is_none();
     if stored && status {
         found.insert("status".to_owned(), (own(""), curated::READ_WRITE));
     }
