@@ -1,1 +1,13 @@
-//! See ARCHITECTURE.md.
+//! Secrets and digests: the only crate that names a cipher or a hash for stored data.
+//!
+//! Invariants:
+//! - a [`Secret`] never shows in `Debug`, `Display` or JSON, and is wiped when dropped;
+//! - a [`Digest`] is SHA-256; what is stored names its algorithm in the format that holds it.
+//!
+//! Start with [`digest`].
+
+pub mod digest;
+pub mod secret;
+
+pub use digest::{Digest, Hasher};
+pub use secret::Secret;

@@ -1,0 +1,239 @@
+//! Locations as URLs: `file:///dir`, `s3://bucket/prefix?endpoint=...`, `azure://`, `gs://`, `memory://`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::FsStore;
+use crate::memory::MemoryStore;
+use crate::store::ObjectStore;
+
+/// A parsed location URL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl {
+    /// `file`, `s3`, `azure`, `gs` or `memory`.
+    pub scheme: String,
+    /// Bucket or container; empty for `file`.
+    pub bucket: String,
+    /// Folder within the bucket, or the absolute path for `file`; no trailing `/`.
+    pub path: String,
+    /// Options of the query.
+    pub options: BTreeMap<String, String>,
+}
+
+impl StoreUrl {
+    /// Parses a URL. A bare absolute or relative path is a `file` location.
+    ///
+    /// # Errors
+    /// The scheme is unknown, the bucket or path is missing, or the URL carries credentials.
+    pub fn parse(text: &str) -> Result<Self> {
+        let refuse = |detail: &str| {
+            // Neither options nor what stands before an `@`: they may be credentials.
+            let plain = text.split(['?', '#']).next().unwrap_or_default();
+            let shown = match (plain.split_once("://"), plain.rsplit_once('@')) {
+                (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+                _ => plain.to_owned(),
+            };
+            Err(Error::new(ErrorKind::Invalid, "parse location", shown).with_detail(detail))
+        };
+        if !text.contains("://") {
+            if text.is_empty() {
+                return refuse("it is empty; use file:///folder or s3://bucket/prefix");
+            }
+            let path = match std::path::absolute(text) {
+                Ok(path) => path,
+                Err(_) => return refuse("not a path"),
+            };
+            return Ok(Self::file(path));
+        }
+        let url = match url::Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => return refuse(&error.to_string()),
+        };
+        if url.password().is_some() || !url.username().is_empty() {
+            return refuse(
+                "credentials do not belong in a URL; use the environment, a profile or a file",
+            );
+        }
+        let decode = |part: &str| percent_decode(part);
+        let options = url
+            .query_pairs()
+            .map(|(k, v)| (k.into_owned(), v.into_owned()))
+            .collect();
+        let path = decode(url.path().trim_end_matches('/'));
+        let scheme = match url.scheme() {
+            "gcs" | "gs" => "gs",
+            "azblob" | "azure" => "azure",
+            other => other,
+        };
+        match scheme {
+            "file" => {
+                if url
+                    .host_str()
+                    .is_some_and(|host| !host.is_empty() && host != "localhost")
+                {
+                    return refuse("a file location has three slashes: file:///folder");
+                }
+                if path.is_empty() {
+                    return refuse("the root folder cannot be a location");
+                }
+                Ok(Self {
+                    scheme: "file".into(),
+                    bucket: String::new(),
+                    path,
+                    options,
+                })
+            }
+            "memory" => Ok(Self {
+                scheme: "memory".into(),
+                bucket: url.host_str().unwrap_or_default().into(),
+                path: path.trim_start_matches('/').into(),
+                options,
+            }),
+            "s3" | "azure" | "gs" => {
+                let Some(bucket) = url.host_str().filter(|host| !host.is_empty()) else {
+                    return refuse("it names no bucket");
+                };
+                Ok(Self {
+                    scheme: scheme.into(),
+                    bucket: bucket.into(),
+                    path: path.trim_start_matches('/').into(),
+                    options,
+                })
+            }
+            other => refuse(&format!("`{other}` is not one of file, s3, azure, gs")),
+        }
+    }
+
+    /// A folder of this machine.
+    #[must_use]
+    pub fn file(path: PathBuf) -> Self {
+        Self {
+            scheme: "file".into(),
+            bucket: String::new(),
+            path: path.to_string_lossy().trim_end_matches('/').to_owned(),
+            options: BTreeMap::new(),
+        }
+    }
+
+    /// True when the data is on the machine that runs this program.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self.scheme.as_str(), "file" | "memory")
+    }
+
+    /// Bucket and prefix as Velero's tables show them.
+    #[must_use]
+    pub fn bucket_and_prefix(&self) -> String {
+        match (self.bucket.as_str(), self.path.as_str()) {
+            ("", path) => path.to_owned(),
+            (bucket, "") => bucket.to_owned(),
+            (bucket, path) => format!("{bucket}/{path}"),
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.bucket.is_empty() || self.path.is_empty() {
+            ""
+        } else {
+            "/"
+        };
+        write!(
+            f,
+            "{}://{}{separator}{}",
+            self.scheme, self.bucket, self.path
+        )
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok());
+        match (byte, hex.and_then(|h| u8::from_str_radix(h, 16).ok())) {
+            (b'%', Some(decoded)) => {
+                bytes.push(decoded);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Opens the store that a URL names, without decorators.
+///
+/// # Errors
+/// The options are not usable. Whether the store can be reached shows with the first request.
+pub fn open_url(url: &StoreUrl) -> Result<Arc<dyn ObjectStore>> {
+    match url.scheme.as_str() {
+        "file" => Ok(Arc::new(FsStore::new(&url.path))),
+        "memory" => Ok(Arc::new(MemoryStore::new())),
+        other => Err(Error::new(ErrorKind::Unsupported, "open", url)
+            .with_detail(format!("`{other}` stores are not built into this program"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_bucket_prefix_and_options() {
+        let url =
+            StoreUrl::parse("s3://b1/some/prefix/?endpoint=http://127.0.0.1:9000&pathStyle=true")
+                .expect("valid");
+        assert_eq!(
+            (url.bucket.as_str(), url.path.as_str()),
+            ("b1", "some/prefix")
+        );
+        assert_eq!(url.options["endpoint"], "http://127.0.0.1:9000");
+        assert_eq!(url.to_string(), "s3://b1/some/prefix");
+        let file = StoreUrl::parse("file:///var/back%20ups/").expect("valid");
+        assert_eq!(
+            (file.path.as_str(), file.is_local()),
+            ("/var/back ups", true)
+        );
+        assert_eq!(file.to_string(), "file:///var/back ups");
+        assert_eq!(
+            StoreUrl::parse("/tmp/x").expect("path").to_string(),
+            "file:///tmp/x"
+        );
+        assert_eq!(
+            StoreUrl::parse("gcs://b").expect("valid").to_string(),
+            "gs://b"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_a_location_is_refused_without_showing_credentials() {
+        for bad in [
+            "",
+            "ftp://x/y",
+            "file://host/x",
+            "file:///",
+            "s3:///x",
+            "http://x",
+        ] {
+            assert!(StoreUrl::parse(bad).is_err(), "{bad}");
+        }
+        let error = StoreUrl::parse("s3://key:hunter2@b/x")
+            .expect_err("credentials")
+            .to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}

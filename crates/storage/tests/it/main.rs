@@ -1,0 +1,31 @@
+//! Every store of this crate runs the conformance suite, bare and behind the decorators.
+
+use std::sync::Arc;
+
+use salvor_storage::testing::conformance;
+use salvor_storage::{
+    FsStore, LimitStore, MemoryStore, MeterStore, ObjectStore, PrefixStore, RetryPolicy, RetryStore,
+};
+
+fn decorated(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    let retry = RetryStore::new(inner, RetryPolicy::default());
+    let limit = LimitStore::new(Arc::new(retry), 16);
+    PrefixStore::wrap(Arc::new(MeterStore::new(Arc::new(limit))), "some/prefix")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_store_conforms() {
+    conformance::run(Arc::new(MemoryStore::new()), "root").await;
+    conformance::run(decorated(Arc::new(MemoryStore::new())), "root").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_system_store_conforms() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    conformance::run(Arc::new(FsStore::new(folder.path().join("bare"))), "root").await;
+    conformance::run(
+        decorated(Arc::new(FsStore::new(folder.path().join("wrapped")))),
+        "root",
+    )
+    .await;
+}
