@@ -39,14 +39,6 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     ))
 }
 
-/// True when `name` is an executable in one of the folders of `PATH`.
-pub(crate) fn exists(name: &str) -> bool {
-    let Some(path) = std::env::var_os("PATH") else {
-        return false;
-    };
-    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
-}
-
 /// True when the effective user is root, as apt needs it.
 pub(crate) fn is_root() -> bool {
     output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")

@@ -6,10 +6,16 @@
 mod codegen;
 mod command;
 mod debian;
+mod e2e;
 mod kubernetes;
 mod paths;
+mod programs;
+mod requirements;
+mod test;
 mod testbed;
+mod tidy;
 mod tools;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -21,9 +27,30 @@ type Task = fn(&[String]) -> Outcome;
 /// Name, the task, and one line of help.
 const TASKS: &[(&str, Task, &str)] = &[
     (
+        "test",
+        test::run,
+        "all tests up to child processes; arguments go to cargo test",
+    ),
+    (
+        "e2e",
+        e2e::run,
+        "the end-to-end tests, against real API servers",
+    ),
+    ("tidy", tidy::run, "check walls, words, links, features"),
+    (
         "testbed",
         testbed::run,
         "a real Kubernetes API server: build, up, down, status, env",
+    ),
+    (
+        "bench",
+        programs::bench,
+        "measure against a limit or a peer",
+    ),
+    (
+        "soak",
+        programs::soak,
+        "the long forms of fault and crash tests",
     ),
     ("codegen", codegen::run, "write the generated source files"),
 ];
