@@ -57,11 +57,10 @@ impl Glob {
                 '[' => {
                     let inside: Vec<char> = chars.by_ref().take_while(|c| *c != ']').collect();
                     let closed = pattern.chars().filter(|c| *c == ']').count()
-                        >= tokens
+                        > tokens
                             .iter()
                             .filter(|t| matches!(t, Token::Class(_)))
-                            .count()
-                            + 1;
+                            .count();
                     if !closed || inside.is_empty() {
                         return Err(refuse("`[` needs characters and a closing `]`"));
                     }

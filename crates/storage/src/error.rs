@@ -44,11 +44,11 @@ pub struct Error {
     /// The operation, a verb such as `read` or `create`.
     pub operation: &'static str,
     /// The object or prefix.
-    pub key: String,
+    pub key: Box<str>,
     /// The store, as [`crate::ObjectStore::describe`] names it; empty until a store fills it in.
-    pub store: String,
+    pub store: Box<str>,
     /// What the store said, without secrets.
-    pub detail: String,
+    pub detail: Box<str>,
     /// For [`ErrorKind::Throttled`]: how long the store asked us to wait.
     pub retry_after: Option<Duration>,
     /// For writes: whether the write may have taken effect although it was reported as failed.
@@ -64,9 +64,9 @@ impl Error {
         Self {
             kind,
             operation,
-            key: key.to_string(),
-            store: String::new(),
-            detail: String::new(),
+            key: key.to_string().into(),
+            store: Box::default(),
+            detail: Box::default(),
             retry_after: None,
             indeterminate: false,
             source: None,
@@ -75,14 +75,14 @@ impl Error {
 
     /// Adds what the store said.
     #[must_use]
-    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+    pub fn with_detail(mut self, detail: impl Into<Box<str>>) -> Self {
         self.detail = detail.into();
         self
     }
 
     /// Names the store.
     #[must_use]
-    pub fn in_store(mut self, store: impl Into<String>) -> Self {
+    pub fn in_store(mut self, store: impl Into<Box<str>>) -> Self {
         self.store = store.into();
         self
     }

@@ -42,9 +42,8 @@ impl StoreUrl {
             if text.is_empty() {
                 return refuse("it is empty; use file:///folder or s3://bucket/prefix");
             }
-            let path = match std::path::absolute(text) {
-                Ok(path) => path,
-                Err(_) => return refuse("not a path"),
+            let Ok(path) = std::path::absolute(text) else {
+                return refuse("not a path");
             };
             return Ok(Self::file(path));
         }

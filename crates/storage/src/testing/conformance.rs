@@ -359,7 +359,7 @@ impl Suite {
                 match outcome {
                     Ok(_) => winners.push(writer),
                     Err(error) => {
-                        assert_eq!(error.kind, ErrorKind::AlreadyExists, "loser: {error}")
+                        assert_eq!(error.kind, ErrorKind::AlreadyExists, "loser: {error}");
                     }
                 }
             }
