@@ -1,0 +1,136 @@
+//! About backups.
+
+use super::{Messages, count};
+use crate::particle::{eul, eun, i};
+
+impl Messages {
+    /// A backup ended well.
+    #[must_use]
+    pub fn backup_completed(self, name: &str, objects: u64, size: &str, took: &str) -> String {
+        let objects_en = count(objects, "object", "objects");
+        self.say(
+            format_args!("backup {name} completed: {objects_en}, {size}, {took}"),
+            format_args!("백업 {name} 완료: 오브젝트 {objects}개, {size}, {took}"),
+        )
+    }
+
+    /// A backup exists, but something is missing in it.
+    #[must_use]
+    pub fn backup_partial(self, name: &str, errors: u64, warnings: u64) -> String {
+        self.say(
+            format_args!(
+                "backup {name} is partially failed: {}, {}",
+                count(errors, "error", "errors"),
+                count(warnings, "warning", "warnings")
+            ),
+            format_args!("백업 {name} 일부 실패: 오류 {errors}건, 경고 {warnings}건"),
+        )
+    }
+
+    /// No backups are there.
+    #[must_use]
+    pub fn no_backups(self, location: &str) -> String {
+        self.say(
+            format_args!("no backups in location {location}"),
+            format_args!("위치 {location}에 백업이 없습니다"),
+        )
+    }
+
+    /// What deleting a backup removes.
+    #[must_use]
+    pub fn backup_will_be_deleted(self, name: &str, location: &str, size: &str) -> String {
+        self.say(
+            format_args!(
+                "backup {name} of location {location} ({size}) will be deleted for good, with the \
+                 records of restores made from it"
+            ),
+            format_args!(
+                "위치 {location}의 백업 {name}({size}){} 이 백업으로 한 복원 기록과 함께 영구히 삭제합니다",
+                eul("백업")
+            ),
+        )
+    }
+
+    /// A backup was deleted.
+    #[must_use]
+    pub fn backup_deleted(self, name: &str) -> String {
+        self.say(
+            format_args!("backup {name} deleted"),
+            format_args!("백업 {name}{} 삭제했습니다", eul(name)),
+        )
+    }
+
+    /// Every stored byte is as it was written.
+    #[must_use]
+    pub fn backup_verified(self, name: &str, items: u64, size: &str) -> String {
+        self.say(
+            format_args!(
+                "backup {name} is intact: {}, {size} read and compared with their digests",
+                count(items, "object", "objects")
+            ),
+            format_args!(
+                "백업 {name}{} 온전합니다. 오브젝트 {items}개, {size} 를 읽어 다이제스트와 비교했습니다",
+                eun(name)
+            ),
+        )
+    }
+
+    /// Verification found damage.
+    #[must_use]
+    pub fn backup_damaged(self, name: &str, findings: u64) -> String {
+        self.say(
+            format_args!(
+                "backup {name} is damaged: {}",
+                count(findings, "finding", "findings")
+            ),
+            format_args!("백업 {name}{} 손상되었습니다. 발견 {findings}건", i(name)),
+        )
+    }
+
+    /// A file was written for the user.
+    #[must_use]
+    pub fn written_to(self, what: &str, path: &str, size: &str) -> String {
+        self.say(
+            format_args!("{what} written to {path} ({size})"),
+            format_args!("{what}{} {path}에 저장했습니다({size})", eul(what)),
+        )
+    }
+
+    /// Above what differs.
+    #[must_use]
+    pub fn no_differences(self) -> String {
+        self.say(format_args!("no differences"), format_args!("차이 없음"))
+    }
+
+    /// How much differs.
+    #[must_use]
+    pub fn differences(self, added: u64, removed: u64, changed: u64) -> String {
+        self.say(
+            format_args!("{added} added, {removed} removed, {changed} changed"),
+            format_args!("추가 {added}, 삭제 {removed}, 변경 {changed}"),
+        )
+    }
+
+    /// A backup is being served.
+    #[must_use]
+    pub fn browsing(self, name: &str) -> String {
+        self.say(
+            format_args!(
+                "backup {name} is served read-only over the Kubernetes API; Ctrl-C ends it"
+            ),
+            format_args!(
+                "백업 {name}{} 읽기 전용 Kubernetes API 로 제공합니다. 끝내려면 Ctrl-C 를 누르세요",
+                eul(name)
+            ),
+        )
+    }
+
+    /// What to type next.
+    #[must_use]
+    pub fn try_this(self) -> String {
+        self.say(
+            format_args!("in another terminal:"),
+            format_args!("다른 터미널에서:"),
+        )
+    }
+}

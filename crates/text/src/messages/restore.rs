@@ -1,0 +1,78 @@
+//! About restores.
+
+use super::{Messages, count};
+use crate::particle::eun;
+
+impl Messages {
+    /// A restore ended well.
+    #[must_use]
+    pub fn restore_completed(self, name: &str, objects: u64, took: &str) -> String {
+        let objects_en = count(objects, "object", "objects");
+        self.say(
+            format_args!("restore {name} completed: {objects_en}, {took}"),
+            format_args!("복원 {name} 완료: 오브젝트 {objects}개, {took}"),
+        )
+    }
+
+    /// A restore went through, but not for every object.
+    #[must_use]
+    pub fn restore_partial(self, name: &str, errors: u64, warnings: u64) -> String {
+        self.say(
+            format_args!(
+                "restore {name} is partially failed: {}, {}",
+                count(errors, "error", "errors"),
+                count(warnings, "warning", "warnings")
+            ),
+            format_args!("복원 {name} 일부 실패: 오류 {errors}건, 경고 {warnings}건"),
+        )
+    }
+
+    /// A restore was stopped by its user.
+    #[must_use]
+    pub fn restore_cancelled(self, name: &str) -> String {
+        self.say(
+            format_args!("restore {name} was cancelled; go on with: salvor restore create {name} --resume"),
+            format_args!(
+                "복원 {name}{} 취소되었습니다. 이어서 하려면: salvor restore create {name} --resume",
+                eun(name)
+            ),
+        )
+    }
+
+    /// The backup is of another cluster than the one it would be restored into.
+    #[must_use]
+    pub fn other_cluster(self, backup: &str, source: &str, target: &str) -> String {
+        self.say(
+            format_args!(
+                "backup {backup} was taken from cluster {source}, but the target is cluster {target}: \
+                 this is a migration, not a recovery in place"
+            ),
+            format_args!(
+                "백업 {backup}{} 클러스터 {source}에서 만든 것이지만 대상은 클러스터 {target}입니다. \
+                 제자리 복구가 아니라 이전(migration)입니다",
+                eun(backup)
+            ),
+        )
+    }
+
+    /// Nothing to do, said after a plan.
+    #[must_use]
+    pub fn dry_run(self) -> String {
+        self.say(
+            format_args!("dry run: nothing was changed"),
+            format_args!("미리 보기입니다. 아무것도 바꾸지 않았습니다"),
+        )
+    }
+
+    /// What undelete is about to do.
+    #[must_use]
+    pub fn undelete_preview(self, object: &str, backup: &str) -> String {
+        self.say(
+            format_args!("{object} comes back from backup {backup} with:"),
+            format_args!(
+                "{object}{} 백업 {backup}에서 다음과 함께 되살립니다:",
+                crate::particle::eul(object)
+            ),
+        )
+    }
+}
