@@ -1,0 +1,260 @@
+//! An archive opened for reading: any object by its entry, or all of them front to back.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use crate::error::{ArchiveError, Result};
+use crate::findings::Findings;
+use crate::index::{Entry, Index, MemberPlace};
+use crate::limits::Limits;
+use crate::segment::body_digest;
+use crate::stream;
+
+/// Decompressed members that an archive keeps at hand, in bytes: about sixteen.
+const DEFAULT_CACHE_BYTES: usize = 16 << 20;
+
+/// Deflate cannot compress better than 1032 to 1.
+const MAX_DEFLATE_RATIO: u64 = 1032;
+
+/// Bytes that can be read from anywhere: a local file, a buffer, an object in a store.
+///
+/// Reads of the same range give the same bytes for as long as the archive is open.
+pub trait ReadAt: Send + Sync {
+    /// Exactly `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when the range is not inside; otherwise as the source fails.
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+
+    /// Length in bytes.
+    fn len(&self) -> u64;
+
+    /// True when there are no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl ReadAt for File {
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let inside = offset
+            .checked_add(len as u64)
+            .is_some_and(|end| end <= ReadAt::len(self));
+        if !inside {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut buffer = vec![0; len];
+        self.read_exact_at(&mut buffer, offset)?;
+        Ok(buffer)
+    }
+
+    fn len(&self) -> u64 {
+        self.metadata().map_or(0, |metadata| metadata.len())
+    }
+}
+
+impl ReadAt for Vec<u8> {
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        usize::try_from(offset)
+            .ok()
+            .and_then(|start| self.get(start..start.checked_add(len)?))
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn len(&self) -> u64 {
+        self.as_slice().len() as u64
+    }
+}
+
+/// An index and the bytes that it indexes. Clones share both and a cache of decompressed members.
+#[derive(Clone)]
+pub struct Archive(Arc<Inner>);
+
+struct Inner {
+    index: Index,
+    data: Arc<dyn ReadAt>,
+    cache: Mutex<Cache>,
+}
+
+impl Archive {
+    /// Opens an archive that has an index. Nothing is read yet.
+    #[must_use]
+    pub fn open(index: Index, data: Arc<dyn ReadAt>) -> Self {
+        Self::with_cache(index, data, DEFAULT_CACHE_BYTES)
+    }
+
+    /// As [`Archive::open`], keeping at most `cache_bytes` of decompressed members.
+    #[must_use]
+    pub fn with_cache(index: Index, data: Arc<dyn ReadAt>, cache_bytes: usize) -> Self {
+        Self(Arc::new(Inner {
+            index,
+            data,
+            cache: Mutex::new(Cache {
+                members: VecDeque::new(),
+                bytes: 0,
+                capacity: cache_bytes,
+            }),
+        }))
+    }
+
+    /// Opens any Velero archive by one pass over `reader`, which ends at the archive's end. Bodies are
+    /// compressed again into an anonymous temporary file, so that they can be read in any order; memory is
+    /// that of the index and one item.
+    ///
+    /// # Errors
+    /// Damage, a tar that ends too early, a limit, a format of the future, or a reader or temporary
+    /// directory that fails. What can be left out without harm is a finding instead.
+    pub fn from_stream(reader: impl Read, limits: Limits) -> Result<(Self, Findings)> {
+        let (index, spill, findings) = stream::transcode(reader, &limits)?;
+        Ok((Self::open(index, Arc::new(spill)), findings))
+    }
+
+    /// What the archive holds.
+    #[must_use]
+    pub fn index(&self) -> &Index {
+        &self.0.index
+    }
+
+    /// The body of an entry of this archive's index, checked against its digest.
+    ///
+    /// # Errors
+    /// The bytes cannot be read, cannot be decompressed, or are not those that were indexed.
+    pub fn get(&self, entry: &Entry<'_>) -> Result<Bytes> {
+        let place = entry.member();
+        let cached = self.cache().get(place.offset);
+        let tar = match cached {
+            Some(tar) => tar,
+            None => {
+                // Not under the lock: two readers of one member may both decompress it.
+                let tar = self.read_member(place)?;
+                self.cache().put(place.offset, tar.clone());
+                tar
+            }
+        };
+        body(entry, &tar)
+    }
+
+    /// All bodies in the order of the archive; each member is read and decompressed once. Memory is that
+    /// of one member and 4 bytes for each entry.
+    pub fn get_all_in_order(&self) -> impl Iterator<Item = Result<(Entry<'_>, Bytes)>> {
+        let mut current: Option<(u64, Bytes)> = None;
+        self.0.index.in_archive_order().map(move |entry| {
+            let place = entry.member();
+            let tar = match &current {
+                Some((offset, tar)) if *offset == place.offset => tar,
+                _ => {
+                    current = None;
+                    &current.insert((place.offset, self.read_member(place)?)).1
+                }
+            };
+            Ok((entry, body(&entry, tar)?))
+        })
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        // The cache is consistent after every statement, so a panic elsewhere does not spoil it.
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_member(&self, place: MemberPlace) -> Result<Bytes> {
+        let MemberPlace {
+            offset,
+            compressed_len,
+            tar_len,
+        } = place;
+        let bad = |reason: String| ArchiveError::Member {
+            compressed_offset: offset,
+            reason,
+        };
+        let within = offset
+            .checked_add(compressed_len)
+            .is_some_and(|end| end <= self.0.data.len());
+        if !within {
+            return Err(bad(format!(
+                "the archive is {} bytes long, shorter than its index says: it was cut off or replaced",
+                self.0.data.len()
+            )));
+        }
+        if tar_len > compressed_len.saturating_mul(MAX_DEFLATE_RATIO) {
+            return Err(bad(format!(
+                "{compressed_len} bytes cannot decompress to {tar_len}, the index is damaged"
+            )));
+        }
+        let too_long = |_| bad("it is too long for this machine".to_owned());
+        let len = usize::try_from(compressed_len).map_err(too_long)?;
+        let compressed =
+            (self.0.data)
+                .read_at(offset, len)
+                .map_err(|source| ArchiveError::Read {
+                    compressed_offset: offset,
+                    source,
+                })?;
+        let mut tar = vec![0; usize::try_from(tar_len).map_err(too_long)?];
+        let written = libdeflater::Decompressor::new()
+            .gzip_decompress(&compressed, &mut tar)
+            .map_err(|error| bad(format!("decompress: {error}")))?;
+        if written != tar.len() {
+            return Err(bad(format!(
+                "it has {written} bytes, the index says {tar_len}"
+            )));
+        }
+        Ok(tar.into())
+    }
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive")
+            .field("index", &self.0.index)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A copy of the entry's part of its member: a slice would keep the whole member in memory.
+fn body(entry: &Entry<'_>, tar: &[u8]) -> Result<Bytes> {
+    let range = usize::try_from(entry.body_offset())
+        .ok()
+        .zip(usize::try_from(entry.body_len()).ok())
+        .and_then(|(start, len)| tar.get(start..start.checked_add(len)?));
+    match range {
+        Some(body) if body_digest(body) == entry.digest() => Ok(Bytes::copy_from_slice(body)),
+        _ => Err(ArchiveError::ItemDigest { key: entry.key() }),
+    }
+}
+
+/// The members used last, newest first. At most sixteen or so, hence no map.
+struct Cache {
+    members: VecDeque<(u64, Bytes)>,
+    bytes: usize,
+    capacity: usize,
+}
+
+impl Cache {
+    fn get(&mut self, offset: u64) -> Option<Bytes> {
+        let at = self.members.iter().position(|(o, _)| *o == offset)?;
+        let member = self.members.remove(at)?;
+        let tar = member.1.clone();
+        self.members.push_front(member);
+        Some(tar)
+    }
+
+    fn put(&mut self, offset: u64, tar: Bytes) {
+        if tar.len() > self.capacity || self.get(offset).is_some() {
+            return;
+        }
+        self.bytes += tar.len();
+        self.members.push_front((offset, tar));
+        while self.bytes > self.capacity {
+            let Some((_, oldest)) = self.members.pop_back() else {
+                break;
+            };
+            self.bytes -= oldest.len();
+        }
+    }
+}
