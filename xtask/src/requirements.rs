@@ -29,6 +29,11 @@ const TEST: &[Requirement] = &[
         needed_by: "the storage suites over S3",
         prepare: install_moto,
     },
+    Requirement {
+        name: "Azurite, an Azure blob server",
+        needed_by: "the storage suites over Azure's protocol",
+        prepare: install_azurite,
+    },
 ];
 
 /// For `cargo xtask e2e`, beyond [`TEST`].
@@ -39,6 +44,7 @@ const E2E: &[Requirement] = &[Requirement {
 }];
 
 const MOTO: &str = "5.2.5";
+const AZURITE: &str = "3.37.0";
 
 /// Installs what `cargo xtask test` needs.
 ///
@@ -87,9 +93,12 @@ pub(crate) fn is_ci() -> bool {
 pub(crate) fn variables() -> Result<Vec<(String, PathBuf)>, String> {
     let cache = paths::cache()?;
     let mut variables = tools::variables(&cache);
-    let moto = moto_program(&cache);
-    if moto.is_file() {
-        variables.push(("SALVOR_MOTO".to_owned(), moto));
+    let servers = [
+        ("SALVOR_MOTO", moto_program(&cache)),
+        ("SALVOR_AZURITE", azurite_program(&cache)),
+    ];
+    for (name, program) in servers.into_iter().filter(|(_, program)| program.is_file()) {
+        variables.push((name.to_owned(), program));
     }
     if is_ci() {
         variables.push(("SALVOR_REQUIRE".to_owned(), "1".into()));
@@ -115,6 +124,40 @@ fn install_moto(cache: &Path) -> Outcome {
     let mut pip = Command::new(folder.join("bin/pip"));
     pip.args(["install", "--quiet", "--disable-pip-version-check"]);
     let installed = command::run(pip.arg(format!("moto[server]=={MOTO}")));
+    if installed.is_err() {
+        paths::remove_folder(&folder)?;
+    }
+    installed
+}
+
+fn azurite_program(cache: &Path) -> PathBuf {
+    cache.join(format!(
+        "tools/azurite-{AZURITE}/node_modules/.bin/azurite-blob"
+    ))
+}
+
+fn install_azurite(cache: &Path) -> Outcome {
+    let folder = cache.join(format!("tools/azurite-{AZURITE}"));
+    let _lock = paths::lock(&cache.join("tools"))?;
+    if azurite_program(cache).is_file() {
+        return Ok(());
+    }
+    // A machine may have Node.js from elsewhere than Debian.
+    if command::output(Command::new("npm").arg("--version")).is_err() {
+        debian::install(&["nodejs", "npm"])?;
+    }
+    paths::remove_folder(&folder)?;
+    paths::create_folder(&folder)?;
+    let mut npm = Command::new("npm");
+    npm.args([
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+        "--prefix",
+    ])
+    .arg(&folder);
+    let installed = command::run(npm.arg(format!("azurite@{AZURITE}")));
     if installed.is_err() {
         paths::remove_folder(&folder)?;
     }
