@@ -97,9 +97,15 @@ impl RunningBed {
     fn start(name: &str, settings: &Settings, keep: bool) -> Result<RunningBed, String> {
         let bed = testbed::named(name)?;
         let watchman = if keep { None } else { Some(watchman(name)?) };
-        bed.up(settings)?;
-        eprintln!("test bed `{name}`: {}", bed.kubeconfig().display());
-        Ok(RunningBed { bed, watchman })
+        let running = RunningBed { bed, watchman };
+        if let Err(error) = running.bed.up(settings) {
+            return Err(match running.stop() {
+                Ok(()) => error,
+                Err(second) => format!("{error}\nand then: {second}"),
+            });
+        }
+        eprintln!("test bed `{name}`: {}", running.bed.kubeconfig().display());
+        Ok(running)
     }
 
     fn stop(self) -> Outcome {

@@ -26,7 +26,7 @@ impl Process<'_> {
             result.map_err(|error| format!("create {}: {error}", self.log().display()))
         };
         let log = open(File::create(self.log()))?;
-        let child = command
+        let mut child = command
             .current_dir(self.folder)
             .env(MARK, self.folder)
             .stdin(Stdio::null())
@@ -35,7 +35,14 @@ impl Process<'_> {
             .process_group(0)
             .spawn()
             .map_err(|error| format!("start {}: {error}", self.name))?;
-        paths::write(&self.pid_file(), &child.id().to_string())
+        paths::write(&self.pid_file(), &child.id().to_string())?;
+        // The kernel shows the environment a moment after the program was started; until then the
+        // process would be taken for gone.
+        let what = format!("{} appears among the processes", self.name);
+        command::wait_until(&what, Duration::from_secs(10), || {
+            let ended = child.try_wait().is_ok_and(|status| status.is_some());
+            Ok(ended || self.is_running())
+        })
     }
 
     pub(super) fn is_running(&self) -> bool {
