@@ -1,1 +1,45 @@
-//! See ARCHITECTURE.md.
+//! One backup storage location: what stands where, who may write it, and when it counts.
+//!
+//! A location is a bucket or folder in Velero's layout. A backup is there when, and only when, its
+//! `velero-backup.json` is there; everything else is written before it and checked once more ([`backup`]).
+//! Who may write under a name is decided by numbered claims ([`claim`]), because Velero's file names are
+//! shared by all who use the name.
+//!
+//! ```text
+//! <prefix>/backups/<b>/...               Velero's files, salvor-manifest.json, salvor-index.zst
+//! <prefix>/restores/<r>/...              Velero's files, salvor-request.json, salvor-plan.zst,
+//!                                        salvor-journal-<n>.zst, salvor-restore.json
+//! <prefix>/plugins/salvor/location/<n>.json
+//! <prefix>/plugins/salvor/claims/<kind>/<name>/<n>.json
+//! ```
+//!
+//! Invariants:
+//! - every destructive decision about stored data is made here;
+//! - contents and commit record are created, never replaced; a writer that fails deletes nothing, leftovers
+//!   are removed by whoever takes its claim over;
+//! - absence is never concluded from an error, and a damaged neighbour never hides the others;
+//! - a record of a newer format is refused, not guessed at.
+//!
+//! Start with [`location`].
+
+pub mod backup;
+pub mod check;
+pub mod claim;
+pub mod delete;
+pub mod error;
+pub mod layout;
+pub mod location;
+pub mod manifest;
+pub mod record;
+pub mod restore;
+pub mod run;
+pub mod verify;
+
+pub use backup::{BackupWriter, FileUpload};
+pub use check::{CheckReport, CheckStep};
+pub use error::{Error, Result};
+pub use location::{BackupRecord, Damaged, Listing, Location, Profile};
+pub use manifest::{Manifest, ManifestEntry};
+pub use restore::{RestoreRecord, RestoreWriter};
+pub use run::RunId;
+pub use verify::{Finding, Severity, Verification};

@@ -146,7 +146,7 @@ impl FaultStore {
             }
             Some(Fault::Lie) => match lie {
                 Some(value) => Ok(value),
-                None => Err(error(ErrorKind::Transient, "injected")),
+                None => work.await,
             },
             Some(Fault::CrashBefore) => Err(error(ErrorKind::Other, "crashed").maybe_happened()),
             Some(Fault::CrashAfter) => {

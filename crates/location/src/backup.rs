@@ -1,0 +1,498 @@
+//! Writing a backup, so that it is there whole or not at all.
+//!
+//! 1. **Claim** the name ([`crate::claim`]); remove what a dead predecessor left.
+//! 2. **Contents** under their final names, create-only: a writer that was paused and lost its claim can
+//!    overwrite nothing.
+//! 3. **Manifest**: name, size, SHA-256 and tag of every content; then each content is looked at once more,
+//!    so that a store that lied about a write is noticed.
+//! 4. **Commit record**, create-only, with the manifest's digest and the run id in its annotations. This is
+//!    the commit point.
+//! 5. The claim is closed.
+//!
+//! A writer that fails deletes nothing: it cannot know whether the name is still its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use salvor_api::labels;
+use salvor_api::name::BackupName;
+use salvor_api::velero::Backup;
+use salvor_seal::{Digest, Hasher};
+use salvor_storage::{GetOptions, Key, ObjectInfo, PutMode, Upload};
+use tracing::warn;
+
+use crate::claim::{Claim, Purpose, withdraw};
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::location::{BackupRecord, Location};
+use crate::manifest::{MANIFEST_VERSION, Manifest, ManifestEntry};
+use crate::record;
+use crate::run::RunId;
+
+/// Contents that are looked at or removed at once.
+pub(crate) const PARALLELISM: usize = 8;
+
+/// A backup that is being written. Dropping it leaves an uncommitted folder that the next writer of the
+/// name cleans.
+#[derive(Debug)]
+pub struct BackupWriter {
+    location: Location,
+    name: BackupName,
+    claim: Claim,
+    contents: Vec<ManifestEntry>,
+}
+
+impl Location {
+    /// Takes the name `name` for a new backup.
+    ///
+    /// # Errors
+    /// [`Error::BackupExists`], [`Error::Busy`] while another run is writing under the name,
+    /// [`Error::ReadOnly`], or the store fails.
+    pub async fn begin_backup(&self, name: &BackupName, run: &RunId) -> Result<BackupWriter> {
+        self.prepare().await?;
+        self.refuse_existing(name).await?;
+        let claim = Claim::take(
+            &self.store,
+            &self.claims,
+            "backup",
+            name.as_str(),
+            run,
+            Purpose::Write,
+        )
+        .await?;
+        // Between our look and our claim another writer may have committed and closed.
+        if let Err(error) = self.refuse_existing(name).await {
+            claim.close().await;
+            return Err(error);
+        }
+        if claim.follows_another {
+            // Its holder is dead or done, and there is no commit record: whatever is here is nobody's.
+            self.remove_folder(&layout::backup_folder(name)).await?;
+        }
+        Ok(BackupWriter {
+            location: self.clone(),
+            name: name.clone(),
+            claim,
+            contents: Vec::new(),
+        })
+    }
+
+    async fn refuse_existing(&self, name: &BackupName) -> Result<()> {
+        let key = layout::backup_file(name, layout::BACKUP_RECORD)
+            .map_err(Error::store("name the commit record"))?;
+        match self.store.head(&key).await {
+            Ok(_) => Err(Error::BackupExists {
+                name: name.to_string(),
+                location: self.name().to_owned(),
+            }),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(Error::store(format!("look for backup `{name}`"))(error)),
+        }
+    }
+
+    /// Removes every object below a folder.
+    pub(crate) async fn remove_folder(&self, folder: &str) -> Result<u64> {
+        let remove = async {
+            let keys: Vec<Key> = self
+                .store
+                .list(folder)
+                .await?
+                .map_ok(|info| info.key)
+                .try_collect()
+                .await?;
+            let count = keys.len() as u64;
+            stream::iter(keys)
+                .map(|key| {
+                    let store = Arc::clone(&self.store);
+                    async move { store.delete(&key).await }
+                })
+                .buffer_unordered(PARALLELISM)
+                .try_collect::<Vec<()>>()
+                .await?;
+            Ok(count)
+        };
+        remove
+            .await
+            .map_err(Error::store(format!("remove `{folder}/`")))
+    }
+}
+
+impl BackupWriter {
+    /// The backup's name.
+    #[must_use]
+    pub fn name(&self) -> &BackupName {
+        &self.name
+    }
+
+    /// The run that writes it.
+    #[must_use]
+    pub fn run(&self) -> &RunId {
+        self.claim.run()
+    }
+
+    /// Bytes of all contents so far.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.contents.iter().map(|entry| entry.size).sum()
+    }
+
+    /// Writes a content that is in memory.
+    ///
+    /// # Errors
+    /// The name is taken (an earlier holder of the claim is alive after all), or the store fails.
+    pub async fn put(&mut self, file: &str, bytes: Bytes) -> Result<()> {
+        let doing = format!("write `{file}` of backup `{}`", self.name);
+        let key = layout::backup_file(&self.name, file).map_err(Error::store(doing.clone()))?;
+        let (size, sha256) = (bytes.len() as u64, Digest::of(&bytes));
+        let info = self
+            .location
+            .store
+            .put(&key, bytes, PutMode::Create)
+            .await
+            .map_err(Error::store(doing))?;
+        self.contents.push(entry(file, size, sha256, &info));
+        Ok(())
+    }
+
+    /// Begins a content that comes in pieces; hand it back by [`FileUpload::finish`].
+    ///
+    /// # Errors
+    /// As [`BackupWriter::put`].
+    pub async fn upload(&mut self, file: &str) -> Result<FileUpload> {
+        let doing = format!("write `{file}` of backup `{}`", self.name);
+        let begin = async {
+            let key = layout::backup_file(&self.name, file)?;
+            let upload = self.location.store.upload(&key, PutMode::Create).await?;
+            Ok((key, upload))
+        };
+        let (key, upload) = begin.await.map_err(Error::store(doing.clone()))?;
+        Ok(FileUpload {
+            file: file.to_owned(),
+            key,
+            doing,
+            upload,
+            hasher: Hasher::new(),
+        })
+    }
+
+    /// Commits the backup: manifest, a second look at the contents, commit record.
+    ///
+    /// `backup` is the record to write; its annotations for run and manifest are set here.
+    /// `list_revisions` goes into the manifest.
+    ///
+    /// # Errors
+    /// [`Error::ClaimLost`] or [`Error::ContentsChanged`] when the backup may not be committed, or the
+    /// store fails.
+    pub async fn commit(
+        self,
+        mut backup: Backup,
+        list_revisions: BTreeMap<String, String>,
+    ) -> Result<BackupRecord> {
+        let Self {
+            location,
+            name,
+            claim,
+            mut contents,
+        } = self;
+        contents.sort_by(|a, b| a.name.cmp(&b.name));
+        let annotations = &mut backup.metadata.annotations;
+        let tool = format!("salvor {}", env!("CARGO_PKG_VERSION"));
+        let manifest = Manifest {
+            version: MANIFEST_VERSION,
+            backup: name.to_string(),
+            run: claim.run().clone(),
+            tool: tool.clone(),
+            created: Timestamp::now(),
+            cluster_uid: annotations
+                .get(labels::CLUSTER_UID)
+                .cloned()
+                .unwrap_or_default(),
+            objects: contents,
+            list_revisions,
+        };
+        let manifest_bytes = record::encode("manifest", &manifest)?;
+        annotations.insert(
+            labels::MANIFEST_DIGEST.to_owned(),
+            Digest::of(&manifest_bytes).to_string(),
+        );
+        annotations.insert(labels::RUN_ID.to_owned(), claim.run().to_string());
+        annotations.insert(labels::TOOL_VERSION.to_owned(), tool);
+        let key_of = |file: &str| {
+            layout::backup_file(&name, file).map_err(Error::store(format!("write `{file}`")))
+        };
+        location
+            .store
+            .put(
+                &key_of(layout::MANIFEST)?,
+                manifest_bytes.clone(),
+                PutMode::Create,
+            )
+            .await
+            .map_err(Error::store(format!(
+                "write the manifest of backup `{name}`"
+            )))?;
+        look_again(&location, &name, &manifest, &manifest_bytes).await?;
+        claim.assert_held().await?;
+        let record = record::encode("backup", &backup)?;
+        let committed = create_record(
+            &location,
+            &key_of(layout::BACKUP_RECORD)?,
+            record,
+            &name,
+            &claim,
+        )
+        .await?;
+        withdraw(&location.store, "backup", name.as_str(), claim.run()).await;
+        claim.close().await;
+        Ok(BackupRecord {
+            backup,
+            name,
+            committed: committed.modified,
+        })
+    }
+
+    /// Gives up without deleting anything, so that the next writer need not wait for the lease.
+    pub async fn abandon(self) {
+        withdraw(
+            &self.location.store,
+            "backup",
+            self.name.as_str(),
+            self.claim.run(),
+        )
+        .await;
+        self.claim.close().await;
+    }
+}
+
+fn entry(file: &str, size: u64, sha256: Digest, info: &ObjectInfo) -> ManifestEntry {
+    ManifestEntry {
+        name: file.to_owned(),
+        size,
+        sha256,
+        version_id: info.version.clone(),
+        etag: info.etag.clone(),
+    }
+}
+
+/// Every content must still be what was written: a store that answered success for a write that is gone, or
+/// another writer under our name, must not be committed.
+async fn look_again(
+    location: &Location,
+    name: &BackupName,
+    manifest: &Manifest,
+    manifest_bytes: &Bytes,
+) -> Result<()> {
+    stream::iter(manifest.objects.clone())
+        .map(|expected| {
+            let (location, name) = (location.clone(), name.clone());
+            async move { look_at(&location, &name, &expected).await }
+        })
+        .buffer_unordered(PARALLELISM)
+        .try_collect::<Vec<()>>()
+        .await?;
+    let key = layout::backup_file(name, layout::MANIFEST)
+        .map_err(Error::store("look at the manifest again"))?;
+    let stored = crate::claim::read_small(&location.store, &key, record::RECORD_LIMIT).await;
+    match stored {
+        Ok(stored) if stored == *manifest_bytes => Ok(()),
+        Ok(_) => Err(Error::ContentsChanged {
+            key: key.to_string(),
+            reason: "it has other bytes".to_owned(),
+        }),
+        Err(error) if error.is_not_found() => Err(Error::ContentsChanged {
+            key: key.to_string(),
+            reason: "it is gone".to_owned(),
+        }),
+        Err(error) => Err(Error::store("look at the manifest again")(error)),
+    }
+}
+
+async fn look_at(location: &Location, name: &BackupName, expected: &ManifestEntry) -> Result<()> {
+    let key = layout::backup_file(name, &expected.name)
+        .map_err(Error::store(format!("look at `{}`", expected.name)))?;
+    let changed = |reason: String| Error::ContentsChanged {
+        key: key.to_string(),
+        reason,
+    };
+    let info = match location.store.head(&key).await {
+        Ok(info) => info,
+        Err(error) if error.is_not_found() => return Err(changed("it is gone".to_owned())),
+        Err(error) => return Err(Error::store(format!("look at `{key}` again"))(error)),
+    };
+    if info.size != expected.size {
+        return Err(changed(format!(
+            "{} bytes instead of {}",
+            info.size, expected.size
+        )));
+    }
+    if info.etag.is_some() && expected.etag.is_some() && info.etag != expected.etag {
+        return Err(changed("its tag has changed".to_owned()));
+    }
+    Ok(())
+}
+
+/// The commit point. A record that is there already is looked at: ours, written before an answer was lost,
+/// is success. One of a run whose claim we took over was committed after that run was declared dead and its
+/// contents were removed: it describes nothing and gives way.
+async fn create_record(
+    location: &Location,
+    key: &Key,
+    record: Bytes,
+    name: &BackupName,
+    claim: &Claim,
+) -> Result<ObjectInfo> {
+    let doing = || format!("commit backup `{name}`");
+    let mut replaced = false;
+    loop {
+        let error = match location
+            .store
+            .put(key, record.clone(), PutMode::Create)
+            .await
+        {
+            Ok(info) => return confirm(location, key, &record, info).await,
+            Err(error) => error,
+        };
+        if !error.is_already_exists() && !error.may_have_happened() {
+            return Err(Error::store(doing())(error));
+        }
+        let found = match crate::claim::read_small(&location.store, key, record::RECORD_LIMIT).await
+        {
+            Ok(found) => found,
+            Err(look) if look.is_not_found() => return Err(Error::store(doing())(error)),
+            Err(_) => return Err(Error::store(doing())(error.maybe_happened())),
+        };
+        if found == record {
+            return location
+                .store
+                .head(key)
+                .await
+                .map_err(Error::store(doing()));
+        }
+        let run_of = serde_json::from_slice::<Backup>(&found)
+            .ok()
+            .and_then(|backup| backup.metadata.annotations.get(labels::RUN_ID).cloned());
+        claim.assert_held().await?;
+        if replaced || !claim.follows_another || run_of.is_none() {
+            return Err(Error::BackupExists {
+                name: name.to_string(),
+                location: location.name().to_owned(),
+            });
+        }
+        warn!(backup = %name, run = ?run_of, "removing the record of a run that lost its claim");
+        location
+            .store
+            .delete(key)
+            .await
+            .map_err(Error::store(doing()))?;
+        replaced = true;
+    }
+}
+
+/// A store whose create-only does not exclude may have kept another's record, and a lying one none.
+async fn confirm(
+    location: &Location,
+    key: &Key,
+    record: &Bytes,
+    info: ObjectInfo,
+) -> Result<ObjectInfo> {
+    let changed = |reason: &str| Error::ContentsChanged {
+        key: key.to_string(),
+        reason: reason.to_owned(),
+    };
+    match crate::claim::read_small(&location.store, key, record::RECORD_LIMIT).await {
+        Ok(found) if found == *record => Ok(info),
+        Ok(_) => Err(changed("another run's record is there")),
+        Err(error) if error.is_not_found() => Err(changed("it is gone")),
+        Err(error) => Err(Error::store("read the commit record back")(
+            error.maybe_happened(),
+        )),
+    }
+}
+
+/// A content that is being written in pieces.
+pub struct FileUpload {
+    file: String,
+    key: Key,
+    doing: String,
+    upload: Box<dyn Upload>,
+    hasher: Hasher,
+}
+
+impl std::fmt::Debug for FileUpload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileUpload")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FileUpload {
+    /// Takes the next bytes; waits while the store is slower than the caller.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.hasher.update(&bytes);
+        self.upload
+            .write(bytes)
+            .await
+            .map_err(Error::store(self.doing.clone()))
+    }
+
+    /// Bytes taken so far.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.hasher.length()
+    }
+
+    /// Makes the content visible and adds it to the backup.
+    ///
+    /// # Errors
+    /// The store fails, or holds other bytes.
+    pub async fn finish(self, writer: &mut BackupWriter) -> Result<()> {
+        let Self {
+            file,
+            key,
+            doing,
+            upload,
+            hasher,
+        } = self;
+        let size = hasher.length();
+        let sha256 = hasher.finish();
+        let info = match upload.finish().await {
+            Ok(info) => info,
+            Err(error) if error.may_have_happened() => {
+                // The answer was lost. Only the bytes themselves can tell whether the write was.
+                let (info, found) = digest_of(&writer.location, &key)
+                    .await
+                    .map_err(|_| Error::store(doing.clone())(error))?;
+                if found != sha256 {
+                    return Err(Error::ContentsChanged {
+                        key: key.to_string(),
+                        reason: "another writer's bytes are there".to_owned(),
+                    });
+                }
+                info
+            }
+            Err(error) => return Err(Error::store(doing)(error)),
+        };
+        writer.contents.push(entry(&file, size, sha256, &info));
+        Ok(())
+    }
+}
+
+/// Reads an object through a hasher.
+pub(crate) async fn digest_of(
+    location: &Location,
+    key: &Key,
+) -> Result<(ObjectInfo, Digest), salvor_storage::Error> {
+    let mut object = location.store.get(key, GetOptions::default()).await?;
+    let mut hasher = Hasher::new();
+    while let Some(chunk) = object.body.next().await {
+        hasher.update(&chunk?);
+    }
+    Ok((object.info, hasher.finish()))
+}

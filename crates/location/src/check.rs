@@ -1,0 +1,219 @@
+//! Does a location do what a backup needs? Each right is tried, never asked about.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use salvor_storage::{GetOptions, PutMode};
+
+use crate::claim::read_small;
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::location::Location;
+use crate::run::RunId;
+use crate::verify::Severity;
+
+/// One thing that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckStep {
+    /// What was tried: `read`, `write`, ...
+    pub name: &'static str,
+    /// Absent when it worked.
+    pub problem: Option<(Severity, String)>,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// In the order in which they were tried.
+    pub steps: Vec<CheckStep>,
+}
+
+impl CheckReport {
+    /// True when backups can be written and read.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        !self
+            .steps
+            .iter()
+            .any(|step| matches!(step.problem, Some((Severity::Error, _))))
+    }
+
+    fn ok(&mut self, name: &'static str) {
+        self.steps.push(CheckStep {
+            name,
+            problem: None,
+        });
+    }
+
+    fn problem(&mut self, name: &'static str, severity: Severity, text: impl Into<String>) {
+        self.steps.push(CheckStep {
+            name,
+            problem: Some((severity, text.into())),
+        });
+    }
+
+    /// Records an attempt; true when it worked.
+    fn tried<T>(
+        &mut self,
+        name: &'static str,
+        outcome: Result<T, salvor_storage::Error>,
+    ) -> Option<T> {
+        match outcome {
+            Ok(value) => {
+                self.ok(name);
+                Some(value)
+            }
+            Err(error) => {
+                let advice = error.advice();
+                let hint = if advice.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {advice}")
+                };
+                self.problem(name, Severity::Error, format!("{error}{hint}"));
+                None
+            }
+        }
+    }
+}
+
+impl Location {
+    /// Tries everything that a backup needs below `plugins/salvor/probe/`, and cleans up after itself.
+    ///
+    /// # Errors
+    /// Never for a location that lacks something: that is in the report.
+    pub async fn check(&self) -> Result<CheckReport> {
+        let mut report = CheckReport::default();
+        let listing = self.store.list_folder("").await;
+        if let Some(root) = report.tried("list", listing) {
+            let foreign: Vec<&str> = root
+                .folders
+                .iter()
+                .map(String::as_str)
+                .filter(|name| !layout::VELERO_FOLDERS.contains(name))
+                .take(3)
+                .collect();
+            if !foreign.is_empty() {
+                report.problem(
+                    "layout",
+                    Severity::Warning,
+                    format!(
+                        "folders that Velero does not accept here: {}; it will call the location unavailable",
+                        foreign.join(", ")
+                    ),
+                );
+            }
+        }
+        match self.record().await {
+            Ok(_) => report.ok("format"),
+            Err(error @ Error::NewerFormat { .. }) => {
+                report.problem("format", Severity::Error, error.to_string());
+                return Ok(report);
+            }
+            Err(error) => report.problem("format", Severity::Error, error.to_string()),
+        }
+        if self.profile().read_only {
+            report.problem(
+                "write",
+                Severity::Info,
+                "the location is read-only: nothing was written",
+            );
+            return Ok(report);
+        }
+        self.check_writes(&mut report).await;
+        self.check_permissions(&mut report).await;
+        Ok(report)
+    }
+
+    async fn check_writes(&self, report: &mut CheckReport) {
+        let run = RunId::generate();
+        let folder = format!("{}/probe/{run}", layout::PRIVATE);
+        let key = layout::key(format!("{folder}/object"));
+        let body = Bytes::from_static(b"written by a check of this location");
+        let put = self.store.put(&key, body.clone(), PutMode::Overwrite).await;
+        if report.tried("write", put).is_none() {
+            return;
+        }
+        if let Some(found) = report.tried("read", read_small(&self.store, &key, 1024).await)
+            && found != body
+        {
+            report.problem(
+                "read",
+                Severity::Error,
+                "other bytes came back than were written",
+            );
+        }
+        let range = GetOptions {
+            range: Some(8..10),
+            version: None,
+        };
+        let part = async { self.store.get(&key, range).await?.bytes(16).await };
+        if let Some(part) = report.tried("read a range", part.await)
+            && part != body.slice(8..10)
+        {
+            report.problem(
+                "read a range",
+                Severity::Error,
+                "other bytes came back than asked for",
+            );
+        }
+        let listed = async {
+            let found: Vec<_> = self.store.list(&folder).await?.try_collect().await?;
+            Ok(found
+                .iter()
+                .any(|info: &salvor_storage::ObjectInfo| info.key == key))
+        };
+        if report.tried("list what was written", listed.await) == Some(false) {
+            report.problem(
+                "list what was written",
+                Severity::Error,
+                "the object that was just written is not in the listing",
+            );
+        }
+        match self.probe_create_only(&run).await {
+            Ok(true) => report.ok("create only"),
+            Ok(false) => report.problem(
+                "create only",
+                Severity::Warning,
+                "creating one key twice succeeded twice: the store does not honour conditional writes, so \
+                 only one writer at a time may use this location",
+            ),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                report.problem("create only", Severity::Error, cause.unwrap_or(error.to_string()));
+            }
+        }
+        report.tried("delete", self.store.delete(&key).await);
+        if let Ok(true) = self.store.head(&key).await.map(|_| true) {
+            report.problem(
+                "delete",
+                Severity::Warning,
+                "the object is still there after its deletion: it may be under a retention rule",
+            );
+        }
+    }
+
+    /// Others must not be able to read backups: they hold every Secret of the cluster.
+    async fn check_permissions(&self, report: &mut CheckReport) {
+        let Some(root) = self.store.local_root() else {
+            return;
+        };
+        let mode = tokio::fs::metadata(&root)
+            .await
+            .map(|m| m.permissions().mode() & 0o777);
+        match mode {
+            Ok(mode) if mode & 0o077 != 0 => report.problem(
+                "permissions",
+                Severity::Warning,
+                format!(
+                    "{} has mode {mode:04o}: others on this machine can look into it; run `chmod 700 {}`",
+                    root.display(),
+                    root.display()
+                ),
+            ),
+            Ok(_) => report.ok("permissions"),
+            Err(error) => report.problem("permissions", Severity::Warning, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What can go wrong with a location.
+
+use jiff::Timestamp;
+use salvor_storage::ErrorKind;
+
+use crate::run::RunId;
+
+/// Result of a location operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failed operation on a location.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name is taken by a committed backup.
+    #[error(
+        "backup `{name}` exists already in location `{location}`; choose another name or delete it first"
+    )]
+    BackupExists {
+        /// The backup.
+        name: String,
+        /// The location.
+        location: String,
+    },
+    /// A name is taken by a restore.
+    #[error("restore `{name}` exists already in location `{location}`; choose another name")]
+    RestoreExists {
+        /// The restore.
+        name: String,
+        /// The location.
+        location: String,
+    },
+    /// Somebody is writing under this name.
+    #[error(
+        "{kind} `{name}` is being worked on by run {run} (last sign of life {}); wait for it, or try \
+         again when it has been silent for {lease_seconds} seconds",
+        .last_seen.map_or_else(|| "unknown".to_owned(), |at| at.to_string())
+    )]
+    Busy {
+        /// `backup` or `restore`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// The run that holds the claim.
+        run: RunId,
+        /// When it last showed life, by the store's clock.
+        last_seen: Option<Timestamp>,
+        /// After how many silent seconds it counts as dead.
+        lease_seconds: u64,
+    },
+    /// The claim was taken over while we were writing.
+    #[error(
+        "{kind} `{name}`: this run was silent for too long and another one took its place; nothing was committed"
+    )]
+    ClaimLost {
+        /// `backup` or `restore`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// No such backup.
+    #[error("backup `{name}` not found in location `{location}`")]
+    BackupNotFound {
+        /// The backup.
+        name: String,
+        /// The location.
+        location: String,
+    },
+    /// No such restore.
+    #[error("restore `{name}` not found in location `{location}`")]
+    RestoreNotFound {
+        /// The restore.
+        name: String,
+        /// The location.
+        location: String,
+    },
+    /// A record cannot be understood.
+    #[error("read `{key}`: {reason}")]
+    BadRecord {
+        /// Where it stands.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A record was written by a newer release.
+    #[error("`{key}` has format {found}, this release knows up to {known}; use a newer salvor")]
+    NewerFormat {
+        /// Where it stands.
+        key: String,
+        /// The version it has.
+        found: u64,
+        /// The newest that we know.
+        known: u64,
+    },
+    /// The store has other bytes than those that were written.
+    #[error("`{key}` is not what was written there: {reason}; nothing was committed")]
+    ContentsChanged {
+        /// The object.
+        key: String,
+        /// What differs.
+        reason: String,
+    },
+    /// The location may only be read.
+    #[error("location `{location}` is read-only")]
+    ReadOnly {
+        /// The location.
+        location: String,
+    },
+    /// Something of ours cannot be written as JSON.
+    #[error("encode {what}")]
+    Encode {
+        /// What it was.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The store failed.
+    #[error("{doing}")]
+    Store {
+        /// What we were doing.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Box<salvor_storage::Error>,
+    },
+}
+
+impl Error {
+    /// Wraps a store error with what we were doing.
+    pub(crate) fn store(doing: impl Into<String>) -> impl FnOnce(salvor_storage::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Store {
+            doing,
+            source: Box::new(source),
+        }
+    }
+
+    /// True when the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Busy { .. } => true,
+            Self::Store { source, .. } => source.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// Always false: an operation is cancelled by dropping its future.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    /// True when a failed write may have taken effect.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.may_have_happened())
+    }
+
+    /// True when what was asked for is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::BackupNotFound { .. } | Self::RestoreNotFound { .. } => true,
+            Self::Store { source, .. } => source.kind == ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
+    /// What the user can do about it; empty when nothing general can be said.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Store { source, .. } => source.advice(),
+            Self::ContentsChanged { .. } => {
+                "the store answered success for a write that is gone or changed: run \
+                 `salvor backup-location check`"
+            }
+            Self::BadRecord { .. } => "run `salvor backup verify` to see what is damaged",
+            _ => "",
+        }
+    }
+}

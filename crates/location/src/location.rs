@@ -1,0 +1,441 @@
+//! A location: its records, listings and reads.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
+use salvor_api::labels;
+use salvor_api::name::BackupName;
+use salvor_api::velero::Backup;
+use salvor_seal::Digest;
+use salvor_storage::{GetOptions, Key, ObjectInfo, ObjectStore, PutMode, StoreUrl};
+use serde::{Deserialize, Serialize};
+
+use crate::claim::{ClaimPolicy, read_small};
+use crate::error::{Error, Result};
+use crate::layout;
+use crate::manifest::{MANIFEST_VERSION, Manifest};
+use crate::record::{self, RECORD_LIMIT};
+use crate::run::RunId;
+
+/// Records of other backups that are read at once while listing.
+const LISTING_PARALLELISM: usize = 16;
+/// Newest format of a location that we write and read.
+const LOCATION_VERSION: u64 = 1;
+
+/// What a user calls a location, and how it may be used.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Name, as in Velero's `--storage-location`.
+    pub name: String,
+    /// Where it is.
+    pub url: StoreUrl,
+    /// Refuses writes.
+    pub read_only: bool,
+}
+
+/// One backup storage location. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Location {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    profile: Arc<Profile>,
+    pub(crate) claims: ClaimPolicy,
+}
+
+/// A committed backup.
+#[derive(Clone, Debug)]
+pub struct BackupRecord {
+    /// The commit record.
+    pub backup: Backup,
+    /// Its name: the folder's, which is what counts.
+    pub name: BackupName,
+    /// When the commit record was written, by the store's clock.
+    pub committed: Option<Timestamp>,
+}
+
+/// What a listing found.
+#[derive(Clone, Debug)]
+pub struct Listing<T> {
+    /// Readable entries, by name.
+    pub entries: Vec<T>,
+    /// Entries that are there but cannot be read.
+    pub damaged: Vec<Damaged>,
+}
+
+/// An entry that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its name.
+    pub name: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The location's own record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocationRecord {
+    /// Format version.
+    pub version: u64,
+    /// Identity of the location, made once.
+    pub id: String,
+    /// When this record was made.
+    pub created: Timestamp,
+    /// Whether creating one key twice was refused the second time.
+    pub create_only: bool,
+}
+
+impl Location {
+    /// A location on `store`, which already points at the bucket's prefix.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>, profile: Profile) -> Self {
+        Self {
+            store,
+            profile: Arc::new(profile),
+            claims: ClaimPolicy::default(),
+        }
+    }
+
+    /// The same location with other times for claims.
+    #[must_use]
+    pub fn with_claim_policy(mut self, claims: ClaimPolicy) -> Self {
+        self.claims = claims;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.profile.name
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &StoreUrl {
+        &self.profile.url
+    }
+
+    /// How it may be used.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The store below it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.store
+    }
+
+    /// True when the data is on the machine, node or cluster that it protects, and so is lost with it.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        self.profile.url.is_local()
+    }
+
+    /// The path of a backup's file, for `file://` locations.
+    #[must_use]
+    pub fn local_path(&self, name: &BackupName, file: &str) -> Option<PathBuf> {
+        let key = layout::backup_file(name, file).ok()?;
+        Some(self.store.local_root()?.join(key.as_str()))
+    }
+
+    /// Reads the location's own record, and makes one when there is none.
+    ///
+    /// # Errors
+    /// The location was written by a newer release, is read-only, or fails.
+    pub async fn prepare(&self) -> Result<LocationRecord> {
+        if self.profile.read_only {
+            return Err(Error::ReadOnly {
+                location: self.name().to_owned(),
+            });
+        }
+        if let Some(record) = self.record().await? {
+            return Ok(record);
+        }
+        let id = RunId::generate();
+        let record = LocationRecord {
+            version: LOCATION_VERSION,
+            id: id.to_string(),
+            created: Timestamp::now(),
+            create_only: self.probe_create_only(&id).await?,
+        };
+        let key = layout::key(format!("{}/{:06}.json", layout::LOCATION_RECORDS, 1));
+        let body = record::encode("location record", &record)?;
+        match self.store.put(&key, body, PutMode::Create).await {
+            Ok(_) => Ok(record),
+            Err(error) if error.is_already_exists() => {
+                record::read(&self.store, &key, LOCATION_VERSION).await
+            }
+            Err(error) => Err(Error::store(format!("write to location `{}`", self.name()))(error)),
+        }
+    }
+
+    /// The newest of the location's own records.
+    ///
+    /// # Errors
+    /// It was written by a newer release, or the store fails.
+    pub async fn record(&self) -> Result<Option<LocationRecord>> {
+        let listed = self
+            .store
+            .list_folder(layout::LOCATION_RECORDS)
+            .await
+            .map_err(Error::store(format!("read location `{}`", self.name())))?;
+        match listed
+            .objects
+            .iter()
+            .rfind(|o| o.key.as_str().ends_with(".json"))
+        {
+            Some(newest) => Ok(Some(
+                record::read(&self.store, &newest.key, LOCATION_VERSION).await?,
+            )),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether creating one key twice is refused the second time: found by trying, never by asking.
+    pub(crate) async fn probe_create_only(&self, run: &RunId) -> Result<bool> {
+        let key = layout::key(format!("{}/probe/{run}-create-only", layout::PRIVATE));
+        let probe = async {
+            self.store
+                .put(&key, Bytes::from_static(b"first"), PutMode::Create)
+                .await?;
+            let second = self
+                .store
+                .put(&key, Bytes::from_static(b"second"), PutMode::Create)
+                .await;
+            let refused = match second {
+                Ok(_) => false,
+                Err(error) if error.is_already_exists() => true,
+                Err(error) => return Err(error),
+            };
+            let kept = read_small(&self.store, &key, 64).await? == "first";
+            self.store.delete(&key).await?;
+            Ok(refused && kept)
+        };
+        probe.await.map_err(Error::store(format!(
+            "try create-only in location `{}`",
+            self.name()
+        )))
+    }
+
+    /// Refuses a location that a newer release has written.
+    ///
+    /// # Errors
+    /// It is newer, or the store fails.
+    pub async fn assert_readable(&self) -> Result<()> {
+        self.record().await.map(drop)
+    }
+
+    /// All committed backups, by name. A folder without a commit record is not a backup.
+    ///
+    /// # Errors
+    /// The listing itself fails, or the location is newer than this release.
+    pub async fn backups(&self) -> Result<Listing<BackupRecord>> {
+        self.assert_readable().await?;
+        let folder = self
+            .store
+            .list_folder(layout::BACKUPS)
+            .await
+            .map_err(Error::store(format!(
+                "list backups in location `{}`",
+                self.name()
+            )))?;
+        let read: Vec<(String, Result<BackupRecord>)> = stream::iter(folder.folders)
+            .map(|name| async move {
+                let record = match BackupName::new(name.clone()) {
+                    Ok(checked) => self.backup(&checked).await,
+                    Err(error) => Err(Error::BadRecord {
+                        key: format!("{}/{name}", layout::BACKUPS),
+                        reason: error.to_string(),
+                    }),
+                };
+                (name, record)
+            })
+            .buffered(LISTING_PARALLELISM)
+            .collect()
+            .await;
+        let mut listing = Listing {
+            entries: Vec::new(),
+            damaged: Vec::new(),
+        };
+        for (name, record) in read {
+            match record {
+                Ok(record) => listing.entries.push(record),
+                Err(Error::BackupNotFound { .. }) => {}
+                Err(Error::BadRecord { reason, .. }) => {
+                    listing.damaged.push(Damaged { name, reason });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// One committed backup.
+    ///
+    /// # Errors
+    /// [`Error::BackupNotFound`] without a commit record, [`Error::BadRecord`] when it cannot be understood.
+    pub async fn backup(&self, name: &BackupName) -> Result<BackupRecord> {
+        let key = layout::backup_file(name, layout::BACKUP_RECORD)
+            .map_err(Error::store("name the commit record"))?;
+        let (info, bytes) = self.record_bytes(name, &key).await?;
+        let bad = |reason: String| Error::BadRecord {
+            key: key.to_string(),
+            reason,
+        };
+        let backup: Backup = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
+        if backup.kind != "Backup" || !backup.api_version.starts_with("velero.io/") {
+            return Err(bad(format!(
+                "it is a {} {}",
+                backup.api_version, backup.kind
+            )));
+        }
+        Ok(BackupRecord {
+            backup,
+            name: name.clone(),
+            committed: info.modified,
+        })
+    }
+
+    async fn record_bytes(&self, name: &BackupName, key: &Key) -> Result<(ObjectInfo, Bytes)> {
+        let read = async {
+            let object = self.store.get(key, GetOptions::default()).await?;
+            Ok((object.info.clone(), object.bytes(RECORD_LIMIT).await?))
+        };
+        read.await.map_err(|source: salvor_storage::Error| {
+            if source.is_not_found() {
+                Error::BackupNotFound {
+                    name: name.to_string(),
+                    location: self.name().to_owned(),
+                }
+            } else {
+                Error::store(format!("read backup `{name}`"))(source)
+            }
+        })
+    }
+
+    /// The manifest of a backup; `None` for backups that Velero wrote.
+    ///
+    /// # Errors
+    /// The manifest is missing although the record names one, does not have the digest that the record
+    /// states, or is newer than this release.
+    pub async fn manifest(&self, record: &BackupRecord) -> Result<Option<Manifest>> {
+        let stated = record
+            .backup
+            .metadata
+            .annotations
+            .get(labels::MANIFEST_DIGEST);
+        let Some(bytes) = self
+            .read_file(&record.name, layout::MANIFEST, RECORD_LIMIT)
+            .await?
+        else {
+            return match stated {
+                None => Ok(None),
+                Some(_) => Err(Error::BadRecord {
+                    key: format!(
+                        "{}/{}",
+                        layout::backup_folder(&record.name),
+                        layout::MANIFEST
+                    ),
+                    reason: "it is missing, although the backup's record names it".to_owned(),
+                }),
+            };
+        };
+        let key = layout::backup_file(&record.name, layout::MANIFEST)
+            .map_err(Error::store("name the manifest"))?;
+        let found = Digest::of(&bytes).to_string();
+        if stated.is_some_and(|stated| *stated != found) {
+            return Err(Error::BadRecord {
+                key: key.to_string(),
+                reason: format!("its SHA-256 is {found}, the backup's record states another"),
+            });
+        }
+        record::decode(&key, &bytes, MANIFEST_VERSION).map(Some)
+    }
+
+    /// Reads a small file of a backup whole; `None` when it is not there.
+    ///
+    /// # Errors
+    /// It is larger than `limit` bytes, or the store fails.
+    pub async fn read_file(
+        &self,
+        name: &BackupName,
+        file: &str,
+        limit: u64,
+    ) -> Result<Option<Bytes>> {
+        let doing = || format!("read `{file}` of backup `{name}`");
+        let key = layout::backup_file(name, file).map_err(|e| Error::store(doing())(e))?;
+        match read_small(&self.store, &key, limit).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(Error::store(doing())(error)),
+        }
+    }
+
+    /// Reads a file of a backup as a stream, with its size; `None` when it is not there.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn open_file(
+        &self,
+        name: &BackupName,
+        file: &str,
+    ) -> Result<Option<(u64, BoxStream<'static, Result<Bytes>>)>> {
+        let doing = format!("read `{file}` of backup `{name}`");
+        let key = layout::backup_file(name, file).map_err(Error::store(doing.clone()))?;
+        match self.store.get(&key, GetOptions::default()).await {
+            Ok(object) => {
+                let body = object
+                    .body
+                    .map_err(move |error| Error::store(doing.clone())(error));
+                Ok(Some((object.info.size, body.boxed())))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(Error::store(doing)(error)),
+        }
+    }
+
+    /// Reads a part of a backup's file.
+    ///
+    /// # Errors
+    /// The file is not there or shorter, or the store fails.
+    pub async fn read_range(
+        &self,
+        name: &BackupName,
+        file: &str,
+        range: std::ops::Range<u64>,
+    ) -> Result<Bytes> {
+        let length = range.end.saturating_sub(range.start);
+        let read = async {
+            let key = layout::backup_file(name, file)?;
+            let options = GetOptions {
+                range: Some(range),
+                version: None,
+            };
+            self.store.get(&key, options).await?.bytes(length).await
+        };
+        read.await.map_err(Error::store(format!(
+            "read a part of `{file}` of backup `{name}`"
+        )))
+    }
+
+    /// Size of a backup's file; `None` when it is not there.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn file_size(&self, name: &BackupName, file: &str) -> Result<Option<u64>> {
+        let look = async {
+            let key = layout::backup_file(name, file)?;
+            self.store.head(&key).await
+        };
+        match look.await {
+            Ok(info) => Ok(Some(info.size)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(Error::store(format!("look up `{file}` of backup `{name}`"))(error)),
+        }
+    }
+}
