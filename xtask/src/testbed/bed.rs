@@ -110,7 +110,12 @@ impl Bed {
                 Err(error) if attempt < attempts && error.contains("address already in use") => {
                     eprintln!("a port was taken meanwhile, once more");
                 }
-                result => return result,
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    // The folder stays, for its logs.
+                    self.down(true)?;
+                    return Err(error);
+                }
             }
         }
         unreachable!("the last attempt returns")
