@@ -1,0 +1,35 @@
+//! `pv`: a volume whose data is not restored either comes back as it is (`Retain`: the data is still
+//! there) or is left to be provisioned anew.
+
+use serde_json::{Value, json};
+
+use super::Item;
+use crate::restore::body;
+use crate::restore::rules::{Rules, VolumeFate};
+use crate::restore::skip::Skip;
+
+/// Written by the volume controller when it binds.
+const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+
+pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
+    match rules.volume_fate(&item.key.name) {
+        VolumeFate::AsItIs => {}
+        VolumeFate::Provisioned => return Err(Skip::ProvisionedAnew),
+        VolumeFate::DataElsewhere => return Err(Skip::VolumeDataNotRestored),
+    }
+    let source = body::text_at(item.body, &["spec", "claimRef", "namespace"]);
+    if let Some(target) = rules.namespaces.get(source) {
+        let target = json!(target);
+        body::set_at(item.body, &["spec", "claimRef", "namespace"], target);
+    }
+    drop_binding(item.body);
+    Ok(())
+}
+
+/// Removes what ties the volume to one incarnation of its claim; it stays reserved for a claim of that
+/// name.
+pub(super) fn drop_binding(volume: &mut Value) {
+    body::remove_at(volume, &["spec", "claimRef", "uid"]);
+    body::remove_at(volume, &["spec", "claimRef", "resourceVersion"]);
+    body::drop_annotations(volume, &[BOUND_BY_CONTROLLER]);
+}

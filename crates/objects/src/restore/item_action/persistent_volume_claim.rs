@@ -1,0 +1,49 @@
+//! `pvc`: binding, node choice and provisioning start anew; the volume name stays only when that volume
+//! comes back as it is or stands in the target.
+
+use serde_json::Value;
+
+use super::Item;
+use crate::restore::body;
+use crate::restore::rules::{Rules, VolumeFate};
+use crate::restore::skip::Skip;
+
+/// Annotations of controllers, and of Velero's own volume actions.
+const CONTROLLER_ANNOTATIONS: &[&str] = &[
+    "pv.kubernetes.io/bind-completed",
+    "pv.kubernetes.io/bound-by-controller",
+    "volume.kubernetes.io/selected-node",
+    "volume.beta.kubernetes.io/selected-node",
+    "volume.kubernetes.io/storage-provisioner",
+    "volume.beta.kubernetes.io/storage-provisioner",
+    "velero.io/volume-snapshot-name",
+    "velero.io/data-upload-name",
+];
+
+pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
+    body::drop_annotations(item.body, CONTROLLER_ANNOTATIONS);
+    let volume = body::text_at(item.body, &["spec", "volumeName"]).to_owned();
+    if volume.is_empty() {
+        return Ok(());
+    }
+    match rules.volume_fate(&volume) {
+        VolumeFate::AsItIs => return Ok(()),
+        VolumeFate::Provisioned => {}
+        VolumeFate::DataElsewhere => item.notes.push(format!(
+            "the claim comes back empty: the data of volume {volume} is in the backup, but volume data \
+             is not restored by this version"
+        )),
+    }
+    body::remove_at(item.body, &["spec", "volumeName"]);
+    if rules.restore_volumes == Some(false) {
+        body::remove_at(item.body, &["spec", "dataSource"]);
+        body::remove_at(item.body, &["spec", "dataSourceRef"]);
+    }
+    Ok(())
+}
+
+/// Removes what binding writes, so that a bound claim equals its unbound restored form.
+pub(super) fn drop_binding(claim: &mut Value) {
+    body::drop_annotations(claim, CONTROLLER_ANNOTATIONS);
+    body::remove_at(claim, &["spec", "volumeName"]);
+}

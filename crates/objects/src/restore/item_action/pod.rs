@@ -1,0 +1,49 @@
+//! `pod`: the scheduler and admission decide anew where it runs, with which priority and which token.
+
+use serde_json::Value;
+
+use super::Item;
+use crate::restore::body;
+use crate::restore::rules::Rules;
+use crate::restore::skip::Skip;
+
+pub(super) fn run(item: &mut Item<'_>, _rules: &Rules) -> Result<(), Skip> {
+    if !body::list_at(item.body, &["spec", "ephemeralContainers"]).is_empty() {
+        item.notes.push(
+            "ephemeral containers are not restored: a pod cannot be created with them".into(),
+        );
+    }
+    drop_server_owned(item.body);
+    Ok(())
+}
+
+/// Removes node, priority, ephemeral containers, and the volumes that carry service account tokens.
+pub(super) fn drop_server_owned(pod: &mut Value) {
+    for field in ["nodeName", "priority", "ephemeralContainers"] {
+        body::remove_at(pod, &["spec", field]);
+    }
+    let account = match body::text_at(pod, &["spec", "serviceAccountName"]) {
+        "" => "default".to_owned(),
+        name => name.to_owned(),
+    };
+    let secret_prefix = format!("{account}-token-");
+    let is_token =
+        |name: &str| name.starts_with(&secret_prefix) || name.starts_with("kube-api-access-");
+    if let Some(volumes) = body::list_at_mut(pod, &["spec", "volumes"]) {
+        volumes.retain(|volume| !is_token(body::text_at(volume, &["name"])));
+        if volumes.is_empty() {
+            body::remove_at(pod, &["spec", "volumes"]);
+        }
+    }
+    for list in ["initContainers", "containers"] {
+        let containers = body::list_at_mut(pod, &["spec", list]);
+        for container in containers.into_iter().flatten() {
+            if let Some(mounts) = body::list_at_mut(container, &["volumeMounts"]) {
+                mounts.retain(|mount| !is_token(body::text_at(mount, &["name"])));
+                if mounts.is_empty() {
+                    body::remove_at(container, &["volumeMounts"]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Everything a transformation may depend on, gathered before it runs.
+//!
+//! The same body under the same rules always becomes the same object: apply repeats what the plan did,
+//! so the rules travel inside the stored plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use salvor_api::meta::StringMap;
+use serde::{Deserialize, Serialize};
+
+use super::modifiers::Modifiers;
+
+/// What becomes of a persistent volume of the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeFate {
+    /// Its object comes back, or stands in the target: claims keep its name.
+    AsItIs,
+    /// It is not restored; its claim gets a new, empty volume.
+    Provisioned,
+    /// As [`VolumeFate::Provisioned`], although the backup holds its data.
+    DataElsewhere,
+}
+
+/// What a transformation knows besides the body.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rules {
+    /// Name of the backup, for the label.
+    pub backup: String,
+    /// Name of the restore, for the label.
+    pub restore: String,
+    /// Source namespace to target namespace.
+    pub namespaces: StringMap,
+    /// Whether node ports are kept.
+    pub preserve_node_ports: bool,
+    /// `spec.restorePVs`.
+    pub restore_volumes: Option<bool>,
+    /// Storage class in the backup to class in the target.
+    pub storage_classes: StringMap,
+    /// Storage classes that the target has or will have.
+    pub known_storage_classes: BTreeSet<String>,
+    /// Image mappings: (old substring, new).
+    pub image_names: Vec<(String, String)>,
+    /// The fate of each volume that the backup or the target has.
+    pub volumes: BTreeMap<String, VolumeFate>,
+    /// Resource modifiers.
+    pub modifiers: Modifiers,
+}
+
+impl Rules {
+    /// The fate of a volume; one that neither the backup nor the target has is provisioned anew.
+    #[must_use]
+    pub fn volume_fate(&self, name: &str) -> VolumeFate {
+        self.volumes
+            .get(name)
+            .copied()
+            .unwrap_or(VolumeFate::Provisioned)
+    }
+}
