@@ -42,4 +42,5 @@ pub use location::{BackupRecord, Damaged, Listing, Location, Profile};
 pub use manifest::{Manifest, ManifestEntry};
 pub use restore::{RestoreRecord, RestoreWriter};
 pub use run::RunId;
+pub use salvor_seal::Digest;
 pub use verify::{Finding, Severity, Verification};

@@ -12,3 +12,4 @@
 
 pub mod backup;
 pub mod restore;
+pub mod source;

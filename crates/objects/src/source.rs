@@ -1,0 +1,293 @@
+//! Opening the archive of a stored backup, ours or Velero's, wherever it is stored.
+//!
+//! With a sound index beside it, nothing but the index is read before the first object is asked for, and
+//! then only the members that hold what is asked. Without one (a backup of Velero's, or a lost index), the
+//! archive is read once and brought into the same shape in an anonymous temporary file.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use salvor_api::name::BackupName;
+use salvor_archive::ArchiveError;
+use salvor_archive::archive::{Archive, ReadAt};
+use salvor_archive::findings::Findings;
+use salvor_archive::index::Index;
+use salvor_archive::limits::Limits;
+use salvor_archive::names::BackupFile;
+use salvor_location::{BackupRecord, Digest, Location};
+
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use tracing::warn;
+
+/// Largest index that is read: that of about ten million objects.
+const INDEX_LIMIT: u64 = 1 << 30;
+
+/// An archive that was opened, and how.
+pub struct OpenArchive {
+    /// The archive.
+    pub archive: Archive,
+    /// What one pass over it found; absent when the index made a pass unnecessary.
+    pub findings: Option<Findings>,
+    /// Why the index was not used although the manifest names one.
+    pub index_problem: Option<String>,
+}
+
+/// Why an archive could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The location failed.
+    #[error("open the archive of backup `{backup}`")]
+    Location {
+        /// The backup.
+        backup: String,
+        /// Why.
+        #[source]
+        source: salvor_location::Error,
+    },
+    /// The commit record is there, the archive is not.
+    #[error("backup `{backup}` has no archive `{backup}.tar.gz`: it cannot be restored or browsed")]
+    NoArchive {
+        /// The backup.
+        backup: String,
+    },
+    /// The archive is damaged.
+    #[error("read the archive of backup `{backup}`")]
+    Archive {
+        /// The backup.
+        backup: String,
+        /// Why.
+        #[source]
+        source: Box<ArchiveError>,
+    },
+    /// The machine failed: no thread, no temporary file.
+    #[error("prepare to read the archive of backup `{backup}`")]
+    Local {
+        /// The backup.
+        backup: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl OpenError {
+    /// True when the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Location { source, .. } if source.is_retryable())
+    }
+
+    /// Always false.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    /// Always false: nothing is written.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        false
+    }
+}
+
+/// Opens the archive of a backup.
+///
+/// # Errors
+/// There is no archive, it is damaged, or the location fails. A damaged or missing index is no error: the
+/// archive is then read as a whole.
+pub async fn open(
+    location: &Location,
+    record: &BackupRecord,
+    limits: Limits,
+) -> Result<OpenArchive, OpenError> {
+    let backup = &record.name;
+    let failed = |source| OpenError::Location {
+        backup: backup.to_string(),
+        source,
+    };
+    let manifest = match location.manifest(record).await {
+        Ok(manifest) => manifest,
+        // The archive may be sound all the same; who wants to know runs a verification.
+        Err(error @ salvor_location::Error::BadRecord { .. }) => {
+            return by_pass(location, backup, limits, Some(error.to_string())).await;
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let Some(manifest) = manifest else {
+        return by_pass(location, backup, limits, None).await;
+    };
+    let archive_name = BackupFile::Archive.name(backup);
+    let index_name = BackupFile::SalvorIndex.name(backup);
+    let entry = |name: &str| manifest.objects.iter().find(|entry| entry.name == name);
+    let (Some(archive_entry), Some(index_entry)) = (entry(&archive_name), entry(&index_name))
+    else {
+        return by_pass(
+            location,
+            backup,
+            limits,
+            Some("the manifest names no index".into()),
+        )
+        .await;
+    };
+    let problem = match location
+        .read_file(backup, &index_name, INDEX_LIMIT)
+        .await
+        .map_err(failed)?
+    {
+        None => "it is missing".to_owned(),
+        Some(bytes) if Digest::of(&bytes) != index_entry.sha256 => {
+            "its SHA-256 is not the one that the manifest states".to_owned()
+        }
+        Some(bytes) => match Index::decode(&bytes, limits) {
+            Err(error) => error.to_string(),
+            Ok(index) if index.archive_len() != archive_entry.size => {
+                "it describes an archive of another length".to_owned()
+            }
+            Ok(index) => {
+                let data = by_range(location, backup, &archive_name, archive_entry.size)?;
+                let archive = Archive::open(index, data);
+                return Ok(OpenArchive {
+                    archive,
+                    findings: None,
+                    index_problem: None,
+                });
+            }
+        },
+    };
+    by_pass(location, backup, limits, Some(problem)).await
+}
+
+/// One pass over the whole archive.
+async fn by_pass(
+    location: &Location,
+    backup: &BackupName,
+    limits: Limits,
+    index_problem: Option<String>,
+) -> Result<OpenArchive, OpenError> {
+    if let Some(problem) = &index_problem {
+        warn!(%backup, problem, "the index cannot be used; reading the whole archive");
+    }
+    let opened = location
+        .open_file(backup, &BackupFile::Archive.name(backup))
+        .await;
+    let opened = opened.map_err(|source| OpenError::Location {
+        backup: backup.to_string(),
+        source,
+    })?;
+    let Some((_, body)) = opened else {
+        return Err(OpenError::NoArchive {
+            backup: backup.to_string(),
+        });
+    };
+    let reader = StreamReader::new(body.map_err(io::Error::other));
+    let reader = SyncIoBridge::new(Box::pin(reader));
+    let transcoded =
+        tokio::task::spawn_blocking(move || Archive::from_stream(reader, limits)).await;
+    match transcoded {
+        Ok(Ok((archive, findings))) => Ok(OpenArchive {
+            archive,
+            findings: Some(findings),
+            index_problem,
+        }),
+        Ok(Err(source)) => Err(OpenError::Archive {
+            backup: backup.to_string(),
+            source: Box::new(source),
+        }),
+        Err(join) => Err(OpenError::Local {
+            backup: backup.to_string(),
+            source: io::Error::other(join),
+        }),
+    }
+}
+
+/// Reads parts of the archive where it is.
+fn by_range(
+    location: &Location,
+    backup: &BackupName,
+    file: &str,
+    size: u64,
+) -> Result<Arc<dyn ReadAt>, OpenError> {
+    let local = |source| OpenError::Local {
+        backup: backup.to_string(),
+        source,
+    };
+    if let Some(path) = location.local_path(backup, file) {
+        let opened = File::open(path).map_err(local)?;
+        return Ok(Arc::new(opened));
+    }
+    let remote = RemoteFile::start(location.clone(), backup.clone(), file.to_owned(), size);
+    Ok(Arc::new(remote.map_err(local)?))
+}
+
+/// A file of a location, read from code that is not async. A thread with a runtime of its own carries the
+/// requests, so that a caller on any thread, of any runtime or none, can wait for the answer.
+struct RemoteFile {
+    requests: tokio::sync::mpsc::UnboundedSender<Request>,
+    size: u64,
+}
+
+struct Request {
+    range: std::ops::Range<u64>,
+    answer: mpsc::SyncSender<Result<Bytes, salvor_location::Error>>,
+}
+
+impl RemoteFile {
+    fn start(location: Location, backup: BackupName, file: String, size: u64) -> io::Result<Self> {
+        let (requests, mut incoming) = tokio::sync::mpsc::unbounded_channel::<Request>();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name("archive-reader".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    // Ends when the last reader drops its sender.
+                    while let Some(Request { range, answer }) = incoming.recv().await {
+                        let (location, backup, file) =
+                            (location.clone(), backup.clone(), file.clone());
+                        tokio::spawn(async move {
+                            let bytes = location.read_range(&backup, &file, range).await;
+                            // A reader that went away needs no answer.
+                            let _ = answer.send(bytes);
+                        });
+                    }
+                });
+            })?;
+        Ok(Self { requests, size })
+    }
+}
+
+impl ReadAt for RemoteFile {
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let end = offset
+            .checked_add(len as u64)
+            .filter(|end| *end <= self.size);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let gone = || io::Error::other("the thread that reads the archive has ended");
+        // Room for the one answer, so that the sender never waits.
+        let (answer, received) = mpsc::sync_channel(1);
+        self.requests
+            .send(Request {
+                range: offset..end,
+                answer,
+            })
+            .map_err(|_| gone())?;
+        let bytes = received
+            .recv()
+            .map_err(|_| gone())?
+            .map_err(io::Error::other)?;
+        if bytes.len() == len {
+            Ok(bytes.into())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
