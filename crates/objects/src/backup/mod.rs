@@ -1,1 +1,148 @@
 //! Backup of cluster objects, from an API server straight to a location.
+//!
+//! ```text
+//! discovery -> plan -> pagers -> classify -> segments -> compress -> sink -> upload
+//!                         ^                     |
+//!                         +---- referred to ----+          then the files beside it, the record last
+//! ```
+//!
+//! Invariants:
+//! - memory is bounded in bytes: pages under way, unfinished segments, members that wait, the index;
+//! - a list is read to its end at the cluster's pace; the store's pace never holds it up ([`sink`]);
+//! - an object is in the archive once per version, however often it is met ([`once`]);
+//! - a resource that cannot be read is an error with its name and makes the backup partially failed;
+//! - until the record is committed, there is no backup.
+//!
+//! Start with [`run`]; [`plan`] and [`namespaces`] decide what is taken, [`collect`] takes it.
+
+mod collect;
+mod engine;
+mod error;
+mod item;
+mod namespaces;
+mod once;
+mod plan;
+mod prepare;
+mod references;
+mod runlog;
+mod sink;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use salvor_api::velero::Backup;
+use salvor_archive::files::Results;
+use salvor_cluster::Cluster;
+use salvor_location::{BackupRecord, Location, RunId};
+use tokio_util::sync::CancellationToken;
+
+pub use engine::run;
+pub use error::BackupError;
+
+/// What to back up, from where, to where.
+#[derive(Clone, Debug)]
+pub struct BackupRequest {
+    /// The cluster that is read.
+    pub cluster: Cluster,
+    /// The location that is written.
+    pub location: Location,
+    /// Name and spec; the status is filled in.
+    pub backup: Backup,
+    /// How.
+    pub options: BackupOptions,
+}
+
+/// How a backup is made.
+#[derive(Clone, Debug)]
+pub struct BackupOptions {
+    /// Identity of the run; it is in the claim, the record and every log line.
+    pub run: RunId,
+    /// Take every served version of each object, not only the preferred one.
+    pub all_versions: bool,
+    /// Lists that are read at once.
+    pub pagers: usize,
+    /// Stops the run at the next safe point; nothing is committed then.
+    pub cancel: CancellationToken,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self {
+            run: RunId::generate(),
+            all_versions: false,
+            pagers: 4,
+            cancel: CancellationToken::new(),
+        }
+    }
+}
+
+/// How far a backup is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackupProgress {
+    /// Objects in the archive.
+    pub items: u64,
+    /// Objects that there will be, as far as the server's counts tell.
+    pub items_expected: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// What was read last, for example `pods`.
+    pub current: String,
+}
+
+/// Receives progress, at most once a second and once at the end.
+#[derive(Clone)]
+pub struct ProgressSink(Arc<dyn Fn(BackupProgress) + Send + Sync>);
+
+impl ProgressSink {
+    /// Calls `receive` with each progress. It must return quickly.
+    pub fn new(receive: impl Fn(BackupProgress) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(receive))
+    }
+
+    /// Drops progress.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(|_| ())
+    }
+
+    fn send(&self, progress: BackupProgress) {
+        (self.0)(progress);
+    }
+}
+
+impl fmt::Debug for ProgressSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProgressSink")
+    }
+}
+
+/// What came of a backup.
+#[derive(Clone, Debug)]
+pub struct BackupOutcome {
+    /// The backup with its status, as committed.
+    pub backup: Backup,
+    /// The committed record; `None` when validation failed and nothing was written.
+    pub record: Option<BackupRecord>,
+    /// Warnings and errors.
+    pub results: Results,
+    /// Figures.
+    pub stats: BackupStats,
+}
+
+/// Figures of a backup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackupStats {
+    /// Objects in the archive.
+    pub items: u64,
+    /// Bytes of their bodies.
+    pub body_bytes: u64,
+    /// Bytes of the compressed archive.
+    pub archive_bytes: u64,
+    /// Objects left out, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// How long it took.
+    pub elapsed: Duration,
+}

@@ -1,0 +1,136 @@
+//! From a request to the record that the run fills in: defaults, validation, what comes of the counts. Pure.
+
+use salvor_api::filter::BackupFilter;
+use salvor_api::go::Time;
+use salvor_api::labels;
+use salvor_api::velero::{
+    self, Backup, BackupPhase, DEFAULT_CSI_SNAPSHOT_TIMEOUT, DEFAULT_ITEM_OPERATION_TIMEOUT,
+};
+use salvor_cluster::{ClusterIdentity, ServerVersion};
+
+/// Checks a backup's spec.
+///
+/// # Errors
+/// Every rule that is broken, as `status.validationErrors` lists them.
+pub(crate) fn validate(backup: &Backup) -> Result<BackupFilter, Vec<String>> {
+    let compiled = BackupFilter::compile(&backup.spec);
+    let mut errors = compiled.as_ref().err().cloned().unwrap_or_default();
+    if let Some(policy) = &backup.spec.resource_policy {
+        errors.push(format!(
+            "resource policies are not supported by this version: remove resourcePolicy `{}` or back up \
+             with Velero",
+            policy.name
+        ));
+    }
+    match compiled {
+        Ok(filter) if errors.is_empty() => Ok(filter),
+        _ => Err(errors),
+    }
+}
+
+/// Fills in what Velero's server would.
+pub(crate) fn with_defaults(mut backup: Backup, location: &str, started: Time) -> Backup {
+    backup.kind = "Backup".to_owned();
+    backup.api_version = velero::API_VERSION.to_owned();
+    let meta = &mut backup.metadata;
+    if meta.namespace.is_empty() {
+        meta.namespace = "velero".to_owned();
+    }
+    meta.creation_timestamp.get_or_insert(started);
+    let spec = &mut backup.spec;
+    if spec.storage_location.is_empty() {
+        spec.storage_location = location.to_owned();
+    }
+    meta.labels.insert(
+        labels::STORAGE_LOCATION.to_owned(),
+        labels::label_value(&spec.storage_location),
+    );
+    if spec.included_namespaces.is_empty() {
+        spec.included_namespaces = vec!["*".to_owned()];
+    }
+    spec.ttl = spec.effective_ttl();
+    if spec.csi_snapshot_timeout.is_zero() {
+        spec.csi_snapshot_timeout = DEFAULT_CSI_SNAPSHOT_TIMEOUT;
+    }
+    if spec.item_operation_timeout.is_zero() {
+        spec.item_operation_timeout = DEFAULT_ITEM_OPERATION_TIMEOUT;
+    }
+    spec.default_volumes_to_fs_backup.get_or_insert(false);
+    spec.snapshot_move_data.get_or_insert(false);
+    let status = &mut backup.status;
+    status.version = velero::BACKUP_VERSION;
+    velero::FORMAT_VERSION.clone_into(&mut status.format_version);
+    status.phase = BackupPhase::InProgress;
+    status.start_timestamp = Some(started);
+    status.expiration = Some(started.plus(spec.ttl.0));
+    backup
+}
+
+/// Stamps the source cluster on the record.
+pub(crate) fn stamp_cluster(
+    backup: &mut Backup,
+    version: &ServerVersion,
+    identity: Option<&ClusterIdentity>,
+) {
+    let annotations = &mut backup.metadata.annotations;
+    for (key, value) in [
+        (labels::SOURCE_GIT_VERSION, Some(&version.git_version)),
+        (labels::SOURCE_MAJOR_VERSION, Some(&version.major)),
+        (labels::SOURCE_MINOR_VERSION, Some(&version.minor)),
+        (labels::CLUSTER_UID, identity.map(|i| &i.uid)),
+        (labels::CLUSTER_NAME, identity.map(|i| &i.name)),
+    ] {
+        if let Some(value) = value.filter(|v| !v.is_empty()) {
+            annotations.insert(key.to_owned(), value.clone());
+        }
+    }
+}
+
+/// The phase that the counts amount to, and the reason of a failure.
+pub(crate) fn outcome(taken: u64, errors: u64) -> (BackupPhase, String) {
+    match (taken, errors) {
+        (_, 0) => (BackupPhase::Completed, String::new()),
+        (0, errors) => (
+            BackupPhase::Failed,
+            format!("nothing could be backed up ({errors} errors, see the results)"),
+        ),
+        (..) => (BackupPhase::PartiallyFailed, String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use salvor_api::go::GoDuration;
+
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_veleros_server() {
+        let started: Time = "2026-11-20T02:00:00Z".parse().expect("time");
+        for (ttl, expiration) in [
+            (GoDuration::default(), "2026-12-20T02:00:00Z"),
+            (GoDuration::from_hours(1), "2026-11-20T03:00:00Z"),
+        ] {
+            let mut backup = Backup::named("", "b");
+            backup.spec.ttl = ttl;
+            let backup = with_defaults(backup, "default", started);
+            assert_eq!(
+                backup.status.expiration.map(|t| t.to_string()).as_deref(),
+                Some(expiration)
+            );
+            assert_eq!(backup.metadata.namespace, "velero");
+            assert_eq!(backup.metadata.labels[labels::STORAGE_LOCATION], "default");
+            assert_eq!(backup.spec.included_namespaces, ["*"]);
+            assert_eq!(backup.spec.csi_snapshot_timeout.to_string(), "10m0s");
+            assert_eq!(backup.status.format_version, "1.1.0");
+        }
+    }
+
+    #[test]
+    fn errors_decide_the_phase() {
+        assert_eq!(outcome(7, 0).0, BackupPhase::Completed);
+        assert_eq!(outcome(0, 0).0, BackupPhase::Completed);
+        assert_eq!(outcome(7, 1).0, BackupPhase::PartiallyFailed);
+        assert_eq!(outcome(0, 1).0, BackupPhase::Failed);
+    }
+}
