@@ -45,9 +45,8 @@ impl Messages {
                  records of restores made from it"
             ),
             format_args!(
-                "위치 {location}의 백업 {name}({size}){} 이 백업으로 한 복원 기록과 함께 영구히 삭제합니다",
-                eul("백업")
-            ),
+                "위치 {location}의 백업 {name}({size})을 이 백업으로 한 복원 기록과 함께 영구히 삭제합니다"
+),
         )
     }
 

@@ -1,7 +1,7 @@
 //! What the demo tells.
 
 use super::Messages;
-use crate::particle::{eul, euro};
+use crate::particle::eul;
 
 impl Messages {
     /// First line.
@@ -45,10 +45,7 @@ impl Messages {
     pub fn demo_backed_up(self, objects: u64, size: &str, folder: &str) -> String {
         self.say(
             format_args!("backed up {objects} objects, {size}, to {folder}"),
-            format_args!(
-                "오브젝트 {objects}개({size}){} {folder}에 백업했습니다",
-                eul("오브젝트")
-            ),
+            format_args!("오브젝트 {objects}개({size})를 {folder}에 백업했습니다"),
         )
     }
 
@@ -153,10 +150,7 @@ impl Messages {
     pub fn demo_folder_in_use(self, folder: &str) -> String {
         self.say(
             format_args!("{folder} already holds a demo backup: pass an empty folder with --dir"),
-            format_args!(
-                "{folder}에 이미 데모 백업이 있습니다. --dir {}빈 폴더를 지정하세요",
-                euro("dir ")
-            ),
+            format_args!("{folder}에 이미 데모 백업이 있습니다. --dir 에 빈 폴더를 지정하세요"),
         )
     }
 }

@@ -1,7 +1,7 @@
 //! About places where backups are stored.
 
 use super::Messages;
-use crate::particle::eun;
+use crate::particle::{eul, eun, i};
 
 impl Messages {
     /// Nothing says where backups are.
@@ -56,6 +56,27 @@ impl Messages {
                  있으므로 외부 사본으로 치지 않습니다",
                 eun(location)
             ),
+        )
+    }
+
+    /// A location was added to the configuration.
+    #[must_use]
+    pub fn location_named(self, name: &str, config: &str) -> String {
+        self.say(
+            format_args!("location {name} written to {config}; try it with: salvor backup-location check {name}"),
+            format_args!(
+                "위치 {name}{} {config}에 적었습니다. 점검하려면: salvor backup-location check {name}",
+                eul(name)
+            ),
+        )
+    }
+
+    /// A location is now used when none is named.
+    #[must_use]
+    pub fn location_is_default(self, name: &str) -> String {
+        self.say(
+            format_args!("location {name} is the default now"),
+            format_args!("이제 {name}{} 기본 위치입니다", i(name)),
         )
     }
 

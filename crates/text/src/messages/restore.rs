@@ -1,9 +1,41 @@
 //! About restores.
 
 use super::{Messages, count};
-use crate::particle::eun;
+use crate::particle::{eul, eun};
 
 impl Messages {
+    /// No restores are there.
+    #[must_use]
+    pub fn no_restores(self, location: &str) -> String {
+        self.say(
+            format_args!("no restores in location {location}"),
+            format_args!("위치 {location}에 복원 기록이 없습니다"),
+        )
+    }
+
+    /// What deleting a restore removes.
+    #[must_use]
+    pub fn restore_will_be_deleted(self, name: &str, location: &str) -> String {
+        self.say(
+            format_args!(
+                "the record of restore {name} in location {location} will be deleted; restored objects stay"
+            ),
+            format_args!(
+                "위치 {location}의 복원 기록 {name}{} 삭제합니다. 복원된 오브젝트는 그대로 둡니다",
+                eul(name)
+            ),
+        )
+    }
+
+    /// A restore's record was deleted.
+    #[must_use]
+    pub fn restore_deleted(self, name: &str) -> String {
+        self.say(
+            format_args!("restore {name} deleted"),
+            format_args!("복원 기록 {name}{} 삭제했습니다", eul(name)),
+        )
+    }
+
     /// A restore ended well.
     #[must_use]
     pub fn restore_completed(self, name: &str, objects: u64, took: &str) -> String {
@@ -71,7 +103,7 @@ impl Messages {
             format_args!("{object} comes back from backup {backup} with:"),
             format_args!(
                 "{object}{} 백업 {backup}에서 다음과 함께 되살립니다:",
-                crate::particle::eul(object)
+                eul(object)
             ),
         )
     }

@@ -1,0 +1,210 @@
+//! `backup`: Velero's commands and flags, and Salvor's.
+
+use clap::{Args, Subcommand};
+use salvor_api::go::GoDuration;
+use salvor_api::meta::LabelSelector;
+
+use super::filters::FilterArgs;
+use super::{ConfirmArgs, Format, FormatArgs, values};
+
+/// Commands on backups.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// List backups.
+    Get(GetArgs),
+    /// Describe backups.
+    Describe(DescribeArgs),
+    /// Print the log of a backup.
+    Logs(LogsArgs),
+    /// Copy the archive of a backup to a file.
+    Download(DownloadArgs),
+    /// Delete backups.
+    Delete(DeleteArgs),
+    /// Read every stored byte and compare it with what was written.
+    Verify(VerifyArgs),
+}
+
+/// Flags of `get`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Only these.
+    pub(crate) names: Vec<String>,
+    /// Only those with these labels.
+    #[arg(short = 'l', long, value_parser = values::selector, value_name = "SELECTOR")]
+    pub(crate) selector: Option<LabelSelector>,
+    /// Show labels as the last column.
+    #[arg(long)]
+    pub(crate) show_labels: bool,
+    /// Show these labels as columns.
+    #[arg(short = 'L', long, value_delimiter = ',', value_name = "KEYS")]
+    pub(crate) label_columns: Vec<String>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Flags of `describe`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// Which [default: all].
+    pub(crate) names: Vec<String>,
+    /// Only those with these labels.
+    #[arg(short = 'l', long, value_parser = values::selector, value_name = "SELECTOR")]
+    pub(crate) selector: Option<LabelSelector>,
+    /// Also list resources, volumes and operations.
+    #[arg(long)]
+    pub(crate) details: bool,
+    /// `json` or `yaml` for one backup.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// Flags of `logs`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+}
+
+/// Flags of `download`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DownloadArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    /// File to write [default: <NAME>-data.tar.gz].
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<std::path::PathBuf>,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Flags of `delete`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// Which.
+    #[arg(required_unless_present_any = ["all", "selector"])]
+    pub(crate) names: Vec<String>,
+    /// All of the location.
+    #[arg(long, conflicts_with_all = ["names", "selector"])]
+    pub(crate) all: bool,
+    /// Those with these labels.
+    #[arg(short = 'l', long, value_parser = values::selector, conflicts_with = "names", value_name = "SELECTOR")]
+    pub(crate) selector: Option<LabelSelector>,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+}
+
+/// Flags of `verify`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Which [default: all].
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Flags of `create`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Name of the backup [default with --from-schedule: <SCHEDULE>-YYYYMMDDhhmmss].
+    #[arg(required_unless_present = "from_schedule")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
+    /// Cluster-scoped resources to include.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RESOURCES",
+        help_heading = "Filters"
+    )]
+    pub(crate) include_cluster_scoped_resources: Vec<String>,
+    /// Cluster-scoped resources to exclude.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RESOURCES",
+        help_heading = "Filters"
+    )]
+    pub(crate) exclude_cluster_scoped_resources: Vec<String>,
+    /// Namespaced resources to include.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RESOURCES",
+        help_heading = "Filters"
+    )]
+    pub(crate) include_namespace_scoped_resources: Vec<String>,
+    /// Namespaced resources to exclude.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "RESOURCES",
+        help_heading = "Filters"
+    )]
+    pub(crate) exclude_namespace_scoped_resources: Vec<String>,
+    /// How long to keep the backup, such as 720h.
+    #[arg(long, default_value = "720h0m0s", value_name = "DURATION")]
+    pub(crate) ttl: GoDuration,
+    /// Name of the location, from the configuration.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) storage_location: Option<String>,
+    /// Objects to take first: `pods=ns/a,ns/b;persistentvolumes=x`.
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) ordered_resources: Option<String>,
+    /// Take the specification from this Schedule of the cluster.
+    #[arg(long, value_name = "SCHEDULE")]
+    pub(crate) from_schedule: Option<String>,
+    #[command(flatten)]
+    pub(crate) volumes: VolumeArgs,
+    /// Take every served version of each resource, not only the preferred one.
+    #[arg(long)]
+    pub(crate) all_versions: bool,
+    /// Calls to the API server at once, at most; it goes down by itself when the server is slow.
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<usize>,
+    /// Wait for the end; a backup made from here always does.
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+    /// `json` or `yaml` prints the Backup and creates nothing.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// Volume flags of `create`. Volume data is not captured: each use is reported in the result.
+#[derive(Clone, Debug, Args)]
+#[command(
+    next_help_heading = "Volumes (data is not captured; asking for it makes the backup partial)"
+)]
+pub(crate) struct VolumeArgs {
+    /// Snapshot volumes.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) snapshot_volumes: Option<bool>,
+    /// Move snapshot data to the location.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) snapshot_move_data: Option<bool>,
+    /// Which data mover.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) data_mover: Option<String>,
+    /// Copy volumes file by file unless excluded.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) default_volumes_to_fs_backup: Option<bool>,
+    /// Volume snapshot locations.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) volume_snapshot_locations: Vec<String>,
+    /// How long a CSI snapshot may take.
+    #[arg(long, default_value = "10m0s", value_name = "DURATION")]
+    pub(crate) csi_snapshot_timeout: GoDuration,
+    /// How long asynchronous operations may take.
+    #[arg(long, default_value = "4h0m0s", value_name = "DURATION")]
+    pub(crate) item_operation_timeout: GoDuration,
+    /// ConfigMap with resource policies.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resource_policies_configmap: Option<String>,
+    /// Files uploaded at once.
+    #[arg(long, value_name = "N")]
+    pub(crate) parallel_files_upload: Option<u32>,
+    /// Label key that groups volumes for a group snapshot.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) volume_group_snapshot_label_key: Option<String>,
+}

@@ -1,0 +1,210 @@
+//! The command line as types. Parsing is here, meaning is in [`crate::command`].
+
+pub(crate) mod backup;
+pub(crate) mod filters;
+pub(crate) mod location;
+pub(crate) mod restore;
+pub(crate) mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use salvor_text::Language;
+
+/// Printed below `--help`.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done
+  1    differences or findings
+  2    wrong usage
+  3    not found
+  4    refused: a confirmation, permission or rule is missing
+  5    partial: something is missing in the result
+  6    time ran out
+  7    verification failed
+  8    recovered, but a target was missed
+  64+  internal error, 130 cancelled by Ctrl-C
+
+Environment:
+  SALVOR_LOCATION  where backups are: a URL, or a name from the configuration file
+  KUBECONFIG       which cluster
+  SALVOR_LOG       what is logged, for example salvor=debug";
+
+/// Backs up and recovers Kubernetes clusters, in Velero's format.
+#[derive(Debug, Parser)]
+#[command(name = "salvor", version, after_help = AFTER_HELP, propagate_version = true)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Kubeconfig file [default: $KUBECONFIG, then ~/.kube/config].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[arg(long, global = true, alias = "kubecontext", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// Namespace that backups and restores belong to, as in Velero.
+    #[arg(
+        short,
+        long,
+        global = true,
+        default_value = "velero",
+        value_name = "NAME"
+    )]
+    pub(crate) namespace: String,
+    /// Where backups are: file:///folder, s3://bucket/prefix?..., or a name from the configuration.
+    #[arg(long, global = true, env = "SALVOR_LOCATION", value_name = "URL|NAME")]
+    pub(crate) location: Option<String>,
+    /// Configuration file [default: $XDG_CONFIG_HOME/salvor/config.yaml].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Language of messages: en or ko [default: that of the locale].
+    #[arg(long, global = true, value_name = "LANG")]
+    pub(crate) lang: Option<Language>,
+    /// Do not colour the output.
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+    /// Log what is done; twice for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How a result is printed. Only the table is for people; the others are stable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Columns.
+    #[default]
+    Table,
+    /// More columns.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Names only.
+    Name,
+}
+
+/// `-o` of commands that print a result.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FormatArgs {
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// `--yes` of commands that change or remove something.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ConfirmArgs {
+    /// Go on without asking.
+    #[arg(short, long, alias = "confirm")]
+    pub(crate) yes: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Work with backups.
+    #[command(subcommand, visible_alias = "backups")]
+    Backup(backup::BackupCommand),
+    /// Work with restores.
+    #[command(subcommand, visible_alias = "restores")]
+    Restore(restore::RestoreCommand),
+    /// Work with the places where backups are stored.
+    #[command(subcommand, aliases = ["backup-locations", "bsl"])]
+    BackupLocation(location::LocationCommand),
+    /// Create a backup, restore or location.
+    #[command(subcommand)]
+    Create(CreateCommand),
+    /// List backups, restores or locations.
+    #[command(subcommand)]
+    Get(GetCommand),
+    /// Describe backups, restores or locations.
+    #[command(subcommand)]
+    Describe(DescribeCommand),
+    /// Delete backups or restores.
+    #[command(subcommand)]
+    Delete(DeleteCommand),
+    /// Print versions.
+    Version(VersionArgs),
+    /// Print a completion script for a shell.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `create <noun>`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CreateCommand {
+    /// Name a location in the configuration file.
+    #[command(alias = "bsl")]
+    BackupLocation(location::CreateArgs),
+}
+
+/// `get <noun>`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GetCommand {
+    /// List backups.
+    #[command(alias = "backup")]
+    Backups(backup::GetArgs),
+    /// List restores.
+    #[command(alias = "restore")]
+    Restores(restore::GetArgs),
+    /// List locations.
+    #[command(aliases = ["backup-location", "bsl"])]
+    BackupLocations(location::GetArgs),
+}
+
+/// `describe <noun>`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DescribeCommand {
+    /// Describe backups.
+    #[command(alias = "backup")]
+    Backups(backup::DescribeArgs),
+    /// Describe restores.
+    #[command(alias = "restore")]
+    Restores(restore::DescribeArgs),
+    /// Describe locations.
+    #[command(aliases = ["backup-location", "bsl"])]
+    BackupLocations(location::DescribeArgs),
+}
+
+/// `delete <noun>`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeleteCommand {
+    /// Delete backups.
+    #[command(alias = "backups")]
+    Backup(backup::DeleteArgs),
+    /// Delete the records of restores.
+    #[command(alias = "restores")]
+    Restore(restore::DeleteArgs),
+}
+
+/// Flags of `version`.
+#[derive(Debug, Args)]
+pub(crate) struct VersionArgs {
+    /// Do not ask the cluster.
+    #[arg(long)]
+    pub(crate) client_only: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,71 @@
+//! `backup delete`.
+
+use salvor_archive::names::BackupFile;
+use salvor_location::RunId;
+use salvor_text::ByteCount;
+
+use crate::args::backup::DeleteArgs;
+use crate::command::read;
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Deletes backups after showing them and asking.
+pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Failure> {
+    let DeleteArgs {
+        names,
+        all: _,
+        selector,
+        confirm,
+    } = args;
+    let location = session.location(None)?;
+    // A backup that cannot be read may still be deleted by name, never by --all or --selector.
+    let mut chosen = Vec::new();
+    if names.is_empty() {
+        let (records, damaged) = read::backups(&location, names, selector.as_ref()).await?;
+        for entry in damaged {
+            let text = session.messages.damaged(&entry.name, &entry.reason);
+            session.printer.warning(&text);
+        }
+        chosen.extend(records.into_iter().map(|record| record.name));
+    } else {
+        for name in names {
+            let name = read::backup_name(name)?;
+            match location.backup(&name).await {
+                Err(error) if error.is_not_found() => return Err(error.into()),
+                _ => chosen.push(name),
+            }
+        }
+    }
+    if chosen.is_empty() {
+        session
+            .printer
+            .remark(&session.messages.no_backups(location.name()));
+        return Ok(Exit::Done);
+    }
+    for name in &chosen {
+        let size = location
+            .file_size(name, &BackupFile::Archive.name(name))
+            .await?;
+        let size = ByteCount(size.unwrap_or(0)).to_string();
+        let text = session
+            .messages
+            .backup_will_be_deleted(name.as_str(), location.name(), &size);
+        session.printer.remark(&text);
+    }
+    let typed = match chosen.as_slice() {
+        [one] => one.as_str(),
+        _ => location.name(),
+    };
+    session.confirm(confirm.yes, typed).await?;
+    let run = RunId::generate();
+    for name in &chosen {
+        if session.cancel.is_cancelled() {
+            return Err(Failure::new(Exit::Cancelled, session.messages.cancelled()));
+        }
+        location.delete_backup(name, &run).await?;
+        session
+            .printer
+            .remark(&session.messages.backup_deleted(name.as_str()));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,142 @@
+//! `backup-location get` and `describe`.
+
+use std::error::Error as _;
+
+use salvor_location::Location;
+use salvor_text::DescribeWriter;
+
+use crate::args::Format;
+use crate::args::location::{DescribeArgs, GetArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::location_table::{self, LocationRow};
+use crate::session::Session;
+
+/// Lists locations and whether they can be read now.
+pub(crate) async fn get(args: &GetArgs, session: &Session) -> Result<Exit, Failure> {
+    let GetArgs { names, format } = args;
+    let rows = rows(names, session).await?;
+    let printer = &session.printer;
+    match format.output {
+        Format::Json => printer.json(&rows)?,
+        Format::Yaml => printer.yaml(&rows)?,
+        Format::Name => {
+            for row in &rows {
+                printer.result(&format!("backupstoragelocation.velero.io/{}\n", row.name))?;
+            }
+        }
+        Format::Table | Format::Wide => {
+            let wide = format.output == Format::Wide;
+            let durability = |temporary| session.durability(temporary);
+            let text = location_table::table(&rows, wide, durability, printer.color);
+            printer.result(&text)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Describes locations, one after another.
+pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<Exit, Failure> {
+    let rows = rows(&args.names, session).await?;
+    for (at, row) in rows.iter().enumerate() {
+        let mut d = DescribeWriter::new();
+        if at > 0 {
+            d.blank();
+        }
+        d.field("Name", &row.name);
+        d.field("URL", &row.url);
+        d.field("Provider", &row.provider);
+        d.field("Bucket/Prefix", &row.bucket_and_prefix);
+        d.field("Access Mode", &row.access_mode);
+        d.field("Default", row.default);
+        d.blank();
+        d.field("Phase", &row.phase);
+        d.field("Last Validated", &row.last_validated);
+        if !row.message.is_empty() {
+            d.field("Message", &row.message);
+        }
+        d.blank();
+        d.field("Kept", session.durability(row.temporary));
+        d.field("Counts as off-site copy", !row.temporary);
+        session.printer.result(&d.finish())?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The locations of the configuration, and the one given by URL.
+async fn rows(names: &[String], session: &Session) -> Result<Vec<LocationRow>, Failure> {
+    let config = session.config()?;
+    let in_use = session.profile(None).ok();
+    let mut locations = Vec::new();
+    let mut seen_in_use = false;
+    for (name, entry) in &config.locations {
+        let opened = session.named_location(name, &entry.url, entry.read_only)?;
+        let is_default = in_use.as_ref().map(|profile| profile.name.as_str()) == Some(name)
+            && in_use.as_ref().map(|profile| &profile.url) == Some(opened.url());
+        seen_in_use |= is_default;
+        locations.push((opened, is_default));
+    }
+    if in_use.is_some() && !seen_in_use {
+        locations.push((session.location(None)?, true));
+    }
+    if locations.is_empty() {
+        // Says how to name one.
+        session.profile(None)?;
+    }
+    for name in names {
+        if !locations
+            .iter()
+            .any(|(location, _)| location.name() == name)
+        {
+            let what = format!("location `{name}` is neither configured nor in use");
+            return Err(Failure::new(Exit::NotFound, what));
+        }
+    }
+    let mut rows = Vec::new();
+    for (location, is_default) in locations {
+        if names.is_empty() || names.iter().any(|name| name == location.name()) {
+            rows.push(row(&location, is_default, session).await);
+        }
+    }
+    Ok(rows)
+}
+
+async fn row(location: &Location, is_default: bool, session: &Session) -> LocationRow {
+    let message = match location.assert_readable().await {
+        Ok(()) => String::new(),
+        Err(error) => {
+            let mut text = error.to_string();
+            if let Some(cause) = error.source() {
+                text = format!("{text}: {cause}");
+            }
+            text
+        }
+    };
+    let url = location.url();
+    let provider = match url.scheme.as_str() {
+        "s3" => "aws",
+        "gs" => "gcp",
+        other => other,
+    };
+    LocationRow {
+        name: location.name().to_owned(),
+        url: url.to_string(),
+        provider: provider.to_owned(),
+        bucket_and_prefix: url.bucket_and_prefix(),
+        phase: if message.is_empty() {
+            "Available"
+        } else {
+            "Unavailable"
+        }
+        .to_owned(),
+        last_validated: salvor_api::go::Time::new(session.now()).go_display(),
+        access_mode: if location.profile().read_only {
+            "ReadOnly"
+        } else {
+            "ReadWrite"
+        }
+        .to_owned(),
+        default: is_default,
+        temporary: location.is_temporary(),
+        message,
+    }
+}

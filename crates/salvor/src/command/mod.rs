@@ -1,0 +1,92 @@
+//! What each command does. One file per command: explicit inputs, a session, an exit status.
+
+mod backup_delete;
+mod backup_describe;
+mod backup_download;
+mod backup_get;
+mod backup_logs;
+mod backup_verify;
+mod location_check;
+mod location_config;
+mod location_get;
+mod read;
+mod restore_delete;
+mod restore_describe;
+mod restore_get;
+mod restore_logs;
+mod version;
+
+use clap::CommandFactory as _;
+
+use crate::args::backup::BackupCommand;
+use crate::args::location::LocationCommand;
+use crate::args::restore::RestoreCommand;
+use crate::args::{Arguments, Command, CreateCommand, DeleteCommand, DescribeCommand, GetCommand};
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// It could not do what it was asked to.
+pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        Command::Backup(command) => backup(command, session).await,
+        Command::Restore(command) => restore(command, session).await,
+        Command::BackupLocation(command) => location(command, session).await,
+        Command::Create(CreateCommand::BackupLocation(args)) => {
+            location_config::create(&args, session)
+        }
+        Command::Get(GetCommand::Backups(args)) => backup_get::run(&args, session).await,
+        Command::Get(GetCommand::Restores(args)) => restore_get::run(&args, session).await,
+        Command::Get(GetCommand::BackupLocations(args)) => location_get::get(&args, session).await,
+        Command::Describe(DescribeCommand::Backups(args)) => {
+            backup_describe::run(&args, session).await
+        }
+        Command::Describe(DescribeCommand::Restores(args)) => {
+            restore_describe::run(&args, session).await
+        }
+        Command::Describe(DescribeCommand::BackupLocations(args)) => {
+            location_get::describe(&args, session).await
+        }
+        Command::Delete(DeleteCommand::Backup(args)) => backup_delete::run(&args, session).await,
+        Command::Delete(DeleteCommand::Restore(args)) => restore_delete::run(&args, session).await,
+        Command::Version(args) => version::run(&args, session).await,
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "salvor", &mut script);
+            session.printer.bytes(&script)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn backup(command: BackupCommand, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        BackupCommand::Get(args) => backup_get::run(&args, session).await,
+        BackupCommand::Describe(args) => backup_describe::run(&args, session).await,
+        BackupCommand::Logs(args) => backup_logs::run(&args, session).await,
+        BackupCommand::Download(args) => backup_download::run(&args, session).await,
+        BackupCommand::Delete(args) => backup_delete::run(&args, session).await,
+        BackupCommand::Verify(args) => backup_verify::run(&args, session).await,
+    }
+}
+
+async fn restore(command: RestoreCommand, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        RestoreCommand::Get(args) => restore_get::run(&args, session).await,
+        RestoreCommand::Describe(args) => restore_describe::run(&args, session).await,
+        RestoreCommand::Logs(args) => restore_logs::run(&args, session).await,
+        RestoreCommand::Delete(args) => restore_delete::run(&args, session).await,
+    }
+}
+
+async fn location(command: LocationCommand, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        LocationCommand::Create(args) => location_config::create(&args, session),
+        LocationCommand::Get(args) => location_get::get(&args, session).await,
+        LocationCommand::Describe(args) => location_get::describe(&args, session).await,
+        LocationCommand::Check(args) => location_check::run(&args, session).await,
+        LocationCommand::SetDefault(args) => location_config::set_default(&args, session),
+    }
+}

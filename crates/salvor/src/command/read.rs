@@ -1,0 +1,148 @@
+//! Reading backups and restores for the commands that show them.
+
+use salvor_api::meta::LabelSelector;
+use salvor_api::name::{BackupName, RestoreName};
+use salvor_api::selector::Selector;
+use salvor_api::velero::{Backup, Restore};
+use salvor_archive::files::{read_json_gz, read_text_gz};
+use salvor_archive::names::{BackupFile, RestoreFile};
+use salvor_location::{BackupRecord, Damaged, Location, RestoreRecord};
+use serde::de::DeserializeOwned;
+
+use crate::exit::{Exit, Failure};
+
+/// Most bytes that a file beside an archive may have, packed or not. A resource list of 300,000 objects
+/// has about 20 MiB.
+pub(crate) const LARGEST_FILE: u64 = 256 << 20;
+
+/// A backup's name from the command line.
+pub(crate) fn backup_name(text: &str) -> Result<BackupName, Failure> {
+    BackupName::new(text).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// A restore's name from the command line.
+pub(crate) fn restore_name(text: &str) -> Result<RestoreName, Failure> {
+    RestoreName::new(text).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// The backups that a command is about, and those that cannot be read.
+pub(crate) async fn backups(
+    location: &Location,
+    names: &[String],
+    selector: Option<&LabelSelector>,
+) -> Result<(Vec<BackupRecord>, Vec<Damaged>), Failure> {
+    if names.is_empty() {
+        let listing = location.backups().await?;
+        let chosen = selector.map(compile).transpose()?;
+        let entries = listing
+            .entries
+            .into_iter()
+            .filter(|record| {
+                chosen
+                    .as_ref()
+                    .is_none_or(|selector| selector.matches(&record.backup.metadata.labels))
+            })
+            .map(|record| relocated(record, location))
+            .collect();
+        return Ok((entries, listing.damaged));
+    }
+    let mut records = Vec::with_capacity(names.len());
+    for name in names {
+        let record = location.backup(&backup_name(name)?).await?;
+        records.push(relocated(record, location));
+    }
+    Ok((records, Vec::new()))
+}
+
+/// A backup says which location it was written to; what counts is where it was found.
+fn relocated(mut record: BackupRecord, location: &Location) -> BackupRecord {
+    location
+        .name()
+        .clone_into(&mut record.backup.spec.storage_location);
+    record
+}
+
+/// The restores that a command is about, and those that cannot be read.
+pub(crate) async fn restores(
+    location: &Location,
+    names: &[String],
+    selector: Option<&LabelSelector>,
+) -> Result<(Vec<RestoreRecord>, Vec<Damaged>), Failure> {
+    if names.is_empty() {
+        let listing = location.restores().await?;
+        let chosen = selector.map(compile).transpose()?;
+        let entries = listing
+            .entries
+            .into_iter()
+            .filter(|record| {
+                chosen
+                    .as_ref()
+                    .is_none_or(|selector| selector.matches(&record.restore.metadata.labels))
+            })
+            .collect();
+        return Ok((entries, listing.damaged));
+    }
+    let mut records = Vec::with_capacity(names.len());
+    for name in names {
+        records.push(location.restore(&restore_name(name)?).await?);
+    }
+    Ok((records, Vec::new()))
+}
+
+fn compile(selector: &LabelSelector) -> Result<Selector, Failure> {
+    Selector::compile(selector).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Just the kinds.
+pub(crate) fn backup_kinds(records: Vec<BackupRecord>) -> Vec<Backup> {
+    records.into_iter().map(|record| record.backup).collect()
+}
+
+/// Just the kinds.
+pub(crate) fn restore_kinds(records: Vec<RestoreRecord>) -> Vec<Restore> {
+    records.into_iter().map(|record| record.restore).collect()
+}
+
+/// A JSON file beside a backup; `None` when it is not there.
+pub(crate) async fn backup_json<T: DeserializeOwned + Default>(
+    location: &Location,
+    name: &BackupName,
+    file: BackupFile,
+) -> Result<Option<T>, Failure> {
+    let file = file.name(name);
+    let Some(bytes) = location.read_file(name, &file, LARGEST_FILE).await? else {
+        return Ok(None);
+    };
+    read_json_gz(&bytes, LARGEST_FILE)
+        .map(Some)
+        .map_err(|error| damaged(&format!("`{file}` of backup `{name}`"), error))
+}
+
+/// A JSON file beside a restore; `None` when it is not there.
+pub(crate) async fn restore_json<T: DeserializeOwned + Default>(
+    location: &Location,
+    name: &RestoreName,
+    file: RestoreFile,
+) -> Result<Option<T>, Failure> {
+    let file = file.name(name);
+    let Some(bytes) = location
+        .read_restore_file(name, &file, LARGEST_FILE)
+        .await?
+    else {
+        return Ok(None);
+    };
+    read_json_gz(&bytes, LARGEST_FILE)
+        .map(Some)
+        .map_err(|error| damaged(&format!("`{file}` of restore `{name}`"), error))
+}
+
+/// A log, unpacked.
+pub(crate) fn log_text(what: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+    read_text_gz(bytes, LARGEST_FILE).map_err(|error| damaged(what, error))
+}
+
+/// Stored bytes that are not what they should be.
+pub(crate) fn damaged(what: &str, error: salvor_archive::ArchiveError) -> Failure {
+    Failure::caused(Exit::VerificationFailed, format!("read {what}"), error)
+        .hint("run `salvor backup verify` to see what is damaged")
+}

@@ -1,0 +1,54 @@
+//! `restore get`.
+
+use crate::args::Format;
+use crate::args::restore::GetArgs;
+use crate::command::read;
+use crate::exit::{Exit, Failure};
+use crate::output::restore_table;
+use crate::output::structured::kind_list;
+use crate::session::Session;
+
+/// Lists restores.
+pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failure> {
+    let GetArgs {
+        names,
+        selector,
+        format,
+    } = args;
+    let location = session.location(None)?;
+    let (records, damaged) = read::restores(&location, names, selector.as_ref()).await?;
+    for entry in &damaged {
+        let text = session.messages.damaged(&entry.name, &entry.reason);
+        session.printer.warning(&text);
+    }
+    let restores = read::restore_kinds(records);
+    let printer = &session.printer;
+    match format.output {
+        Format::Json | Format::Yaml => {
+            let json = format.output == Format::Json;
+            match (restores.as_slice(), names.len()) {
+                ([one], 1) if json => printer.json(one)?,
+                ([one], 1) => printer.yaml(one)?,
+                (all, _) if json => printer.json(&kind_list("Restore", all))?,
+                (all, _) => printer.yaml(&kind_list("Restore", all))?,
+            }
+        }
+        Format::Name => {
+            for restore in &restores {
+                printer.result(&format!("restore.velero.io/{}\n", restore.metadata.name))?;
+            }
+        }
+        Format::Table | Format::Wide => {
+            if restores.is_empty() && damaged.is_empty() {
+                printer.remark(&session.messages.no_restores(location.name()));
+            } else {
+                printer.result(&restore_table::table(&restores, printer.color))?;
+            }
+        }
+    }
+    Ok(if damaged.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partial
+    })
+}

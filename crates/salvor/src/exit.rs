@@ -1,0 +1,162 @@
+//! How a command ends: the exit codes of the help text, and failures with a hint.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// Exit status of a command that ran to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Done = 0,
+    /// Differences or findings.
+    Differences = 1,
+    /// Wrong usage.
+    Usage = 2,
+    /// Not found.
+    NotFound = 3,
+    /// A confirmation, permission or rule is missing.
+    Refused = 4,
+    /// Something is missing in the result.
+    Partial = 5,
+    /// Time ran out.
+    TimedOut = 6,
+    /// Stored data is not what it should be.
+    VerificationFailed = 7,
+    /// A store or cluster failed, or this program did.
+    Internal = 64,
+    /// Ctrl-C.
+    Cancelled = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command could not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// How the process ends.
+    pub(crate) exit: Exit,
+    /// What was being done to what.
+    doing: String,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+    /// What to do next.
+    pub(crate) hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a cause of its own.
+    pub(crate) fn new(exit: Exit, doing: impl Into<String>) -> Self {
+        Self {
+            exit,
+            doing: doing.into(),
+            cause: None,
+            hint: None,
+        }
+    }
+
+    /// Wrong usage.
+    pub(crate) fn usage(what: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, what)
+    }
+
+    /// A failure of what this program called.
+    pub(crate) fn caused(
+        exit: Exit,
+        doing: impl Into<String>,
+        cause: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            cause: Some(Box::new(cause)),
+            ..Self::new(exit, doing)
+        }
+    }
+
+    /// Adds what to do next; an empty hint is none.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        let hint = hint.into();
+        if !hint.is_empty() {
+            self.hint = Some(hint);
+        }
+        self
+    }
+
+    /// The whole chain, joined once by `: `. A cause whose text an outer error repeats is left out.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.doing.clone();
+        let mut next: Option<&(dyn Error + 'static)> = self
+            .cause
+            .as_deref()
+            .map(|cause| cause as &(dyn Error + 'static));
+        while let Some(error) = next {
+            let own = error.to_string();
+            if !own.is_empty() && !text.contains(&own) {
+                let separator = if text.is_empty() { "" } else { ": " };
+                // Writing to a string cannot fail.
+                let _ = write!(text, "{separator}{own}");
+            }
+            next = error.source();
+        }
+        text
+    }
+}
+
+impl From<salvor_location::Error> for Failure {
+    fn from(error: salvor_location::Error) -> Self {
+        use salvor_location::Error as E;
+        let exit = match &error {
+            E::BackupExists { .. } | E::RestoreExists { .. } => Exit::Refused,
+            error if error.is_not_found() => Exit::NotFound,
+            error if error.is_cancelled() => Exit::Cancelled,
+            _ => Exit::Internal,
+        };
+        let hint = error.advice();
+        Self::caused(exit, "", error).hint(hint)
+    }
+}
+
+impl From<salvor_cluster::Error> for Failure {
+    fn from(error: salvor_cluster::Error) -> Self {
+        use salvor_cluster::ErrorKind as K;
+        let (exit, hint) = match error.kind() {
+            K::NotFound | K::NoSuchKind => (Exit::NotFound, ""),
+            K::Forbidden => (
+                Exit::Refused,
+                "grant this user the missing permission in the cluster, then repeat the command",
+            ),
+            K::Config => (
+                Exit::Usage,
+                "check --kubeconfig and --context, or set KUBECONFIG",
+            ),
+            _ if error.is_cancelled() => (Exit::Cancelled, ""),
+            _ if error.is_retryable() => (
+                Exit::Internal,
+                "check that the API server can be reached, then repeat the command",
+            ),
+            _ => (Exit::Internal, ""),
+        };
+        Self::caused(exit, "", error).hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn a_chain_is_joined_once_without_repetition() {
+        let inner = Layer("permission denied", None);
+        let outer = Layer("read `x`: permission denied", Some(Box::new(inner)));
+        let failure = Failure::caused(Exit::Internal, "list backups", outer);
+        assert_eq!(failure.chain(), "list backups: read `x`: permission denied");
+        let bare = Failure::caused(Exit::Internal, "", Layer("read `y`", None));
+        assert_eq!(bare.chain(), "read `y`");
+    }
+}

@@ -1,0 +1,96 @@
+//! `backup-location get` and `check`.
+
+use salvor_location::{CheckReport, Severity};
+use salvor_text::Table;
+use serde::Serialize;
+
+use super::phase;
+
+/// One location as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LocationRow {
+    /// Its name.
+    pub(crate) name: String,
+    /// The URL without its options.
+    pub(crate) url: String,
+    /// `aws`, `azure`, `gcp` as Velero's plugins are called, or `file`.
+    pub(crate) provider: String,
+    /// Bucket and prefix, or folder.
+    pub(crate) bucket_and_prefix: String,
+    /// `Available` or `Unavailable`.
+    pub(crate) phase: String,
+    /// When that was found out.
+    pub(crate) last_validated: String,
+    /// `ReadWrite` or `ReadOnly`.
+    pub(crate) access_mode: String,
+    /// True for the one that is used when none is named.
+    pub(crate) default: bool,
+    /// True when it does not survive the loss of what it protects.
+    pub(crate) temporary: bool,
+    /// Why it is not available.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
+}
+
+/// Velero's columns; wide adds how durable a location is. The label is in the words of people.
+pub(crate) fn table(
+    rows: &[LocationRow],
+    wide: bool,
+    durability: impl Fn(bool) -> String,
+    color: bool,
+) -> String {
+    let mut headers = vec![
+        "NAME",
+        "PROVIDER",
+        "BUCKET/PREFIX",
+        "PHASE",
+        "LAST VALIDATED",
+        "ACCESS MODE",
+        "DEFAULT",
+        "KEPT",
+    ];
+    if wide {
+        headers.push("URL");
+    }
+    let mut table = Table::new(&headers);
+    for row in rows {
+        let mut cells = vec![
+            row.name.clone(),
+            row.provider.clone(),
+            row.bucket_and_prefix.clone(),
+            phase(&row.phase, color),
+            row.last_validated.clone(),
+            row.access_mode.clone(),
+            if row.default { "true" } else { "" }.to_owned(),
+            durability(row.temporary),
+        ];
+        if wide {
+            cells.push(row.url.clone());
+        }
+        table.row(&cells);
+    }
+    table.to_string()
+}
+
+/// The steps of a check.
+pub(crate) fn check(report: &CheckReport) -> String {
+    let mut table = Table::new(&["STEP", "RESULT", "MESSAGE"]);
+    for step in &report.steps {
+        let (result, message) = match &step.problem {
+            None => ("ok", ""),
+            Some((severity, message)) => (severity_name(*severity), message.as_str()),
+        };
+        table.row(&[step.name, result, message]);
+    }
+    table.to_string()
+}
+
+/// `error`, `warning` or `info`.
+pub(crate) fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
+    }
+}

@@ -1,0 +1,212 @@
+//! What a command works with: the resolved global options, the printer, the way to locations and clusters.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use salvor_cluster::{Cluster, ConnectOptions};
+use salvor_location::{Location, Profile};
+use salvor_storage::{ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
+use salvor_text::{Language, Messages};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Global;
+use crate::config::{Config, default_path};
+use crate::exit::{Exit, Failure};
+use crate::output::Printer;
+
+/// Name of a location that was given as a URL.
+const UNNAMED: &str = "default";
+
+/// One run of the program.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    /// Global options as given.
+    pub(crate) global: Global,
+    /// What is said.
+    pub(crate) messages: Messages,
+    /// Where it goes.
+    pub(crate) printer: Printer,
+    /// Cancelled by the first Ctrl-C.
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Session {
+    /// From the global options and the environment.
+    pub(crate) fn new(global: Global) -> Self {
+        let variable = |name: &str| std::env::var(name).ok();
+        let language = global.lang.unwrap_or_else(|| {
+            let locale = ["LC_ALL", "LC_MESSAGES", "LANG"].map(variable);
+            Language::from_locale(locale.iter().map(Option::as_deref))
+        });
+        let messages = Messages::new(language);
+        let refuse_color = global.no_color || variable("NO_COLOR").is_some_and(|v| !v.is_empty());
+        Self {
+            printer: Printer::new(messages, refuse_color),
+            messages,
+            global,
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    /// The time that ages are counted from.
+    #[allow(clippy::unused_self, reason = "a session has one clock")]
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Path of the configuration file.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.global.config.clone().unwrap_or_else(|| {
+            let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+            default_path(path("XDG_CONFIG_HOME"), path("HOME"))
+        })
+    }
+
+    /// The configuration file.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        Config::read(&self.config_path(), self.global.config.is_some())
+    }
+
+    /// The location in use: `--location`, then `--storage-location`, then the configured default.
+    pub(crate) fn location(&self, storage_location: Option<&str>) -> Result<Location, Failure> {
+        open(self.profile(storage_location)?)
+    }
+
+    /// The location in use, not opened.
+    pub(crate) fn profile(&self, storage_location: Option<&str>) -> Result<Profile, Failure> {
+        let given = self
+            .global
+            .location
+            .as_deref()
+            .filter(|text| !text.is_empty());
+        if let Some(text) = given
+            && is_url(text)
+        {
+            let name = storage_location.unwrap_or(UNNAMED).to_owned();
+            return profile(name, text, false);
+        }
+        let config = self.config()?;
+        let name = given
+            .or(storage_location)
+            .or(config.default_location.as_deref());
+        let Some(name) = name else {
+            let path = self.config_path().display().to_string();
+            return Err(Failure::usage(self.messages.no_location())
+                .hint(self.messages.how_to_give_location(&path)));
+        };
+        let Some(found) = config.locations.get(name) else {
+            let known: Vec<&str> = config.locations.keys().map(String::as_str).collect();
+            let known = if known.is_empty() {
+                "it names none".to_owned()
+            } else {
+                format!("it names {}", known.join(", "))
+            };
+            let path = self.config_path();
+            return Err(Failure::new(
+                Exit::NotFound,
+                format!("location `{name}` is not in {}: {known}", path.display()),
+            )
+            .hint(
+                self.messages
+                    .how_to_give_location(&path.display().to_string()),
+            ));
+        };
+        profile(name.to_owned(), &found.url, found.read_only)
+    }
+
+    /// Opens a location of the configuration.
+    pub(crate) fn named_location(
+        &self,
+        name: &str,
+        url: &str,
+        read_only: bool,
+    ) -> Result<Location, Failure> {
+        open(profile(name.to_owned(), url, read_only)?)
+    }
+
+    /// The cluster of the kubeconfig.
+    pub(crate) async fn cluster(&self, concurrency: Option<usize>) -> Result<Cluster, Failure> {
+        let options = ConnectOptions {
+            kubeconfig: self.global.kubeconfig.clone(),
+            context: self.global.context.clone(),
+            max_concurrency: concurrency,
+            ..ConnectOptions::default()
+        };
+        Ok(Cluster::connect(&options).await?)
+    }
+
+    /// Says so when backups of this location are lost with what they protect.
+    pub(crate) fn note_if_temporary(&self, location: &Location) {
+        if location.is_temporary() {
+            let note = self
+                .messages
+                .temporary_note(location.name(), &location.url().to_string());
+            self.printer.note(&note);
+        }
+    }
+
+    /// What people call the durability of a location.
+    pub(crate) fn durability(&self, temporary: bool) -> String {
+        if temporary {
+            self.messages.temporary()
+        } else {
+            self.messages.off_site()
+        }
+    }
+
+    /// Goes on only when `--yes` was given or the name is typed on a terminal. What will be touched was
+    /// printed before.
+    pub(crate) async fn confirm(&self, yes: bool, name: &str) -> Result<(), Failure> {
+        if yes {
+            return Ok(());
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(
+                Failure::new(Exit::Refused, self.messages.confirmation_needed())
+                    .hint(self.messages.pass_yes()),
+            );
+        }
+        self.printer.ask(&self.messages.type_name_to_confirm(name));
+        let answer = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            std::io::stdin().lock().read_line(&mut line).map(|_| line)
+        });
+        let answer = tokio::select! {
+            answer = answer => answer,
+            () = self.cancel.cancelled() => {
+                return Err(Failure::new(Exit::Cancelled, self.messages.not_confirmed()));
+            }
+        };
+        match answer {
+            Ok(Ok(line)) if line.trim() == name => Ok(()),
+            _ => Err(Failure::new(Exit::Refused, self.messages.not_confirmed())),
+        }
+    }
+}
+
+/// A URL or path, as opposed to a name of the configuration.
+fn is_url(text: &str) -> bool {
+    text.contains("://") || text.starts_with(['/', '.'])
+}
+
+fn profile(name: String, url: &str, read_only: bool) -> Result<Profile, Failure> {
+    let url = StoreUrl::parse(url)
+        .map_err(|error| Failure::caused(Exit::Usage, format!("location `{name}`"), error))?;
+    Ok(Profile {
+        name,
+        url,
+        read_only,
+    })
+}
+
+/// Opens the store of a profile with retries, which every remote store needs.
+fn open(profile: Profile) -> Result<Location, Failure> {
+    let store = open_url(&profile.url).map_err(|error| {
+        let hint = error.advice();
+        Failure::caused(Exit::Usage, format!("location `{}`", profile.name), error).hint(hint)
+    })?;
+    let store: Arc<dyn ObjectStore> = Arc::new(RetryStore::new(store, RetryPolicy::default()));
+    Ok(Location::new(store, profile))
+}
