@@ -16,7 +16,7 @@ pub struct Limits {
     /// Most entries of the tar. Default 4 million: two for each of two million objects, whose index
     /// takes about 200 MiB.
     pub max_entries: u64,
-    /// Most bytes of tar per compressed byte, looked at once 256 MiB have been decompressed. Default 400:
+    /// Most bytes of tar per compressed byte, looked at once 64 MiB have been decompressed. Default 400:
     /// objects compress 10 to 100 times, a bomb of zeros 1000 times.
     pub max_ratio: u64,
 }
@@ -40,4 +40,4 @@ impl Limits {
 }
 
 /// Decompressed bytes before [`Limits::max_ratio`] is looked at: small archives may be extreme.
-pub(crate) const RATIO_GRACE: u64 = 256 << 20;
+pub(crate) const RATIO_GRACE: u64 = 64 << 20;

@@ -312,6 +312,9 @@ impl<'a, R: Read> Pass<'a, R> {
                         source,
                     };
                 }
+                if source.kind() == io::ErrorKind::UnexpectedEof {
+                    return self.locate(TarError::Truncated, entry);
+                }
                 ArchiveError::Decompress {
                     compressed_offset,
                     tar_offset: meter.tar_bytes(),

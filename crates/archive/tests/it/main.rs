@@ -1,0 +1,8 @@
+//! Archives written, read, damaged and forged.
+
+mod damage;
+mod foreign;
+mod handmade;
+mod properties;
+mod system;
+mod written;
