@@ -1,0 +1,719 @@
+//! From an HTTP request to the store and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use salvor_api::resource::{GroupResource, ObjectKey};
+use serde_json::{Map, Value, json};
+
+use crate::body::{self, ResponseBody, View};
+use crate::faults::{Fault, Faults, InFlight, RequestRecord, Requests};
+use crate::options::Options;
+use crate::patch::Patch;
+use crate::registry::Resource;
+use crate::request::{Form, Path, Query, ResourcePath, negotiate};
+use crate::status::{Failure, deleted};
+use crate::store::{
+    Action, DeleteOptions, ListQuery, Propagation, Store, WatchQuery, Write, Written,
+};
+use crate::{discovery, openapi, scale};
+
+/// Everything that answering a request needs.
+pub(crate) struct Handler {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) options: Options,
+    pub(crate) faults: Faults,
+    pub(crate) requests: Requests,
+}
+
+/// A request whose body was read.
+pub(crate) struct Received {
+    pub(crate) method: Method,
+    pub(crate) uri: http::Uri,
+    pub(crate) headers: HeaderMap,
+    /// The body, or why it was not taken.
+    pub(crate) body: Result<Bytes, Failure>,
+}
+
+/// The connection breaks, as an injected fault wants it.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was cut by an injected fault")]
+pub struct ConnectionCut;
+
+type Answer = Result<Response<ResponseBody>, Failure>;
+
+impl Handler {
+    /// Answers a request.
+    pub(crate) async fn handle(
+        &self,
+        request: Received,
+    ) -> Result<Response<ResponseBody>, ConnectionCut> {
+        let path = Path::parse(request.uri.path());
+        let query = Query::parse(request.uri.query().unwrap_or_default());
+        let mut flight = self.requests.begin();
+        flight.record = record(&request, &path, &query);
+        let faults = self.faults.strike(&flight.record);
+        let mut cut = None;
+        let mut lost = false;
+        for fault in faults {
+            match self.meet(&flight.record, fault).await {
+                Effect::None => {}
+                Effect::Refuse(failure) => return Ok(finish(&mut flight, refusal(&failure))),
+                Effect::Break => return Err(ConnectionCut),
+                Effect::LoseAnswer => lost = true,
+                Effect::CutAfter(count) => cut = Some(count),
+            }
+        }
+        let answer = self.route(request, path, &query, cut).await;
+        if lost {
+            return Err(ConnectionCut);
+        }
+        Ok(finish(
+            &mut flight,
+            answer.unwrap_or_else(|failure| refusal(&failure)),
+        ))
+    }
+
+    async fn meet(&self, record: &RequestRecord, fault: Fault) -> Effect {
+        let resource = record
+            .resource
+            .clone()
+            .unwrap_or_else(|| GroupResource::new("", ""));
+        let name = record.name.as_deref().unwrap_or_default();
+        match fault {
+            Fault::TooManyRequests { retry_after } => Effect::Refuse(
+                Failure::new(
+                    429,
+                    "TooManyRequests",
+                    "The server has received too many requests and has asked us to try again later",
+                )
+                .retry_after(retry_after),
+            ),
+            Fault::ServerError(503) => Effect::Refuse(
+                Failure::new(
+                    503,
+                    "ServiceUnavailable",
+                    "the server is currently unable to handle the request",
+                )
+                .retry_after(1),
+            ),
+            Fault::ServerError(504) => {
+                Effect::Refuse(Failure::new(504, "Timeout", "the request timed out").retry_after(1))
+            }
+            Fault::ServerError(code) => Effect::Refuse(Failure::new(
+                code,
+                "InternalError",
+                "an injected internal error",
+            )),
+            Fault::Conflict => Effect::Refuse(Failure::modified(&resource, name)),
+            Fault::Forbidden => {
+                let verb = &record.verb;
+                let why = format!(
+                    "User \"injected\" cannot {verb} resource \"{}\" in API group \"{}\"",
+                    resource.resource, resource.group
+                );
+                Effect::Refuse(Failure::forbidden(&resource, name, &why))
+            }
+            Fault::Expired => Effect::Refuse(Failure::expired(
+                "The provided continue parameter is too old to display a consistent list result.",
+            )),
+            Fault::Delay(time) => {
+                tokio::time::sleep(time).await;
+                Effect::None
+            }
+            Fault::ConnectionLost => Effect::Break,
+            Fault::LostAnswer => Effect::LoseAnswer,
+            Fault::CutAfter(count) => Effect::CutAfter(count),
+            Fault::DeniedByWebhook {
+                ref webhook,
+                ref message,
+                code,
+                ref until,
+            } => {
+                let allowed = match until {
+                    Some(key) => matches!(self.store.get(key).await, Ok(Some(_))),
+                    None => false,
+                };
+                if allowed {
+                    self.faults.spare(record, &fault);
+                    return Effect::None;
+                }
+                let reason = if code == 403 {
+                    "Forbidden"
+                } else {
+                    "BadRequest"
+                };
+                let message =
+                    format!("admission webhook \"{webhook}\" denied the request: {message}");
+                Effect::Refuse(Failure::new(code, reason, message))
+            }
+            Fault::GroupUnavailable => Effect::Refuse(
+                Failure::new(
+                    503,
+                    "ServiceUnavailable",
+                    "the server is currently unable to handle the request",
+                )
+                .retry_after(1),
+            ),
+        }
+    }
+
+    async fn route(
+        &self,
+        request: Received,
+        path: Path,
+        query: &Query,
+        cut: Option<usize>,
+    ) -> Answer {
+        let accept = request
+            .headers
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok());
+        let accept = accept.unwrap_or_default().to_owned();
+        let accept = accept.as_str();
+        let registry = self.store.registry();
+        match path {
+            Path::Resource(path) => return self.resource(request, path, query, accept, cut).await,
+            _ if request.method != Method::GET && request.method != Method::HEAD => {
+                return Err(Failure::method_not_allowed());
+            }
+            _ => {}
+        }
+        let aggregated = || {
+            self.options.aggregated_discovery && matches!(negotiate(accept), Ok(Form::Aggregated))
+        };
+        let document = match path {
+            Path::Root => json!({"paths": [
+                "/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/readyz", "/version",
+            ]}),
+            Path::Version => self.version(),
+            Path::Health => {
+                let mut response = Response::new(body::full("ok"));
+                content_type(&mut response, "text/plain; charset=utf-8");
+                return Ok(response);
+            }
+            Path::OpenApiV2 => {
+                if !accept.contains("proto-openapi.spec.v2") && !accept.contains("*/*") {
+                    return Err(Failure::not_acceptable());
+                }
+                let document = openapi::document(&registry, &self.options.version);
+                let mut response = Response::new(body::full(document));
+                content_type(&mut response, openapi::CONTENT_TYPE);
+                return Ok(response);
+            }
+            Path::CoreVersions if aggregated() => {
+                return Ok(aggregated_answer(&discovery::aggregated(
+                    &registry,
+                    true,
+                    |_| false,
+                )));
+            }
+            Path::Groups if aggregated() => {
+                let stale = |group: &str| self.faults.is_stale(group);
+                return Ok(aggregated_answer(&discovery::aggregated(
+                    &registry, false, stale,
+                )));
+            }
+            Path::CoreVersions => discovery::core_versions(&registry),
+            Path::Groups => discovery::group_list(&registry),
+            Path::Group(name) if !name.is_empty() => {
+                discovery::group(registry.group(&name).ok_or_else(Failure::no_such_path)?)
+            }
+            Path::GroupVersion(group, version)
+                if registry
+                    .group(&group)
+                    .is_some_and(|one| one.versions.contains(&version)) =>
+            {
+                discovery::resource_list(&registry, &group, &version)
+            }
+            Path::Group(_) | Path::GroupVersion(..) | Path::Unknown | Path::Resource(_) => {
+                return Err(Failure::no_such_path());
+            }
+        };
+        Ok(json_answer(StatusCode::OK, &document))
+    }
+
+    fn version(&self) -> Value {
+        let text = &self.options.version;
+        let mut parts = text.trim_start_matches('v').split('.');
+        json!({
+            "major": parts.next().unwrap_or_default(),
+            "minor": parts.next().unwrap_or_default(),
+            "gitVersion": text,
+            "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+            "goVersion": "", "compiler": "rustc", "platform": "linux/amd64",
+        })
+    }
+
+    async fn resource(
+        &self,
+        request: Received,
+        path: ResourcePath,
+        query: &Query,
+        accept: &str,
+        cut: Option<usize>,
+    ) -> Answer {
+        let form = negotiate(accept)?;
+        let registry = self.store.registry();
+        let name = GroupResource::new(&path.plural, &path.group);
+        let resource = registry
+            .get(&name)
+            .filter(|one| one.version(&path.version).is_some())
+            .cloned();
+        let resource = resource.ok_or_else(Failure::no_such_path)?;
+        let scoped_right = match (&path.namespace, &path.name) {
+            (Some(_), _) => resource.namespaced,
+            (None, Some(_)) => !resource.namespaced,
+            (None, None) => true,
+        };
+        if !scoped_right {
+            return Err(Failure::no_such_path());
+        }
+        let view = View {
+            resource: Arc::clone(&resource),
+            version: path.version.clone(),
+            form,
+            include: query.text("includeObject").to_owned(),
+            now: (self.options.clock)(),
+        };
+        check_allowed(&resource, &path, verb_of(&request.method, &path, query))?;
+        match verb_of(&request.method, &path, query) {
+            "get" => self.get(&path, view).await,
+            "list" => self.list(&path, query, view, cut).await,
+            "watch" => self.watch(&path, query, view, cut),
+            _ => self.write(request, path, query, view).await,
+        }
+    }
+
+    async fn get(&self, path: &ResourcePath, view: View) -> Answer {
+        let key = key(path);
+        let entry = self.store.get(&key).await?;
+        let entry = entry.ok_or_else(|| Failure::not_found(&key.resource, &key.name))?;
+        if path.subresource.as_deref() == Some("scale") {
+            let version = view.resource.version(&view.version);
+            let paths = version.and_then(|one| one.schema.as_ref()?.scale.clone());
+            let scale = Value::Object(scale::read(&entry, paths.as_deref()));
+            return Ok(json_answer(StatusCode::OK, &scale));
+        }
+        Ok(bytes_answer(StatusCode::OK, view.object(&entry)))
+    }
+
+    async fn list(
+        &self,
+        path: &ResourcePath,
+        query: &Query,
+        view: View,
+        cut: Option<usize>,
+    ) -> Answer {
+        let mut selection = query.selection()?;
+        selection.fields.check(&view.resource, &view.version)?;
+        let revision = query.number("resourceVersion")?;
+        let exact = query.text("resourceVersionMatch") == "Exact";
+        let limit = query.number("limit")?.filter(|limit| *limit > 0);
+        let mut namespace = path.namespace.clone();
+        if namespace.is_none() && view.resource.namespaced {
+            namespace = selection
+                .fields
+                .exact("metadata.namespace")
+                .map(str::to_owned);
+        }
+        if let Some(name) = &path.name {
+            selection.fields.require_name(name);
+        }
+        let continue_token = query.text("continue").to_owned();
+        if !continue_token.is_empty() && revision.is_some_and(|revision| revision != 0) {
+            return Err(Failure::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        let listing = self
+            .store
+            .list(ListQuery {
+                resource: Arc::clone(&view.resource),
+                namespace,
+                selection,
+                limit: limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+                continue_token,
+                exact_revision: revision.filter(|_| exact),
+                not_older_than: revision.filter(|_| !exact),
+            })
+            .await?;
+        let mut response = Response::new(view.list(listing, cut));
+        content_type(&mut response, "application/json");
+        Ok(response)
+    }
+
+    fn watch(&self, path: &ResourcePath, query: &Query, view: View, cut: Option<usize>) -> Answer {
+        let mut selection = query.selection()?;
+        selection.fields.check(&view.resource, &view.version)?;
+        if let Some(name) = &path.name {
+            selection.fields.require_name(name);
+        }
+        let send_initial_events = query.flag("sendInitialEvents");
+        if send_initial_events && query.text("resourceVersionMatch") != "NotOlderThan" {
+            return Err(Failure::new(
+                422,
+                "Invalid",
+                "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        let revision = query.number("resourceVersion")?;
+        let events = self.store.watch(WatchQuery {
+            resource: Arc::clone(&view.resource),
+            namespace: path.namespace.clone(),
+            selection,
+            after: revision.filter(|revision| *revision > 0),
+            bookmarks: query.flag("allowWatchBookmarks"),
+            send_initial_events,
+            timeout: query.number("timeoutSeconds")?.map(Duration::from_secs),
+        })?;
+        let mut response = Response::new(view.watch(events, cut));
+        content_type(&mut response, "application/json");
+        Ok(response)
+    }
+
+    async fn write(
+        &self,
+        request: Received,
+        path: ResourcePath,
+        query: &Query,
+        view: View,
+    ) -> Answer {
+        let body = request.body?;
+        let media = media_type(&request.headers);
+        let verb = verb_of(&request.method, &path, query);
+        let mut dry_run = query.dry_run()?;
+        let action = match verb {
+            "create" => Action::Create(read_object(media, &body)?),
+            "update" => Action::Update(read_object(media, &body)?),
+            "patch" => Action::Patch(Patch::parse(media, &body)?),
+            "delete" | "deletecollection" => {
+                let (options, dry) = delete_options(media, &body, query)?;
+                dry_run |= dry;
+                if verb == "delete" {
+                    Action::Delete(options)
+                } else {
+                    let selection = query.selection()?;
+                    selection.fields.check(&view.resource, &view.version)?;
+                    Action::DeleteCollection(options, selection)
+                }
+            }
+            _ => return Err(Failure::method_not_allowed()),
+        };
+        let written = self
+            .store
+            .write(Write {
+                resource: Arc::clone(&view.resource),
+                version: view.version.clone(),
+                namespace: path.namespace.clone(),
+                name: path.name.clone(),
+                subresource: path.subresource.clone(),
+                dry_run,
+                strict: query.text("fieldValidation") == "Strict",
+                action,
+            })
+            .await?;
+        Ok(match written {
+            Written::Created(entry) => bytes_answer(StatusCode::CREATED, view.object(&entry)),
+            Written::Updated(entry) if path.subresource.as_deref() == Some("scale") => {
+                let version = view.resource.version(&view.version);
+                let paths = version.and_then(|one| one.schema.as_ref()?.scale.clone());
+                json_answer(
+                    StatusCode::OK,
+                    &Value::Object(scale::read(&entry, paths.as_deref())),
+                )
+            }
+            Written::Updated(entry) => bytes_answer(StatusCode::OK, view.object(&entry)),
+            Written::Deleted { entry, gone } => {
+                if gone && !answers_deleted_object(&view.resource) {
+                    let name = &view.resource.name;
+                    json_answer(
+                        StatusCode::OK,
+                        &deleted(name, &entry.meta.name, &entry.meta.uid),
+                    )
+                } else {
+                    bytes_answer(StatusCode::OK, view.object(&entry))
+                }
+            }
+            Written::DeletedCollection(entries) => {
+                let listing = crate::store::Listing {
+                    revision: entries
+                        .iter()
+                        .map(|one| one.meta.resource_version)
+                        .max()
+                        .unwrap_or(0),
+                    continue_token: None,
+                    remaining: None,
+                    entries: Box::pin(futures::stream::iter(entries.into_iter().map(Ok))),
+                };
+                let mut response = Response::new(view.list(listing, None));
+                content_type(&mut response, "application/json");
+                response
+            }
+        })
+    }
+}
+
+enum Effect {
+    None,
+    Refuse(Failure),
+    Break,
+    LoseAnswer,
+    CutAfter(usize),
+}
+
+/// Kinds whose deletion answers the object and not a `Status`.
+fn answers_deleted_object(resource: &Resource) -> bool {
+    resource.name.group.is_empty()
+        && matches!(
+            resource.name.resource.as_str(),
+            "pods"
+                | "services"
+                | "serviceaccounts"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "resourcequotas"
+                | "podtemplates"
+                | "namespaces"
+        )
+}
+
+fn verb_of(method: &Method, path: &ResourcePath, query: &Query) -> &'static str {
+    let named = path.name.is_some();
+    match *method {
+        Method::GET | Method::HEAD if query.flag("watch") && path.subresource.is_none() => "watch",
+        Method::GET | Method::HEAD if named => "get",
+        Method::GET | Method::HEAD => "list",
+        Method::POST if !named || path.subresource.is_some() => "create",
+        Method::PUT if named => "update",
+        Method::PATCH if named => "patch",
+        Method::DELETE if named => "delete",
+        Method::DELETE => "deletecollection",
+        _ => "unknown",
+    }
+}
+
+fn check_allowed(resource: &Resource, path: &ResourcePath, verb: &str) -> Result<(), Failure> {
+    let version = resource
+        .version(&path.version)
+        .ok_or_else(Failure::no_such_path)?;
+    let Some(subresource) = &path.subresource else {
+        let in_all_namespaces = resource.namespaced && path.namespace.is_none();
+        if !resource.allows(verb) || (in_all_namespaces && !matches!(verb, "list" | "watch")) {
+            return Err(Failure::method_not_allowed());
+        }
+        let stored = resource.custom || resource.allows("get") && resource.allows("delete");
+        if !stored && verb == "create" {
+            return Err(Failure::not_implemented(format!(
+                "{} are questions to a running cluster; this server stores objects and decides nothing",
+                resource.name
+            )));
+        }
+        return Ok(());
+    };
+    let known = version
+        .subresources
+        .iter()
+        .find(|sub| sub.name == *subresource);
+    let known = known.ok_or_else(Failure::no_such_path)?;
+    if !known.verbs.iter().any(|one| one == verb) {
+        return Err(Failure::method_not_allowed());
+    }
+    if matches!(
+        subresource.as_str(),
+        "log" | "exec" | "attach" | "portforward" | "proxy"
+    ) {
+        return Err(Failure::not_implemented(format!(
+            "{}/{subresource} needs a running cluster; this server stores objects and runs nothing",
+            resource.name
+        )));
+    }
+    Ok(())
+}
+
+fn key(path: &ResourcePath) -> ObjectKey {
+    ObjectKey {
+        resource: GroupResource::new(&path.plural, &path.group),
+        namespace: path.namespace.clone(),
+        name: path.name.clone().unwrap_or_default(),
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    value
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+}
+
+fn read_object(media: &str, body: &[u8]) -> Result<Map<String, Value>, Failure> {
+    let value: Value = match media {
+        "" | "application/json" => serde_json::from_slice(body).map_err(|error| {
+            Failure::bad_request(format!("the object provided is unrecognized: {error}"))
+        })?,
+        "application/yaml" | "application/x-yaml" => {
+            serde_saphyr::from_slice(body).map_err(|error| {
+                Failure::bad_request(format!("error converting YAML to JSON: {error}"))
+            })?
+        }
+        other => {
+            return Err(Failure::unsupported_media_type(format!(
+                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/yaml"
+            )));
+        }
+    };
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(Failure::bad_request(
+            "the object provided is not a JSON object",
+        )),
+    }
+}
+
+fn delete_options(
+    media: &str,
+    body: &[u8],
+    query: &Query,
+) -> Result<(DeleteOptions, bool), Failure> {
+    let given = if body.is_empty() {
+        Map::new()
+    } else {
+        read_object(media, body)?
+    };
+    let text = |key: &str| {
+        given
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut policy = text("propagationPolicy");
+    if policy.is_empty() {
+        query.text("propagationPolicy").clone_into(&mut policy);
+    }
+    let orphan = given.get("orphanDependents").and_then(Value::as_bool);
+    let orphan = orphan.or_else(|| {
+        query
+            .has("orphanDependents")
+            .then(|| query.flag("orphanDependents"))
+    });
+    let propagation = match (policy.as_str(), orphan) {
+        ("Background", None) => Some(Propagation::Background),
+        ("Foreground", None) => Some(Propagation::Foreground),
+        ("Orphan", None) | ("", Some(true)) => Some(Propagation::Orphan),
+        ("", Some(false)) => Some(Propagation::Background),
+        ("", None) => None,
+        (other, _) => {
+            return Err(Failure::new(
+                422,
+                "Invalid",
+                format!(
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \"{other}\": use one of Background, Foreground, Orphan, and not together with orphanDependents"
+                ),
+            ));
+        }
+    };
+    let precondition = |key: &str| {
+        let value = given.get("preconditions").and_then(|all| all.get(key));
+        value.and_then(Value::as_str).map(str::to_owned)
+    };
+    let dry_run = given
+        .get("dryRun")
+        .and_then(Value::as_array)
+        .is_some_and(|all| all.iter().any(|one| one == "All"));
+    let options = DeleteOptions {
+        propagation,
+        uid: precondition("uid"),
+        resource_version: precondition("resourceVersion"),
+    };
+    Ok((options, dry_run))
+}
+
+fn record(request: &Received, path: &Path, query: &Query) -> RequestRecord {
+    let mut record = RequestRecord {
+        method: request.method.to_string(),
+        uri: request
+            .uri
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        verb: "discovery".to_owned(),
+        ..RequestRecord::default()
+    };
+    match path {
+        Path::Resource(path) => {
+            verb_of(&request.method, path, query).clone_into(&mut record.verb);
+            record.group = Some(path.group.clone());
+            record.resource = Some(GroupResource::new(&path.plural, &path.group));
+            record.namespace.clone_from(&path.namespace);
+            record.name.clone_from(&path.name);
+            if path.name.is_none()
+                && record.verb == "create"
+                && let Ok(body) = &request.body
+                && let Ok(object) = serde_json::from_slice::<NameOnly>(body)
+            {
+                record.name = object.metadata.name;
+            }
+        }
+        Path::Group(group) | Path::GroupVersion(group, _) => record.group = Some(group.clone()),
+        _ => {}
+    }
+    record
+}
+
+#[derive(serde::Deserialize)]
+struct NameOnly {
+    #[serde(default)]
+    metadata: NameOfMetadata,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct NameOfMetadata {
+    name: Option<String>,
+}
+
+fn finish(flight: &mut InFlight, response: Response<ResponseBody>) -> Response<ResponseBody> {
+    flight.record.code = response.status().as_u16();
+    response
+}
+
+fn content_type(response: &mut Response<ResponseBody>, value: &'static str) {
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+}
+
+fn json_answer(code: StatusCode, value: &Value) -> Response<ResponseBody> {
+    bytes_answer(code, value.to_string().into())
+}
+
+fn bytes_answer(code: StatusCode, bytes: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(body::full(bytes));
+    *response.status_mut() = code;
+    content_type(&mut response, "application/json");
+    response
+}
+
+fn aggregated_answer(document: &Value) -> Response<ResponseBody> {
+    let mut response = Response::new(body::document(document));
+    content_type(&mut response, discovery::AGGREGATED);
+    response
+}
+
+fn refusal(failure: &Failure) -> Response<ResponseBody> {
+    let code = StatusCode::from_u16(failure.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json_answer(code, &failure.to_json());
+    if let Some(seconds) = failure.retry_after_seconds() {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
