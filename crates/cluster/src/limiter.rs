@@ -61,6 +61,8 @@ struct State {
     limit: usize,
     most: usize,
     running: usize,
+    /// Most calls at once since the last look: an unused limit is not raised.
+    peak: usize,
     paused_until: Option<Instant>,
     /// Calls that began before this do not count: they were measured under another limit.
     since: Instant,
@@ -94,6 +96,7 @@ impl Limiter {
                     limit: start.clamp(1, most),
                     most,
                     running: 0,
+                    peak: 0,
                     paused_until: None,
                     since: Instant::now(),
                     reads: Latencies::default(),
@@ -127,6 +130,7 @@ impl Limiter {
                         state.paused_until = None;
                         if state.running < state.limit {
                             state.running += 1;
+                            state.peak = state.peak.max(state.running);
                             return Permit {
                                 shared: Arc::clone(&self.shared),
                                 work,
@@ -202,9 +206,10 @@ impl State {
             self.halve(began);
         } else if self.good >= WINDOW {
             self.good = 0;
-            if ratio.is_none_or(|ratio| ratio < 1.5) && self.running >= self.limit / 2 {
+            if ratio.is_none_or(|ratio| ratio < 1.5) && self.peak >= self.limit {
                 self.limit = (self.limit + 1).min(self.most);
             }
+            self.peak = self.running;
         }
     }
 

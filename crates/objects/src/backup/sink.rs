@@ -237,7 +237,7 @@ mod tests {
                 expected.extend_from_slice(&bytes);
             }
             assert!(sink.lock().memory_bytes <= IN_MEMORY);
-            for _ in 0..18 {
+            for _ in 0..12 {
                 got.extend(
                     sink.next()
                         .await
