@@ -266,8 +266,9 @@ fn set_remaining(
         .map(|one| format!("{one} in some resource instances"))
         .collect();
     let status = child_mut(object, "status");
-    let since = status["conditions"][0]["lastTransitionTime"]
-        .as_str()
+    let since = status
+        .get("conditions")
+        .and_then(|all| all[0]["lastTransitionTime"].as_str())
         .unwrap_or(now)
         .to_owned();
     status.insert(

@@ -35,7 +35,10 @@ pub(super) fn update_claim(old: &Object, new: &mut Object, _: &Context<'_>) -> V
         .or_insert_with(|| "Filesystem".into());
     let fixed = |object: &Object, keep_volume: bool| {
         let mut spec = object.get("spec").cloned().unwrap_or_default();
-        if let Some(requests) = spec["resources"]["requests"].as_object_mut() {
+        if let Some(requests) = spec
+            .pointer_mut("/resources/requests")
+            .and_then(Value::as_object_mut)
+        {
             requests.remove("storage");
         }
         if let Some(spec) = spec.as_object_mut() {

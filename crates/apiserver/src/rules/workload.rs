@@ -31,7 +31,12 @@ pub(super) fn update_pod(old: &Object, new: &mut Object, _: &Context<'_>) -> Vec
     let mut spec = new.get("spec").cloned().unwrap_or_default();
     for list in ["containers", "initContainers"] {
         let names: Vec<Value> = before[list].as_array().cloned().unwrap_or_default();
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        for container in spec
+            .get_mut(list)
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             let same = names.iter().find(|one| one["name"] == container["name"]);
             if let (Some(image), Some(container)) = (
                 same.and_then(|one| one.get("image")),
