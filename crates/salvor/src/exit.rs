@@ -118,6 +118,44 @@ impl From<salvor_location::Error> for Failure {
     }
 }
 
+impl Failure {
+    /// The same failure, told with what was being done when it came.
+    pub(crate) fn while_doing(mut self, doing: &str) -> Self {
+        self.doing = if self.doing.is_empty() {
+            doing.to_owned()
+        } else {
+            format!("{doing}: {}", self.doing)
+        };
+        self
+    }
+}
+
+impl From<salvor_objects::backup::BackupError> for Failure {
+    fn from(error: salvor_objects::backup::BackupError) -> Self {
+        use salvor_objects::backup::BackupError as E;
+        let doing = error.to_string();
+        match error {
+            E::Location { source, .. } => Self::from(source).while_doing(&doing),
+            E::Cluster { source } => Self::from(source).while_doing(&doing),
+            error @ E::Name { .. } => Self::caused(Exit::Usage, "", error),
+            error @ E::Cancelled { .. } => Self::caused(Exit::Cancelled, "", error),
+            error => Self::caused(Exit::Internal, "make the backup", error),
+        }
+    }
+}
+
+impl From<salvor_objects::source::OpenError> for Failure {
+    fn from(error: salvor_objects::source::OpenError) -> Self {
+        use salvor_objects::source::OpenError as E;
+        let doing = error.to_string();
+        match error {
+            E::Location { source, .. } => Self::from(source).while_doing(&doing),
+            error => Self::caused(Exit::VerificationFailed, "", error)
+                .hint("run `salvor backup verify` to see what is damaged"),
+        }
+    }
+}
+
 impl From<salvor_cluster::Error> for Failure {
     fn from(error: salvor_cluster::Error) -> Self {
         use salvor_cluster::ErrorKind as K;

@@ -10,6 +10,8 @@ use super::{ConfirmArgs, Format, FormatArgs, values};
 /// Commands on backups.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupCommand {
+    /// Create a backup.
+    Create(Box<CreateArgs>),
     /// List backups.
     Get(GetArgs),
     /// Describe backups.
@@ -22,6 +24,8 @@ pub(crate) enum BackupCommand {
     Delete(DeleteArgs),
     /// Read every stored byte and compare it with what was written.
     Verify(VerifyArgs),
+    /// Write the objects of a backup as plain YAML, one file per namespace and resource.
+    Export(ExportArgs),
 }
 
 /// Flags of `get`.
@@ -101,6 +105,25 @@ pub(crate) struct VerifyArgs {
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+/// Flags of `export`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    /// Folder to write, which must be new or empty; `-` is standard output.
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) output: std::path::PathBuf,
+    /// Only these namespaces; globs.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) include_namespaces: Vec<String>,
+    /// Only these resources, such as deployments.apps; globs.
+    #[arg(long, value_delimiter = ',', value_name = "RESOURCES")]
+    pub(crate) include_resources: Vec<String>,
+    /// Keep status and what the server sets (uid, resourceVersion, managedFields, ...).
+    #[arg(long)]
+    pub(crate) raw: bool,
 }
 
 /// Flags of `create`.

@@ -145,6 +145,8 @@ pub(crate) enum Command {
 /// `create <noun>`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CreateCommand {
+    /// Create a backup.
+    Backup(Box<backup::CreateArgs>),
     /// Name a location in the configuration file.
     #[command(alias = "bsl")]
     BackupLocation(location::CreateArgs),

@@ -1,8 +1,10 @@
 //! What each command does. One file per command: explicit inputs, a session, an exit status.
 
+mod backup_create;
 mod backup_delete;
 mod backup_describe;
 mod backup_download;
+mod backup_export;
 mod backup_get;
 mod backup_logs;
 mod backup_verify;
@@ -34,6 +36,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Backup(command) => backup(command, session).await,
         Command::Restore(command) => restore(command, session).await,
         Command::BackupLocation(command) => location(command, session).await,
+        Command::Create(CreateCommand::Backup(args)) => backup_create::run(&args, session).await,
         Command::Create(CreateCommand::BackupLocation(args)) => {
             location_config::create(&args, session)
         }
@@ -63,12 +66,14 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
 
 async fn backup(command: BackupCommand, session: &Session) -> Result<Exit, Failure> {
     match command {
+        BackupCommand::Create(args) => backup_create::run(&args, session).await,
         BackupCommand::Get(args) => backup_get::run(&args, session).await,
         BackupCommand::Describe(args) => backup_describe::run(&args, session).await,
         BackupCommand::Logs(args) => backup_logs::run(&args, session).await,
         BackupCommand::Download(args) => backup_download::run(&args, session).await,
         BackupCommand::Delete(args) => backup_delete::run(&args, session).await,
         BackupCommand::Verify(args) => backup_verify::run(&args, session).await,
+        BackupCommand::Export(args) => backup_export::run(&args, session).await,
     }
 }
 

@@ -27,6 +27,52 @@ impl Messages {
         )
     }
 
+    /// A backup or restore has warnings that can be read with a command.
+    #[must_use]
+    pub fn has_warnings(self, warnings: u64, command: &str) -> String {
+        self.say(
+            format_args!(
+                "{}; see them with: {command}",
+                count(warnings, "warning", "warnings")
+            ),
+            format_args!("경고 {warnings}건이 있습니다. 보려면: {command}"),
+        )
+    }
+
+    /// Where to read more.
+    #[must_use]
+    pub fn see(self, command: &str) -> String {
+        self.say(
+            format_args!("see: {command}"),
+            format_args!("자세히 보려면: {command}"),
+        )
+    }
+
+    /// The index beside an archive is of no use; the archive was read as a whole.
+    #[must_use]
+    pub fn index_unusable(self, name: &str, reason: &str) -> String {
+        self.say(
+            format_args!(
+                "the index of backup {name} cannot be used ({reason}); its whole archive was read"
+            ),
+            format_args!("백업 {name}의 색인을 쓸 수 없어({reason}) 아카이브 전체를 읽었습니다"),
+        )
+    }
+
+    /// Objects were written as YAML.
+    #[must_use]
+    pub fn exported(self, objects: u64, folder: &str) -> String {
+        self.say(
+            format_args!(
+                "{} written to {folder}, readable by you only: Secrets are among them in the clear",
+                count(objects, "object", "objects")
+            ),
+            format_args!(
+                "오브젝트 {objects}개를 {folder}에 저장했습니다. Secret 도 그대로 들어 있으므로 본인만 읽을 수 있습니다"
+            ),
+        )
+    }
+
     /// No backups are there.
     #[must_use]
     pub fn no_backups(self, location: &str) -> String {

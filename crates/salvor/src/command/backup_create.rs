@@ -1,0 +1,257 @@
+//! `backup create`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use salvor_api::go::Time;
+use salvor_api::labels;
+use salvor_api::meta::TypedLocalObjectReference;
+use salvor_api::velero::{Backup, BackupPhase, BackupSpec, Hooks, Metadata};
+use salvor_cluster::{Cluster, DiscoverOptions};
+use salvor_objects::backup::{self, BackupOptions, BackupOutcome, BackupRequest, ProgressSink};
+use salvor_text::ByteCount;
+use salvor_text::duration::elapsed;
+use serde_json::json;
+
+use crate::args::Format;
+use crate::args::backup::{CreateArgs, VolumeArgs};
+use crate::args::values;
+use crate::exit::{Exit, Failure};
+use crate::output::progress::Progress;
+use crate::session::Session;
+
+/// Makes a backup, or prints what would be asked for.
+pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Failure> {
+    let started = Time::new(session.now());
+    let mut backup = requested(args, session, started)?;
+    let printing = match args.output {
+        Format::Json | Format::Yaml => true,
+        Format::Table | Format::Wide | Format::Name => false,
+    };
+    if printing && args.from_schedule.is_none() {
+        return print(&backup, args.output, session);
+    }
+    let cluster = session.cluster(args.concurrency).await?;
+    if let Some(schedule) = &args.from_schedule {
+        backup = from_schedule(&cluster, schedule, backup, session).await?;
+        if printing {
+            return print(&backup, args.output, session);
+        }
+    }
+    let location = session.location(args.storage_location.as_deref())?;
+    let name = backup.metadata.name.clone();
+    let outcome = {
+        let progress = Arc::new(Mutex::new(Progress::begin(&name)));
+        let options = BackupOptions {
+            all_versions: args.all_versions,
+            cancel: session.cancel.clone(),
+            ..BackupOptions::default()
+        };
+        let pagers = args
+            .concurrency
+            .map_or(options.pagers, |n| n.clamp(1, options.pagers));
+        let request = BackupRequest {
+            cluster,
+            location: location.clone(),
+            backup,
+            options: BackupOptions { pagers, ..options },
+        };
+        let shown = Arc::clone(&progress);
+        let sink = ProgressSink::new(move |now| {
+            let mut bar = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            bar.update(now.items, now.items_expected, &now.current);
+        });
+        Box::pin(backup::run(request, sink)).await?
+    };
+    let exit = conclude(&outcome, session)?;
+    if outcome.record.is_some() {
+        session.note_if_temporary(&location);
+    }
+    Ok(exit)
+}
+
+fn print(backup: &Backup, format: Format, session: &Session) -> Result<Exit, Failure> {
+    match format {
+        Format::Yaml => session.printer.yaml(backup)?,
+        Format::Json | Format::Table | Format::Wide | Format::Name => {
+            session.printer.json(backup)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Tells how a backup ended.
+fn conclude(outcome: &BackupOutcome, session: &Session) -> Result<Exit, Failure> {
+    let BackupOutcome {
+        backup,
+        record: _,
+        results: _,
+        stats,
+    } = outcome;
+    let name = &backup.metadata.name;
+    let status = &backup.status;
+    let (errors, warnings) = (status.errors.unsigned_abs(), status.warnings.unsigned_abs());
+    let size = ByteCount(stats.archive_bytes).to_string();
+    let describe = format!("salvor backup describe {name}");
+    match status.phase {
+        BackupPhase::Completed => {
+            let line = session.messages.backup_completed(
+                name,
+                stats.items,
+                &size,
+                &elapsed(stats.elapsed),
+            );
+            session.printer.result(&format!("{line}\n"))?;
+            if warnings > 0 {
+                let note = session.messages.has_warnings(warnings, &describe);
+                session.printer.note(&note);
+            }
+            Ok(Exit::Done)
+        }
+        BackupPhase::PartiallyFailed => {
+            let line = session.messages.backup_partial(name, errors, warnings);
+            session.printer.result(&format!("{line}\n"))?;
+            session.printer.note(&session.messages.see(&describe));
+            Ok(Exit::Partial)
+        }
+        BackupPhase::FailedValidation => {
+            let reasons = status.validation_errors.join("; ");
+            Err(Failure::usage(format!(
+                "backup `{name}` is not valid: {reasons}"
+            )))
+        }
+        ref other => {
+            let reason = if status.failure_reason.is_empty() {
+                other.to_string()
+            } else {
+                status.failure_reason.clone()
+            };
+            Err(
+                Failure::new(Exit::Internal, format!("backup `{name}` failed: {reason}"))
+                    .hint(session.messages.see(&describe)),
+            )
+        }
+    }
+}
+
+/// The backup that the flags ask for.
+fn requested(args: &CreateArgs, session: &Session, started: Time) -> Result<Backup, Failure> {
+    let name = match (&args.name, &args.from_schedule) {
+        (Some(name), _) => name.clone(),
+        (None, Some(schedule)) => format!("{schedule}-{}", started.compact()),
+        (None, None) => return Err(Failure::usage("a backup needs a name")),
+    };
+    salvor_api::name::check_dns_subdomain("backup", &name)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let mut backup = Backup::named(&session.global.namespace, &name);
+    backup.metadata.labels = args.filters.label_map().map_err(Failure::usage)?;
+    backup.metadata.annotations = args.filters.annotation_map().map_err(Failure::usage)?;
+    backup.spec = spec(args)?;
+    Ok(backup)
+}
+
+fn spec(args: &CreateArgs) -> Result<BackupSpec, Failure> {
+    let filters = &args.filters;
+    let VolumeArgs {
+        snapshot_volumes,
+        snapshot_move_data,
+        data_mover,
+        default_volumes_to_fs_backup,
+        volume_snapshot_locations,
+        csi_snapshot_timeout,
+        item_operation_timeout,
+        resource_policies_configmap,
+        parallel_files_upload,
+        volume_group_snapshot_label_key,
+    } = &args.volumes;
+    let ordered = args.ordered_resources.as_deref().unwrap_or_default();
+    Ok(BackupSpec {
+        metadata: Metadata::default(),
+        included_namespaces: filters.include_namespaces.clone(),
+        excluded_namespaces: filters.exclude_namespaces.clone(),
+        included_resources: filters.include_resources.clone(),
+        excluded_resources: filters.exclude_resources.clone(),
+        included_cluster_scoped_resources: args.include_cluster_scoped_resources.clone(),
+        excluded_cluster_scoped_resources: args.exclude_cluster_scoped_resources.clone(),
+        included_namespace_scoped_resources: args.include_namespace_scoped_resources.clone(),
+        excluded_namespace_scoped_resources: args.exclude_namespace_scoped_resources.clone(),
+        label_selector: filters.selector.clone(),
+        or_label_selectors: filters.or_selectors().map_err(Failure::usage)?,
+        snapshot_volumes: *snapshot_volumes,
+        ttl: args.ttl,
+        include_cluster_resources: filters.include_cluster_resources,
+        hooks: Hooks::default(),
+        storage_location: args.storage_location.clone().unwrap_or_default(),
+        volume_snapshot_locations: volume_snapshot_locations.clone(),
+        default_volumes_to_restic: None,
+        default_volumes_to_fs_backup: *default_volumes_to_fs_backup,
+        ordered_resources: values::ordered(ordered)
+            .map_err(|error| Failure::usage(format!("--ordered-resources: {error}")))?,
+        csi_snapshot_timeout: *csi_snapshot_timeout,
+        item_operation_timeout: *item_operation_timeout,
+        resource_policy: resource_policies_configmap.as_ref().map(|name| {
+            TypedLocalObjectReference {
+                api_group: None,
+                kind: "configmap".to_owned(),
+                name: name.clone(),
+            }
+        }),
+        snapshot_move_data: *snapshot_move_data,
+        datamover: data_mover.clone().unwrap_or_default(),
+        uploader_config: parallel_files_upload.map(|n| json!({"parallelFilesUpload": n})),
+        volume_group_snapshot_label_key: volume_group_snapshot_label_key
+            .clone()
+            .unwrap_or_default(),
+    })
+}
+
+/// Takes the specification, and the labels, from a Schedule of the cluster.
+async fn from_schedule(
+    cluster: &Cluster,
+    schedule: &str,
+    mut backup: Backup,
+    session: &Session,
+) -> Result<Backup, Failure> {
+    let doing = format!("read schedule `{schedule}`");
+    let discovery = cluster
+        .discover(DiscoverOptions::default())
+        .await
+        .map_err(|error| Failure::from(error).while_doing(&doing))?;
+    let Some(resource) = discovery.resolve("schedules.velero.io") else {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("{doing}: the cluster has no schedules.velero.io"),
+        )
+        .hint("install Velero's definitions, or give the filters on the command line"));
+    };
+    let found = cluster
+        .get(resource, Some(&session.global.namespace), schedule)
+        .await
+        .map_err(|error| Failure::from(error).while_doing(&doing))?;
+    let Some(bytes) = found else {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!(
+                "{doing}: it is not in namespace `{}`",
+                session.global.namespace
+            ),
+        ));
+    };
+    #[derive(serde::Deserialize)]
+    struct Schedule {
+        spec: ScheduleSpec,
+    }
+    #[derive(serde::Deserialize)]
+    struct ScheduleSpec {
+        template: BackupSpec,
+    }
+    let Schedule { spec } = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::caused(Exit::Internal, doing.clone(), error))?;
+    let labels = &mut backup.metadata.labels;
+    for (key, value) in &spec.template.metadata.labels {
+        labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    let value = labels::label_value(schedule);
+    labels.insert(labels::SCHEDULE_NAME.to_owned(), value);
+    backup.spec = spec.template;
+    Ok(backup)
+}

@@ -1,0 +1,285 @@
+//! `backup export`.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use salvor_api::filter::IncludesExcludes;
+use salvor_archive::archive::Archive;
+use salvor_archive::limits::Limits;
+use salvor_objects::source;
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::backup::ExportArgs;
+use crate::command::read;
+use crate::exit::{Exit, Failure};
+use crate::output::progress::Progress;
+use crate::output::structured;
+use crate::session::Session;
+
+/// What the server sets and what means nothing elsewhere.
+const SERVER_FIELDS: [&str; 8] = [
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+];
+
+/// Writes the objects of a backup as YAML.
+pub(crate) async fn run(args: &ExportArgs, session: &Session) -> Result<Exit, Failure> {
+    let ExportArgs {
+        name,
+        output,
+        include_namespaces,
+        include_resources,
+        raw,
+    } = args;
+    let location = session.location(None)?;
+    let record = location.backup(&read::backup_name(name)?).await?;
+    let selection = Selection {
+        namespaces: compile("--include-namespaces", include_namespaces)?,
+        resources: compile("--include-resources", include_resources)?,
+        raw: *raw,
+    };
+    let opened = source::open(&location, &record, Limits::default()).await?;
+    if let Some(problem) = &opened.index_problem {
+        let text = session.messages.index_unusable(name, problem);
+        session.printer.warning(&text);
+    }
+    let to_stdout = output.as_os_str() == "-";
+    let folder = output.clone();
+    let cancel = session.cancel.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        let archive = opened.archive;
+        if to_stdout {
+            let mut sink = StandardOutput { first: true };
+            write_all(&archive, &selection, &mut sink, &cancel)
+        } else {
+            let mut sink = Folder::new(&folder)?;
+            write_all(&archive, &selection, &mut sink, &cancel)?;
+            sink.finish()
+        }
+    })
+    .await
+    .map_err(|error| Failure::caused(Exit::Internal, "export", error))??;
+    if !to_stdout {
+        let text = session
+            .messages
+            .exported(written, &output.display().to_string());
+        session.printer.remark(&text);
+    }
+    Ok(Exit::Done)
+}
+
+struct Selection {
+    namespaces: IncludesExcludes,
+    resources: IncludesExcludes,
+    raw: bool,
+}
+
+fn compile(flag: &str, globs: &[String]) -> Result<IncludesExcludes, Failure> {
+    IncludesExcludes::new(globs, &[]).map_err(|error| Failure::usage(format!("{flag}: {error}")))
+}
+
+/// Receives documents in order of resource, namespace and name.
+trait Sink {
+    fn document(
+        &mut self,
+        resource: &str,
+        namespace: Option<&str>,
+        yaml: &str,
+    ) -> Result<(), Failure>;
+}
+
+fn write_all(
+    archive: &Archive,
+    selection: &Selection,
+    sink: &mut dyn Sink,
+    cancel: &CancellationToken,
+) -> Result<u64, Failure> {
+    let index = archive.index();
+    let total = index.object_count();
+    let mut progress = Progress::begin("export");
+    let mut written = 0;
+    for entry in index.iter().filter(salvor_archive::index::Entry::preferred) {
+        if cancel.is_cancelled() {
+            return Err(Failure::new(Exit::Cancelled, "export: cancelled"));
+        }
+        let resource = entry.resource().to_string();
+        let wanted = selection.resources.should_include(&resource)
+            && match entry.namespace() {
+                Some(namespace) => selection.namespaces.should_include(namespace),
+                None if resource == "namespaces" => {
+                    selection.namespaces.should_include(entry.name())
+                }
+                None => selection.namespaces.includes_everything(),
+            };
+        if !wanted {
+            continue;
+        }
+        let what = || format!("{resource} {}", entry.key().scoped_name());
+        let bytes = archive
+            .get(&entry)
+            .map_err(|error| read::damaged(&what(), error))?;
+        let mut object: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::caused(Exit::VerificationFailed, format!("read {}", what()), error)
+        })?;
+        if !selection.raw {
+            neaten(&mut object);
+        }
+        sink.document(&resource, entry.namespace(), &structured::yaml(&object)?)?;
+        written += 1;
+        progress.update(written, total, &resource);
+    }
+    Ok(written)
+}
+
+/// Drops status, what the server sets, and owners, which have other UIDs elsewhere.
+fn neaten(object: &mut Value) {
+    let Some(map) = object.as_object_mut() else {
+        return;
+    };
+    map.remove("status");
+    if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in SERVER_FIELDS {
+            metadata.remove(field);
+        }
+        metadata.remove("ownerReferences");
+        let applied = "kubectl.kubernetes.io/last-applied-configuration";
+        let empty = match metadata
+            .get_mut("annotations")
+            .and_then(Value::as_object_mut)
+        {
+            Some(annotations) => {
+                annotations.remove(applied);
+                Map::is_empty(annotations)
+            }
+            None => false,
+        };
+        if empty {
+            metadata.remove("annotations");
+        }
+    }
+}
+
+struct StandardOutput {
+    first: bool,
+}
+
+impl Sink for StandardOutput {
+    fn document(&mut self, _: &str, _: Option<&str>, yaml: &str) -> Result<(), Failure> {
+        let separator = if self.first { "" } else { "---\n" };
+        self.first = false;
+        let mut out = io::stdout().lock();
+        let written = out
+            .write_all(separator.as_bytes())
+            .and_then(|()| out.write_all(yaml.as_bytes()));
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => other.map_err(|error| {
+                Failure::caused(Exit::Internal, "write to standard output", error)
+            }),
+        }
+    }
+}
+
+/// `cluster/<resource>.yaml` and `namespaces/<namespace>/<resource>.yaml`, private to the user.
+struct Folder {
+    root: PathBuf,
+    open: Option<(PathBuf, BufWriter<File>)>,
+    written: u64,
+}
+
+impl Folder {
+    fn new(root: &Path) -> Result<Self, Failure> {
+        let doing = format!("export to {}", root.display());
+        let failed = |error: io::Error| Failure::caused(Exit::Internal, doing.clone(), error);
+        make_folder(root).map_err(failed)?;
+        if std::fs::read_dir(root).map_err(failed)?.next().is_some() {
+            return Err(
+                Failure::new(Exit::Refused, format!("{doing}: the folder is not empty"))
+                    .hint("choose a new folder"),
+            );
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            open: None,
+            written: 0,
+        })
+    }
+
+    fn finish(mut self) -> Result<u64, Failure> {
+        self.close()?;
+        Ok(self.written)
+    }
+
+    fn close(&mut self) -> Result<(), Failure> {
+        if let Some((path, mut file)) = self.open.take() {
+            file.flush()
+                .and_then(|()| file.get_ref().sync_all())
+                .map_err(|error| write_failed(&path, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Folder {
+    fn document(
+        &mut self,
+        resource: &str,
+        namespace: Option<&str>,
+        yaml: &str,
+    ) -> Result<(), Failure> {
+        // Names in an archive may be hostile: a part of a path must stay a part.
+        for part in [resource, namespace.unwrap_or_default()] {
+            if part == "." || part == ".." || part.contains(['/', '\0']) {
+                return Err(Failure::new(
+                    Exit::VerificationFailed,
+                    format!("export: `{part}` cannot be a file name"),
+                ));
+            }
+        }
+        let folder = match namespace {
+            Some(namespace) => self.root.join("namespaces").join(namespace),
+            None => self.root.join("cluster"),
+        };
+        let path = folder.join(format!("{resource}.yaml"));
+        let mut separator = "---\n";
+        if self.open.as_ref().is_none_or(|(open, _)| *open != path) {
+            self.close()?;
+            make_folder(&folder).map_err(|error| write_failed(&folder, error))?;
+            let existed = path.exists();
+            let file = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(&path)
+                .map_err(|error| write_failed(&path, error))?;
+            if !existed {
+                separator = "";
+            }
+            self.open = Some((path.clone(), BufWriter::new(file)));
+        }
+        if let Some((_, file)) = &mut self.open {
+            file.write_all(separator.as_bytes())
+                .and_then(|()| file.write_all(yaml.as_bytes()))
+                .map_err(|error| write_failed(&path, error))?;
+        }
+        self.written += 1;
+        Ok(())
+    }
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn write_failed(path: &Path, error: io::Error) -> Failure {
+    Failure::caused(Exit::Internal, format!("write {}", path.display()), error)
+}
