@@ -64,11 +64,16 @@ pub(crate) fn resource(definition: &Entry) -> Option<Resource> {
             .collect()
     };
     let kind = text("kind");
-    let mut versions: Vec<Version> = at(&object, &["spec", "versions"])?
-        .as_array()?
+    let spec = object.get("spec")?;
+    // Definitions of apiextensions/v1beta1 may name one version, and columns for all of them.
+    let single = [json!({"name": spec["version"], "served": true})];
+    let rows = spec["versions"]
+        .as_array()
+        .map_or(single.as_slice(), Vec::as_slice);
+    let mut versions: Vec<Version> = rows
         .iter()
         .filter(|version| version["served"].as_bool().unwrap_or(false))
-        .filter_map(|version| custom_version(version, &group, &kind))
+        .filter_map(|version| custom_version(version, spec, &group, &kind))
         .collect();
     versions.sort_by(|a, b| compare_versions(&a.name, &b.name));
     if versions.is_empty() {
@@ -90,7 +95,7 @@ pub(crate) fn resource(definition: &Entry) -> Option<Resource> {
     })
 }
 
-fn custom_version(version: &Value, group: &str, kind: &str) -> Option<Version> {
+fn custom_version(version: &Value, spec: &Value, group: &str, kind: &str) -> Option<Version> {
     let name = version["name"].as_str()?.to_owned();
     let mut subresources = Vec::new();
     let mut scale = None;
@@ -108,12 +113,11 @@ fn custom_version(version: &Value, group: &str, kind: &str) -> Option<Version> {
     }
     let columns = version["additionalPrinterColumns"]
         .as_array()
-        .into_iter()
-        .flatten();
+        .or(spec["additionalPrinterColumns"].as_array());
     let schema = &version["schema"]["openAPIV3Schema"];
     let custom = CustomVersion {
         schema: Schema::compile(schema, "openAPIV3Schema", &mut Vec::new()),
-        columns: columns.map(column).collect(),
+        columns: columns.into_iter().flatten().map(column).collect(),
         scale,
         selectable: version["selectableFields"]
             .as_array()
@@ -138,7 +142,11 @@ fn column(column: &Value) -> Column {
         format: text("format"),
         priority: column["priority"].as_i64().unwrap_or(0),
         description: text("description"),
-        path: text("jsonPath"),
+        path: column["jsonPath"]
+            .as_str()
+            .or(column["JSONPath"].as_str())
+            .unwrap_or_default()
+            .to_owned(),
     }
 }
 

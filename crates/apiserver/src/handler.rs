@@ -133,7 +133,7 @@ impl Handler {
                 ref until,
             } => {
                 let allowed = match until {
-                    Some(key) => matches!(self.store.get(key).await, Ok(Some(_))),
+                    Some(key) => matches!(self.store.get(key, "").await, Ok(Some(_))),
                     None => false,
                 };
                 if allowed {
@@ -278,8 +278,12 @@ impl Handler {
             include: query.text("includeObject").to_owned(),
             now: (self.options.clock)(),
         };
-        check_allowed(&resource, &path, verb_of(&request.method, &path, query))?;
-        match verb_of(&request.method, &path, query) {
+        let verb = verb_of(&request.method, &path, query);
+        if let (Some(why), false) = (self.store.read_only(), is_read(verb)) {
+            return Err(Failure::new(405, "MethodNotAllowed", why));
+        }
+        check_allowed(&resource, &path, verb)?;
+        match verb {
             "get" => self.get(&path, view).await,
             "list" => self.list(&path, query, view, cut).await,
             "watch" => self.watch(&path, query, view, cut),
@@ -289,7 +293,7 @@ impl Handler {
 
     async fn get(&self, path: &ResourcePath, view: View) -> Answer {
         let key = key(path);
-        let entry = self.store.get(&key).await?;
+        let entry = self.store.get(&key, &view.version).await?;
         let entry = entry.ok_or_else(|| Failure::not_found(&key.resource, &key.name))?;
         if path.subresource.as_deref() == Some("scale") {
             let version = view.resource.version(&view.version);
@@ -332,6 +336,7 @@ impl Handler {
             .store
             .list(ListQuery {
                 resource: Arc::clone(&view.resource),
+                version: view.version.clone(),
                 namespace,
                 selection,
                 limit: limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
@@ -362,6 +367,7 @@ impl Handler {
         let revision = query.number("resourceVersion")?;
         let events = self.store.watch(WatchQuery {
             resource: Arc::clone(&view.resource),
+            version: view.version.clone(),
             namespace: path.namespace.clone(),
             selection,
             after: revision.filter(|revision| *revision > 0),
@@ -493,6 +499,10 @@ fn verb_of(method: &Method, path: &ResourcePath, query: &Query) -> &'static str 
         Method::DELETE => "deletecollection",
         _ => "unknown",
     }
+}
+
+fn is_read(verb: &str) -> bool {
+    matches!(verb, "get" | "list" | "watch")
 }
 
 fn check_allowed(resource: &Resource, path: &ResourcePath, verb: &str) -> Result<(), Failure> {

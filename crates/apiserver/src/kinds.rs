@@ -17,6 +17,15 @@ pub(crate) struct KindsTable {
     pub(crate) groups: Vec<GroupRow>,
     /// One row per group, version and kind.
     pub(crate) kinds: Vec<KindRow>,
+    /// Kinds of earlier releases that are not served any more.
+    pub(crate) removed: Vec<RemovedRow>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct RemovedRow {
+    pub(crate) group: String,
+    pub(crate) plural: String,
+    pub(crate) kind: String,
 }
 
 #[derive(Debug, Deserialize)]

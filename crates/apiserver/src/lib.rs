@@ -2,7 +2,7 @@
 //!
 //! It speaks the real protocol: discovery, lists with pages, watches, patches, tables, refusals as
 //! `Status`. [`ApiServer::memory`] keeps objects in memory and can be written; it is what tests and the
-//! demo run against. A client gets it in one of two ways:
+//! demo run against. [`ApiServer::archive`] shows a backup read-only. A client gets it in one of two ways:
 //!
 //! ```
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +34,9 @@
 //! Start reading at [`handler`](crate) for the way of a request, then `memory` for writes and `rules` for
 //! what single kinds do.
 
+mod archived;
 mod body;
+mod continuation;
 mod crd;
 mod discovery;
 mod entry;

@@ -213,6 +213,15 @@ impl Registry {
         registry
     }
 
+    /// The same resources with these verbs only.
+    pub(crate) fn with_verbs(mut self, verbs: &[&str]) -> Self {
+        for resource in self.resources.values_mut() {
+            let resource = Arc::make_mut(resource);
+            resource.verbs = verbs.iter().map(|verb| (*verb).to_owned()).collect();
+        }
+        self
+    }
+
     fn add_group_version(&mut self, group: &str, version: &str) {
         let at = self
             .groups
@@ -257,12 +266,5 @@ impl Registry {
 
     pub(crate) fn resources(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.resources.values()
-    }
-
-    /// The resource of a kind, in any version.
-    pub(crate) fn by_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.resources
-            .values()
-            .find(|one| one.name.group == group && one.kind == kind)
     }
 }

@@ -10,10 +10,13 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use salvor_archive::ArchiveError;
+use salvor_archive::archive::Archive;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::archived::ArchiveStore;
 use crate::body::ResponseBody;
 use crate::faults::{Faults, Requests};
 use crate::handler::{ConnectionCut, Handler, Received};
@@ -41,11 +44,17 @@ impl ApiServer {
         Self::over(Arc::new(store.clone()), options, Some(store))
     }
 
-    pub(crate) fn over(
-        store: Arc<dyn Store>,
-        options: Options,
-        memory: Option<MemoryStore>,
-    ) -> Self {
+    /// A read-only server over a backup's archive. Reads the archive's custom resource definitions, so
+    /// call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// A definition, or the first object of a resource that is in no table, cannot be read.
+    pub fn archive(archive: Archive, options: Options) -> Result<Self, ArchiveError> {
+        let store = ArchiveStore::open(archive)?;
+        Ok(Self::over(Arc::new(store), options, None))
+    }
+
+    fn over(store: Arc<dyn Store>, options: Options, memory: Option<MemoryStore>) -> Self {
         let handler = Handler {
             store,
             options,

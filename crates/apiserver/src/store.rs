@@ -22,8 +22,13 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// What is served now.
     fn registry(&self) -> Arc<Registry>;
 
-    /// One object; `None` when there is none of that name.
-    async fn get(&self, key: &ObjectKey) -> Result<Option<Arc<Entry>>, Failure>;
+    /// Why nothing can be written; `None` when it can.
+    fn read_only(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// One object, preferably as it was stored in `version`; `None` when there is none of that name.
+    async fn get(&self, key: &ObjectKey, version: &str) -> Result<Option<Arc<Entry>>, Failure>;
 
     /// A collection or a page of it, in key order.
     async fn list(&self, query: ListQuery) -> Result<Listing, Failure>;
@@ -39,6 +44,8 @@ pub(crate) trait Store: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub(crate) struct ListQuery {
     pub(crate) resource: Arc<Resource>,
+    /// Version of the request's path.
+    pub(crate) version: String,
     pub(crate) namespace: Option<String>,
     pub(crate) selection: Selection,
     /// Page size in objects; `None` for everything.
@@ -65,6 +72,8 @@ pub(crate) struct Listing {
 #[derive(Clone, Debug)]
 pub(crate) struct WatchQuery {
     pub(crate) resource: Arc<Resource>,
+    /// Version of the request's path.
+    pub(crate) version: String,
     pub(crate) namespace: Option<String>,
     pub(crate) selection: Selection,
     /// Changes after this revision; `None` starts with the present objects.

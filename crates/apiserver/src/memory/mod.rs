@@ -74,7 +74,7 @@ impl Store for MemoryStore {
         Arc::clone(&self.state().registry)
     }
 
-    async fn get(&self, key: &ObjectKey) -> Result<Option<Arc<Entry>>, Failure> {
+    async fn get(&self, key: &ObjectKey, _: &str) -> Result<Option<Arc<Entry>>, Failure> {
         Ok(self.state().get(key).cloned())
     }
 
