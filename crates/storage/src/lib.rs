@@ -22,6 +22,7 @@ pub mod limit;
 pub mod memory;
 pub mod meter;
 pub mod prefix;
+pub mod remote;
 pub mod retry;
 pub mod store;
 pub mod testing;

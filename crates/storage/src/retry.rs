@@ -40,7 +40,7 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The wait before call `attempt + 1`: what the store asked for, or full jitter over an exponential
     /// bound, so that many clients do not come back together.
-    fn delay(&self, attempt: u32, error: &Error) -> Duration {
+    pub(crate) fn delay(&self, attempt: u32, error: &Error) -> Duration {
         if let Some(asked) = error.retry_after {
             return asked.min(self.max.max(Duration::from_secs(60)));
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::FsStore;
 use crate::memory::MemoryStore;
+use crate::remote;
 use crate::store::ObjectStore;
 
 /// A parsed location URL.
@@ -182,8 +183,7 @@ pub fn open_url(url: &StoreUrl) -> Result<Arc<dyn ObjectStore>> {
     match url.scheme.as_str() {
         "file" => Ok(Arc::new(FsStore::new(&url.path))),
         "memory" => Ok(Arc::new(MemoryStore::new())),
-        other => Err(Error::new(ErrorKind::Unsupported, "open", url)
-            .with_detail(format!("`{other}` stores are not built into this program"))),
+        _ => remote::open(url),
     }
 }
 

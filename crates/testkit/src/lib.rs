@@ -8,6 +8,11 @@
 //!
 //! Start with [`skip`].
 
+pub mod azurite;
+pub mod fault_proxy;
+pub mod process;
+pub mod s3_server;
 pub mod skip;
+pub mod velero_check;
 
 pub use skip::{required_path, required_var, skipped};

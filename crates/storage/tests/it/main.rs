@@ -1,11 +1,18 @@
 //! Every store of this crate runs the conformance suite, bare and behind the decorators.
 
+mod azure;
+mod excluding;
+mod faults;
+mod s3;
+
 use std::sync::Arc;
 
 use salvor_storage::testing::conformance;
 use salvor_storage::{
     FsStore, LimitStore, MemoryStore, MeterStore, ObjectStore, PrefixStore, RetryPolicy, RetryStore,
 };
+
+use crate::excluding::Excluding;
 
 fn decorated(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
     let retry = RetryStore::new(inner, RetryPolicy::default());

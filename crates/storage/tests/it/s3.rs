@@ -1,0 +1,236 @@
+//! The S3 store against moto.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use salvor_storage::testing::conformance;
+use salvor_storage::{
+    ErrorKind, GetOptions, Key, ObjectStore, PutMode, RetryPolicy, RetryStore, StoreUrl, open_url,
+};
+use salvor_testkit::process::or_skip;
+use salvor_testkit::s3_server::S3Server;
+
+use crate::{Excluding, decorated};
+
+static BUCKETS: AtomicUsize = AtomicUsize::new(0);
+
+/// A server with an empty bucket.
+pub(crate) struct Bucket {
+    pub(crate) server: S3Server,
+    pub(crate) name: String,
+    credentials: tempfile::NamedTempFile,
+}
+
+impl Bucket {
+    pub(crate) fn start(versioned: bool) -> Option<Self> {
+        let server = or_skip(S3Server::start())?;
+        let name = format!("bucket{}", BUCKETS.fetch_add(1, Ordering::Relaxed));
+        server.create_bucket(&name, versioned).expect("bucket");
+        let credentials = tempfile::NamedTempFile::new().expect("file");
+        let text = "[default]\naws_access_key_id=test\naws_secret_access_key=hunter2\n";
+        std::fs::write(credentials.path(), text).expect("written");
+        Some(Self {
+            server,
+            name,
+            credentials,
+        })
+    }
+
+    /// The bucket by way of `address`.
+    pub(crate) fn store_at(&self, address: &str, options: &str) -> Arc<dyn ObjectStore> {
+        let url = format!(
+            "s3://{}?endpoint=http://{address}&credentialsFile={}{options}",
+            self.name,
+            self.credentials.path().display()
+        );
+        open_url(&StoreUrl::parse(&url).expect("valid URL")).expect("usable options")
+    }
+
+    pub(crate) fn store(&self) -> Arc<dyn ObjectStore> {
+        self.store_at(self.server.address(), "")
+    }
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).expect("valid key")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_store_conforms() {
+    let Some(bucket) = Bucket::start(false) else {
+        return;
+    };
+    conformance::run(Excluding::wrap(bucket.store()), "bare").await;
+    conformance::run(decorated(Excluding::wrap(bucket.store())), "wrapped").await;
+    assert_eq!(
+        bucket.server.open_uploads(&bucket.name).expect("listed"),
+        0,
+        "nothing is left of uploads that were given up"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_store_conforms_with_checksums_and_encryption() {
+    // Without versions: with them, moto lists a folder of which only deletions are left.
+    let Some(bucket) = Bucket::start(false) else {
+        return;
+    };
+    let options = "&checksumAlgorithm=CRC32C&sse=AES256&region=eu-west-1";
+    let store = bucket.store_at(bucket.server.address(), options);
+    conformance::run(Excluding::wrap(store), "root").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_listed_and_read() {
+    let Some(bucket) = Bucket::start(true) else {
+        return;
+    };
+    let store = bucket.store();
+    for body in ["one", "two"] {
+        store
+            .put(&key("v/a"), Bytes::from(body), PutMode::Overwrite)
+            .await
+            .expect("put");
+    }
+    store.delete(&key("v/a")).await.expect("delete");
+    store
+        .put(&key("v/b"), Bytes::from("other"), PutMode::Overwrite)
+        .await
+        .expect("put");
+
+    let versions = store.list_versions("v").await.expect("versions");
+    let found: Vec<_> = versions
+        .iter()
+        .map(|v| {
+            (
+                v.object.key.as_str(),
+                v.is_delete_marker,
+                v.is_latest,
+                v.object.size,
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("v/a", true, true, 0),
+            ("v/a", false, false, 3),
+            ("v/a", false, false, 3),
+            ("v/b", false, true, 5),
+        ]
+    );
+    assert!(
+        store
+            .head(&key("v/a"))
+            .await
+            .expect_err("deleted")
+            .is_not_found()
+    );
+    for (version, body) in [(&versions[1], "two"), (&versions[2], "one")] {
+        for part in [None, Some(1..2usize)] {
+            let options = GetOptions {
+                range: part.clone().map(|part| part.start as u64..part.end as u64),
+                version: version.object.version.clone(),
+            };
+            let object = store.get(&key("v/a"), options).await.expect("old version");
+            let expected = part.map_or(body, |part| &body[part]);
+            assert_eq!(object.bytes(10).await.expect("body"), expected);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folder_markers_are_no_objects_and_strange_names_are_no_silence() {
+    let Some(bucket) = Bucket::start(false) else {
+        return;
+    };
+    let (store, server) = (bucket.store(), &bucket.server);
+    store
+        .put(&key("f/a"), Bytes::from("1"), PutMode::Create)
+        .await
+        .expect("put");
+    server.create_object(&bucket.name, "f/").expect("marker");
+    server
+        .create_object(&bucket.name, "f/empty/")
+        .expect("marker");
+    let all: Vec<_> = store
+        .list("f")
+        .await
+        .expect("list")
+        .try_collect()
+        .await
+        .expect("whole");
+    assert_eq!(all.len(), 1, "{all:?}");
+    let folder = store.list_folder("f").await.expect("folder");
+    assert_eq!(
+        (folder.folders, folder.objects.len()),
+        (vec!["empty".to_owned()], 1)
+    );
+
+    server
+        .create_object(&bucket.name, "g/a//b")
+        .expect("odd name");
+    let listed = match store.list("g").await {
+        Ok(stream) => stream.try_collect::<Vec<_>>().await,
+        Err(error) => Err(error),
+    };
+    let error = listed.expect_err("not left out");
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.to_string().contains("g/a//b"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_bucket_and_a_missing_server_are_clear_and_show_no_secret() {
+    let Some(mut bucket) = Bucket::start(false) else {
+        return;
+    };
+    bucket.name = "no-such-bucket".to_owned();
+    let store = bucket.store();
+    let list = store.list("").await.err().expect("no bucket");
+    assert_eq!(list.kind, ErrorKind::NotFound, "{list}");
+    let delete = store.delete(&key("a")).await.expect_err("no bucket");
+    assert_eq!(delete.kind, ErrorKind::NotFound, "{delete}");
+
+    // A port on which nobody listens any more.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
+    let address = free.local_addr().expect("address").to_string();
+    drop(free);
+    let away = bucket.store_at(&address, "");
+    let put = away
+        .put(&key("a"), Bytes::from("x"), PutMode::Create)
+        .await
+        .expect_err("nobody there");
+    assert_eq!(put.kind, ErrorKind::Transient, "{put}");
+    assert!(!put.may_have_happened(), "it was never sent");
+    for error in [list, delete, put] {
+        let shown = format!("{error} {error:?} {away:?}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_was_overtaken_is_refused() {
+    let Some(bucket) = Bucket::start(false) else {
+        return;
+    };
+    // Without the look before the end: only the condition on the end itself is left.
+    let store = RetryStore::new(bucket.store(), RetryPolicy::default());
+    let mut upload = store
+        .upload(&key("u"), PutMode::Create)
+        .await
+        .expect("begin");
+    upload
+        .write(Bytes::from(vec![1; 17 << 20]))
+        .await
+        .expect("write");
+    store
+        .put(&key("u"), Bytes::from("theirs"), PutMode::Create)
+        .await
+        .expect("they are first");
+    let error = upload.finish().await.expect_err("too late");
+    assert_eq!(error.kind, ErrorKind::AlreadyExists, "{error}");
+    assert!(!error.may_have_happened());
+    assert_eq!(bucket.server.open_uploads(&bucket.name).expect("listed"), 0);
+}
