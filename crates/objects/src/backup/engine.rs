@@ -26,7 +26,7 @@ use super::error::BackupError;
 use super::namespaces::{LiveNamespace, NamespaceScope};
 use super::plan::{Plan, Reach, failure_matters, is_excluded_by_name};
 use super::references::{cluster_role_bindings, cluster_roles};
-use super::runlog::{About, RunLog};
+use super::runlog::{About, RunLog, Subject};
 use super::sink::ArchiveSink;
 use super::volumes::Weight;
 use super::{
@@ -80,7 +80,7 @@ pub async fn run(
         source,
     };
     let full_name = format!("{}/{name}", backup.metadata.namespace);
-    let log = RunLog::new(full_name, options.run.to_string())
+    let log = RunLog::new(Subject::Backup(full_name), options.run.to_string())
         .map_err(|source| BackupError::Spool { source })?;
     let log = Arc::new(log);
     let mut writer = location

@@ -24,7 +24,7 @@ mod once;
 mod plan;
 mod prepare;
 mod references;
-mod runlog;
+pub(crate) mod runlog;
 mod sink;
 mod volumes;
 

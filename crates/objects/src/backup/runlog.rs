@@ -27,10 +27,27 @@ pub(crate) enum About<'a> {
     Object(&'a ObjectKey),
 }
 
+/// What a run is of, with its namespace and name.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Subject {
+    /// A backup.
+    Backup(String),
+    /// A restore.
+    Restore(String),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Backup(name) | Self::Restore(name)) = self;
+        f.write_str(name)
+    }
+}
+
 /// The log.
 #[derive(Debug)]
 pub(crate) struct RunLog {
-    backup: String,
+    subject: Subject,
     run: String,
     inner: Mutex<Inner>,
 }
@@ -59,7 +76,8 @@ struct Line<'a> {
     time: String,
     level: &'static str,
     msg: &'a str,
-    backup: &'a str,
+    #[serde(flatten)]
+    subject: &'a Subject,
     run: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource: Option<String>,
@@ -71,10 +89,10 @@ struct Line<'a> {
 
 impl RunLog {
     /// An empty log in an anonymous temporary file.
-    pub(crate) fn new(backup: String, run: String) -> io::Result<Self> {
+    pub(crate) fn new(subject: Subject, run: String) -> io::Result<Self> {
         let file = BufWriter::new(tempfile::tempfile()?);
         Ok(Self {
-            backup,
+            subject,
             run,
             inner: Mutex::new(Inner {
                 out: GzEncoder::new(file, Compression::fast()),
@@ -91,7 +109,7 @@ impl RunLog {
     }
 
     pub(crate) fn warn(&self, about: About<'_>, msg: &str) {
-        tracing::warn!(backup = %self.backup, run = %self.run, "{}", say(about, msg));
+        tracing::warn!(subject = %self.subject, run = %self.run, "{}", say(about, msg));
         self.write("warning", about, msg);
         let mut inner = self.lock();
         inner.warnings += 1;
@@ -100,7 +118,7 @@ impl RunLog {
     }
 
     pub(crate) fn error(&self, about: About<'_>, msg: &str) {
-        tracing::error!(backup = %self.backup, run = %self.run, "{}", say(about, msg));
+        tracing::error!(subject = %self.subject, run = %self.run, "{}", say(about, msg));
         self.write("error", about, msg);
         let mut inner = self.lock();
         inner.errors += 1;
@@ -130,7 +148,7 @@ impl RunLog {
                 .to_string(),
             level,
             msg,
-            backup: &self.backup,
+            subject: &self.subject,
             run: &self.run,
             resource,
             namespace,
@@ -219,7 +237,8 @@ mod tests {
 
     #[test]
     fn every_line_has_the_run_and_results_hold_what_is_not_information() {
-        let log = RunLog::new("velero/b".into(), "run-1".into()).expect("temporary file");
+        let log = RunLog::new(Subject::Backup("velero/b".into()), "run-1".into())
+            .expect("temporary file");
         let key = ObjectKey::namespaced(GroupResource::new("pods", ""), "shop", "web");
         log.info(About::Run, "began");
         log.warn(About::Object(&key), "odd \"name\"");

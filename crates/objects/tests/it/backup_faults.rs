@@ -1,0 +1,243 @@
+//! What a backup does when the cluster or the store misbehaves.
+
+use std::sync::Arc;
+
+use salvor_api::velero::BackupPhase;
+use salvor_apiserver::{Fault, FaultRule, Options};
+use salvor_objects::backup::{BackupError, BackupOptions, BackupRequest, ProgressSink, run};
+use salvor_storage::testing::{Fault as StoreFault, FaultStore};
+use salvor_storage::{ErrorKind, MemoryStore};
+
+use crate::world::{
+    Stored, World, back_up, config_map, group_resource, location_on, memory_location, request,
+};
+
+#[tokio::test]
+async fn a_forbidden_resource_is_named_and_the_rest_is_kept() {
+    let world = World::platform().await;
+    let secrets = FaultRule::new(Fault::Forbidden).resource(group_resource("secrets"));
+    world.server.faults().add(secrets);
+    let location = memory_location();
+    let outcome = back_up(&world, &location, request("b", |_| ()))
+        .await
+        .expect("a backup");
+    assert_eq!(outcome.backup.status.phase, BackupPhase::PartiallyFailed);
+    assert_eq!(outcome.backup.status.errors, 1);
+    let message = &outcome.results.errors.cluster[0];
+    assert!(message.starts_with("secrets: "), "{message}");
+    let stored = Stored::read(&location, "b").await;
+    assert!(stored.has("configmaps shop/settings") && !stored.has("secrets shop/password"));
+}
+
+#[tokio::test]
+async fn a_broken_aggregated_group_does_not_stop_the_rest() {
+    for aggregated in [true, false] {
+        let world = World::with(Options {
+            seed: Some(7),
+            aggregated_discovery: aggregated,
+            ..Options::default()
+        });
+        for object in crate::world::platform() {
+            world.create(object).await;
+        }
+        let broken = FaultRule::new(Fault::GroupUnavailable).group("example.io");
+        world.server.faults().add(broken);
+        let location = memory_location();
+        let outcome = back_up(&world, &location, request("b", |_| ()))
+            .await
+            .expect("a backup");
+        assert_eq!(
+            outcome.backup.status.phase,
+            BackupPhase::PartiallyFailed,
+            "{aggregated}"
+        );
+        let errors = format!("{:?}", outcome.results.errors);
+        assert!(errors.contains("example.io"), "{errors}");
+        assert!(
+            Stored::read(&location, "b")
+                .await
+                .has("configmaps dev/notes")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_many_pages_is_complete_though_its_token_expires() {
+    let world = World::platform().await;
+    for number in 0..250 {
+        world
+            .create(config_map("dev", &format!("many-{number:03}")))
+            .await;
+    }
+    let expired = FaultRule::new(Fault::Expired)
+        .verb("list")
+        .resource(group_resource("configmaps"))
+        .after(1)
+        .times(2);
+    world.server.faults().add(expired);
+    let location = memory_location();
+    let outcome = back_up(&world, &location, request("b", |_| ()))
+        .await
+        .expect("a backup");
+    assert_eq!(
+        outcome.backup.status.phase,
+        BackupPhase::Completed,
+        "{:?}",
+        outcome.results
+    );
+    let objects = Stored::read(&location, "b").await.objects();
+    let many = objects
+        .iter()
+        .filter(|o| o.starts_with("configmaps dev/many-"))
+        .count();
+    assert_eq!(many, 250);
+    let warnings = &outcome.results.warnings.cluster;
+    assert!(
+        warnings.iter().any(|w| w.contains("taken up anew")),
+        "{warnings:?}"
+    );
+}
+
+#[tokio::test]
+async fn throttling_and_passing_failures_are_waited_out() {
+    let world = World::platform().await;
+    let faults = world.server.faults();
+    faults.add(
+        FaultRule::new(Fault::TooManyRequests { retry_after: 0 })
+            .verb("list")
+            .times(3),
+    );
+    faults.add(
+        FaultRule::new(Fault::ServerError(503))
+            .verb("list")
+            .after(5)
+            .times(2),
+    );
+    faults.add(FaultRule::new(Fault::ConnectionLost).verb("get").times(1));
+    let location = memory_location();
+    let outcome = back_up(&world, &location, request("b", |_| ()))
+        .await
+        .expect("a backup");
+    assert_eq!(
+        outcome.backup.status.phase,
+        BackupPhase::Completed,
+        "{:?}",
+        outcome.results
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_that_answers_nothing_leaves_the_name_free() {
+    let world = World::platform().await;
+    world.server.faults().add(FaultRule::new(Fault::Forbidden));
+    let location = memory_location();
+    let error = back_up(&world, &location, request("b", |_| ()))
+        .await
+        .expect_err("no cluster");
+    assert!(matches!(error, BackupError::Cluster { .. }), "{error}");
+    world.server.faults().clear();
+    back_up(&world, &location, request("b", |_| ()))
+        .await
+        .expect("the name is free");
+}
+
+#[tokio::test]
+async fn when_no_list_can_be_read_the_backup_is_failed_and_says_so() {
+    let world = World::platform().await;
+    world
+        .server
+        .faults()
+        .add(FaultRule::new(Fault::Forbidden).verb("list"));
+    let location = memory_location();
+    let outcome = back_up(&world, &location, request("b", |_| ()))
+        .await
+        .expect("a record");
+    assert_eq!(outcome.backup.status.phase, BackupPhase::Failed);
+    assert!(!outcome.backup.status.failure_reason.is_empty());
+    assert!(Stored::read(&location, "b").await.objects().is_empty());
+}
+
+#[tokio::test]
+async fn a_cancelled_backup_commits_nothing_and_leaves_the_name_free() {
+    let world = World::platform().await;
+    let location = memory_location();
+    let options = BackupOptions::default();
+    options.cancel.cancel();
+    let cancelled = BackupRequest {
+        cluster: world.cluster.clone(),
+        location: location.clone(),
+        backup: request("b", |_| ()),
+        options,
+    };
+    let error = run(cancelled, ProgressSink::none())
+        .await
+        .expect_err("cancelled");
+    assert!(error.is_cancelled(), "{error}");
+    assert!(
+        location
+            .backups()
+            .await
+            .expect("readable")
+            .entries
+            .is_empty()
+    );
+    back_up(&world, &location, request("b", |_| ()))
+        .await
+        .expect("the name is free");
+}
+
+/// Fails every operation of the store once, in every way that leaves the process alive, and looks: either
+/// the backup is there whole, or it is not there and the same name works once the store is well again.
+#[tokio::test]
+async fn whichever_store_operation_fails_the_backup_is_whole_or_absent() {
+    let world = World::empty();
+    world.create(config_map("default", "one")).await;
+    let small = || {
+        request("b", |b| {
+            b.spec.included_resources = vec!["configmaps".to_owned()]
+        })
+    };
+    let store = FaultStore::new(Arc::new(MemoryStore::new()));
+    back_up(&world, &location_on(Arc::new(store.clone())), small())
+        .await
+        .expect("without faults");
+    let operations = store.operations();
+    assert!(operations > 15, "{operations}");
+    for fault in [
+        StoreFault::Before(ErrorKind::Transient),
+        StoreFault::AfterWithError,
+    ] {
+        for operation in 0..operations {
+            let store = FaultStore::new(Arc::new(MemoryStore::new()));
+            store.at(operation, fault);
+            let location = location_on(Arc::new(store.clone()));
+            let outcome = back_up(&world, &location, small()).await;
+            let at = store.log().get(operation).cloned();
+            store.heal();
+            let listed = location.backups().await.expect("readable").entries.len();
+            match outcome {
+                Ok(_) => {
+                    assert_eq!(listed, 1, "{fault:?} at {at:?}");
+                    assert!(
+                        Stored::read(&location, "b")
+                            .await
+                            .has("configmaps default/one")
+                    );
+                }
+                Err(error) if listed == 1 => {
+                    assert!(error.may_have_happened(), "{fault:?} at {at:?}: {error}");
+                    Stored::read(&location, "b").await;
+                }
+                Err(error) => {
+                    let again = back_up(&world, &location, small()).await;
+                    let retryable = again.as_ref().err().is_some_and(BackupError::is_retryable);
+                    // A claim whose release was lost is honoured until its lease ends.
+                    assert!(
+                        again.is_ok() || retryable,
+                        "{fault:?} at {at:?}: {error}, then {again:?}"
+                    );
+                }
+            }
+        }
+    }
+}

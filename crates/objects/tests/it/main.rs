@@ -1,0 +1,5 @@
+//! Backup and restore against the in-process API server and a store in memory.
+
+mod backup;
+mod backup_faults;
+mod world;
