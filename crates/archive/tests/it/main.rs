@@ -3,6 +3,7 @@
 mod damage;
 mod foreign;
 mod handmade;
+mod layout;
 mod properties;
 mod system;
 mod written;
