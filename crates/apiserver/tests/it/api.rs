@@ -120,3 +120,19 @@ pub(crate) fn names(list: &Value) -> Vec<String> {
         })
         .collect()
 }
+
+impl crate::script::Target for Api {
+    async fn answer(&self, step: &crate::script::Step) -> (u16, Value) {
+        let answer = self
+            .call_with(&step.method, &step.path, &step.headers, &step.body)
+            .await;
+        (answer.code, answer.body)
+    }
+}
+
+/// Runs a script against a new server and compares the answers.
+pub(crate) async fn check(script: &str, expected: expect_test::Expect) {
+    let api = Api::new();
+    let lines = crate::script::run(&api, script).await;
+    expected.assert_eq(&(lines.join("\n") + "\n"));
+}
