@@ -60,7 +60,23 @@ async fn check(change: impl FnOnce(&mut Backup), expected: &Expect) {
 async fn an_included_namespace_brings_its_object_and_what_it_refers_to_and_nothing_else() {
     check(
         |b| b.spec.included_namespaces = strings(&["shop"]),
-        &expect![[r#""#]],
+        &expect![[r#"
+            Completed
+            clusterrolebindings.rbac.authorization.k8s.io shop-web
+            clusterroles.rbac.authorization.k8s.io shop-reader
+            configmaps shop/settings
+            customresourcedefinitions.apiextensions.k8s.io widgets.example.io
+            deployments.apps shop/web
+            namespaces shop
+            persistentvolumeclaims shop/data
+            persistentvolumes pv-data
+            pods shop/db-0
+            priorityclasses.scheduling.k8s.io high
+            secrets shop/password
+            serviceaccounts shop/web
+            widgets.example.io shop/gear
+            warning: namespace shop: volume pv-data of claim shop/data: its data was not backed up: volume data is not captured by this version, only the objects
+        "#]],
     )
     .await;
 }
@@ -73,7 +89,18 @@ async fn no_cluster_resources_leaves_out_even_volumes_but_keeps_definitions() {
             b.spec.include_cluster_resources = Some(false);
             b.spec.snapshot_volumes = Some(false);
         },
-        &expect![[r#""#]],
+        &expect![[r#"
+            Completed
+            configmaps shop/settings
+            customresourcedefinitions.apiextensions.k8s.io widgets.example.io
+            deployments.apps shop/web
+            namespaces shop
+            persistentvolumeclaims shop/data
+            pods shop/db-0
+            secrets shop/password
+            serviceaccounts shop/web
+            widgets.example.io shop/gear
+        "#]],
     )
     .await;
 }
@@ -110,7 +137,11 @@ async fn excludes_beat_includes_with_patterns_in_both() {
             b.spec.included_resources = strings(&["config*", "deploy", "secrets"]);
             b.spec.excluded_resources = strings(&["secret*"]);
         },
-        &expect![[r#""#]],
+        &expect![[r#"
+            Completed
+            configmaps shop/settings
+            deployments.apps shop/web
+        "#]],
     )
     .await;
 }
@@ -124,7 +155,14 @@ async fn scoped_filters_take_cluster_scoped_objects_only_when_named() {
                 strings(&["priorityclasses.scheduling.k8s.io"]);
             b.spec.included_namespaces = strings(&["dev"]);
         },
-        &expect![[r#""#]],
+        &expect![[r#"
+            Completed
+            configmaps dev/notes
+            namespaces dev
+            priorityclasses.scheduling.k8s.io high
+            priorityclasses.scheduling.k8s.io system-cluster-critical
+            priorityclasses.scheduling.k8s.io system-node-critical
+        "#]],
     )
     .await;
 }
@@ -136,7 +174,15 @@ async fn a_label_selector_keeps_related_volumes_and_the_namespace() {
             b.spec.label_selector = Some(labels(&[("app", "db")]));
             b.spec.excluded_namespaces = strings(&["kube-*"]);
         },
-        &expect![[r#""#]],
+        &expect![[r#"
+            Completed
+            namespaces shop
+            persistentvolumeclaims shop/data
+            persistentvolumes pv-data
+            pods shop/db-0
+            priorityclasses.scheduling.k8s.io high
+            warning: namespace shop: volume pv-data of claim shop/data: its data was not backed up: volume data is not captured by this version, only the objects
+        "#]],
     )
     .await;
 }
@@ -148,7 +194,12 @@ async fn or_selectors_are_a_union_without_doubles() {
             b.spec.or_label_selectors =
                 vec![labels(&[("app", "web")]), labels(&[("tier", "front")])];
         },
-        &expect![[r#""#]],
+        &expect![[r#"
+            Completed
+            configmaps shop/settings
+            deployments.apps shop/web
+            namespaces shop
+        "#]],
     )
     .await;
 }
