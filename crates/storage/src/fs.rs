@@ -50,27 +50,12 @@ impl FsStore {
     /// # Errors
     /// The folder cannot be read, or a file cannot be removed.
     pub async fn sweep(&self, older_than: Duration) -> Result<usize> {
-        let store = self.clone();
+        let root = Arc::clone(&self.root);
         self.blocking("sweep", "", move || {
             let deadline = SystemTime::now()
                 .checked_sub(older_than)
                 .unwrap_or(SystemTime::UNIX_EPOCH);
-            let mut removed = 0;
-            let mut folders = vec![store.root.as_ref().clone()];
-            while let Some(folder) = folders.pop() {
-                for entry in entries_of(&folder)? {
-                    let kind = entry.file_type()?;
-                    if kind.is_dir() {
-                        folders.push(entry.path());
-                    } else if is_part(&entry.file_name())
-                        && entry.metadata()?.modified()? < deadline
-                    {
-                        fs::remove_file(entry.path())?;
-                        removed += 1;
-                    }
-                }
-            }
-            Ok(removed)
+            remove_parts(root.as_ref().clone(), Some(deadline))
         })
         .await
     }
@@ -218,8 +203,8 @@ impl ObjectStore for FsStore {
         let path = self.root.join(&prefix);
         self.blocking("list", folder, move || {
             let mut result = Folder::default();
-            for (name, is_folder, metadata) in sorted_entries(&path)? {
-                if is_folder {
+            for Entry { name, metadata, .. } in sorted_entries(&path)? {
+                if metadata.is_dir() {
                     result.folders.push(name);
                 } else if let Ok(key) = Key::new(format!("{prefix}{name}")) {
                     result.objects.push(info_of(key, &metadata)?);
@@ -254,6 +239,47 @@ impl ObjectStore for FsStore {
         })
         .await
     }
+
+    async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
+        let path = self.root.join(folder_prefix(folder));
+        self.blocking("discard unfinished uploads in", folder, move || {
+            remove_parts(path, None)
+        })
+        .await
+    }
+}
+
+/// Removes temporary files below a folder, or those last written before a moment; returns how many.
+fn remove_parts(folder: PathBuf, before: Option<SystemTime>) -> io::Result<usize> {
+    let mut removed = 0;
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        for entry in entries_of(&folder)? {
+            let remove = || -> io::Result<bool> {
+                if entry.file_type()?.is_dir() || !is_part(&entry.file_name()) {
+                    return Ok(false);
+                }
+                let old = match before {
+                    Some(before) => entry.metadata()?.modified()? < before,
+                    None => true,
+                };
+                if old {
+                    fs::remove_file(entry.path())?;
+                }
+                Ok(old)
+            };
+            match remove() {
+                Ok(done) => removed += usize::from(done),
+                // Its writer has finished or given up meanwhile.
+                Err(error) if error.kind() == IoKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(removed)
 }
 
 /// A temporary file that removes itself unless it was given its name.
@@ -266,9 +292,12 @@ struct PartFile {
 impl PartFile {
     fn create(target: &Path) -> io::Result<Self> {
         let folder = target.parent().ok_or(IoKind::InvalidInput)?;
-        // A concurrent delete may take the folder away between its making and our file.
-        for _ in 0..8 {
-            make_folders(folder)?;
+        // A concurrent delete may take a folder away while we make the next one, and before our file.
+        for _ in 0..64 {
+            match make_folders(folder) {
+                Err(error) if error.kind() == IoKind::NotFound => continue,
+                made => made?,
+            }
             let path = folder.join(part_name()?);
             match OpenOptions::new()
                 .write(true)
@@ -289,13 +318,29 @@ impl PartFile {
     fn persist(&self, target: &Path, mode: PutMode) -> Result<fs::Metadata, (io::Error, bool)> {
         self.file.sync_all().map_err(|error| (error, false))?;
         match mode {
-            PutMode::Create => fs::hard_link(&self.path, target),
+            PutMode::Create => match fs::hard_link(&self.path, target) {
+                // A network file system may have sent the request twice.
+                Err(error) if error.kind() == IoKind::AlreadyExists && self.has_name(target) => {
+                    Ok(())
+                }
+                linked => linked,
+            },
             PutMode::Overwrite => fs::rename(&self.path, target),
         }
         .map_err(|error| (error, false))?;
         let folder = target.parent().unwrap_or(target);
         sync_folder(folder).map_err(|error| (error, true))?;
         self.file.metadata().map_err(|error| (error, true))
+    }
+}
+
+impl PartFile {
+    /// Whether `target` is this very file.
+    fn has_name(&self, target: &Path) -> bool {
+        match (self.file.metadata(), fs::symlink_metadata(target)) {
+            (Ok(ours), Ok(theirs)) => (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()),
+            _ => false,
+        }
     }
 }
 
@@ -415,7 +460,14 @@ impl Walk {
                 .store
                 .blocking("list", prefix.clone(), move || {
                     let mut found = Vec::new();
-                    for (name, is_folder, metadata) in sorted_entries(&path)? {
+                    for entry in sorted_entries(&path)? {
+                        let (name, metadata) = (entry.name, entry.metadata);
+                        let is_folder = metadata.is_dir();
+                        // Everything that is listed may be deleted: never what a link leads to.
+                        if is_folder && entry.is_link {
+                            let text = format!("`{prefix}{name}` is a link to another folder");
+                            return Err(io::Error::new(IoKind::InvalidInput, text));
+                        }
                         let sort = if is_folder {
                             format!("{name}/")
                         } else {
@@ -459,8 +511,9 @@ fn info_of(key: Key, metadata: &fs::Metadata) -> io::Result<ObjectInfo> {
         size: metadata.len(),
         modified: modified.ok(),
         etag: Some(format!(
-            "{:x}-{:x}-{:x}",
+            "{:x}-{:x}-{:x}-{:x}",
             metadata.ino(),
+            metadata.mtime(),
             metadata.mtime_nsec(),
             metadata.len()
         )),
@@ -478,8 +531,15 @@ fn entries_of(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
     }
 }
 
-/// Name, whether it is a folder, and metadata; without temporary files and what vanished meanwhile.
-fn sorted_entries(folder: &Path) -> io::Result<Vec<(String, bool, fs::Metadata)>> {
+/// What stands in a folder; the metadata is that of what a link leads to.
+struct Entry {
+    name: String,
+    is_link: bool,
+    metadata: fs::Metadata,
+}
+
+/// By name; without temporary files and what vanished meanwhile.
+fn sorted_entries(folder: &Path) -> io::Result<Vec<Entry>> {
     let mut found = Vec::new();
     for entry in entries_of(folder)? {
         let name = entry.file_name();
@@ -493,10 +553,14 @@ fn sorted_entries(folder: &Path) -> io::Result<Vec<(String, bool, fs::Metadata)>
         };
         // A name that is not UTF-8 cannot be a key, so it is not an object of this store.
         if let Ok(name) = name.into_string() {
-            found.push((name, metadata.is_dir(), metadata));
+            found.push(Entry {
+                name,
+                is_link: entry.file_type()?.is_symlink(),
+                metadata,
+            });
         }
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 
@@ -604,6 +668,81 @@ mod tests {
             "too young"
         );
         assert_eq!(store.sweep(Duration::ZERO).await.expect("swept"), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn writers_and_deleters_of_neighbours_do_not_disturb_each_other() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = FsStore::new(folder.path());
+        let tasks = (0..4).map(|task| {
+            let (store, key) = (store.clone(), key(&format!("a/b/c/{task}")));
+            tokio::spawn(async move {
+                for _ in 0..60 {
+                    store.put(&key, Bytes::new(), PutMode::Create).await?;
+                    store.delete(&key).await?;
+                }
+                Ok::<(), Error>(())
+            })
+        });
+        for outcome in futures::future::join_all(tasks).await {
+            outcome.expect("no panic").expect("no error");
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_given_twice_by_a_repeated_request_is_no_conflict() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let target = folder.path().join("x");
+        let part = PartFile::create(&target).expect("made");
+        part.persist(&target, PutMode::Create).expect("named");
+        part.persist(&target, PutMode::Create)
+            .expect("the answer to the first was lost");
+        let other = PartFile::create(&target).expect("made");
+        let (error, named) = other.persist(&target, PutMode::Create).expect_err("taken");
+        assert_eq!((error.kind(), named), (IoKind::AlreadyExists, false));
+    }
+
+    #[tokio::test]
+    async fn a_crashed_upload_is_discarded_and_an_open_one_fails() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = FsStore::new(folder.path());
+        let mut upload = store
+            .upload(&key("a/b/c"), PutMode::Create)
+            .await
+            .expect("begun");
+        upload
+            .write(Bytes::from_static(b"half"))
+            .await
+            .expect("written");
+        store
+            .put(&key("a/kept"), Bytes::new(), PutMode::Create)
+            .await
+            .expect("written");
+        assert_eq!(store.discard_unfinished("x").await.expect("empty"), 0);
+        assert_eq!(store.discard_unfinished("a").await.expect("removed"), 1);
+        assert!(!upload.finish().await.expect_err("gone").may_have_happened());
+        let listed = store.list_folder("a").await.expect("listed");
+        assert_eq!((listed.objects.len(), listed.folders.len()), (1, 1));
+        store.head(&key("a/b/c")).await.expect_err("never was");
+    }
+
+    #[tokio::test]
+    async fn a_listing_does_not_follow_a_link_out_of_the_store() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let outside = folder.path().join("outside");
+        fs::create_dir_all(&outside).expect("made");
+        fs::write(outside.join("precious"), b"1").expect("written");
+        let store = FsStore::new(folder.path().join("store"));
+        store
+            .put(&key("a/b"), Bytes::new(), PutMode::Create)
+            .await
+            .expect("written");
+        std::os::unix::fs::symlink(&outside, folder.path().join("store/a/link")).expect("linked");
+        let listed: Vec<_> = store.list("a").await.expect("begun").collect().await;
+        assert!(
+            listed.iter().any(Result::is_err),
+            "an error, not what the link leads to: {listed:?}"
+        );
     }
 
     #[tokio::test]

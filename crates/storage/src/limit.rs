@@ -88,6 +88,11 @@ impl ObjectStore for LimitStore {
         self.inner.delete(key).await
     }
 
+    async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
+        let _place = self.place().await;
+        self.inner.discard_unfinished(folder).await
+    }
+
     async fn list_versions(&self, prefix: &str) -> Result<Vec<VersionInfo>> {
         let _place = self.place().await;
         self.inner.list_versions(prefix).await

@@ -138,6 +138,11 @@ impl ObjectStore for MeterStore {
         self.inner.delete(key).await
     }
 
+    async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
+        self.meter.request();
+        self.inner.discard_unfinished(folder).await
+    }
+
     async fn list_versions(&self, prefix: &str) -> Result<Vec<VersionInfo>> {
         self.meter.request();
         self.inner.list_versions(prefix).await

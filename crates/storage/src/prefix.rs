@@ -111,6 +111,11 @@ impl ObjectStore for PrefixStore {
         self.inner.delete(&self.inner_key(key)?).await
     }
 
+    async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
+        let folder = format!("{}{folder}", self.prefix);
+        self.inner.discard_unfinished(&folder).await
+    }
+
     async fn list_versions(&self, prefix: &str) -> Result<Vec<VersionInfo>> {
         let mut versions = self
             .inner

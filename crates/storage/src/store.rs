@@ -175,6 +175,16 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// The store refuses or fails.
     async fn delete(&self, key: &Key) -> Result<()>;
 
+    /// Removes what unfinished uploads below a folder have left in the store, so that a crashed writer
+    /// costs no space for ever. An upload that is still open there fails. Returns how many were removed;
+    /// zero where unfinished uploads leave nothing.
+    ///
+    /// # Errors
+    /// The store refuses or fails.
+    async fn discard_unfinished(&self, _folder: &str) -> Result<usize> {
+        Ok(0)
+    }
+
     /// All versions below a prefix, newest first per key.
     ///
     /// # Errors

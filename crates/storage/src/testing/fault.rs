@@ -228,6 +228,11 @@ impl ObjectStore for FaultStore {
         self.run("delete", key.as_str(), Some(()), self.inner.delete(key))
             .await
     }
+
+    async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
+        let inner = self.inner.discard_unfinished(folder);
+        self.run("discard_unfinished", folder, None, inner).await
+    }
 }
 
 struct FaultUpload {
