@@ -121,12 +121,12 @@ impl RetryStore {
                 Err(error) if error.is_already_exists() && !in_doubt => return Err(error),
                 Err(error) => error,
             };
+            // Doubt stays: a write that is still under way may arrive after we have looked.
             in_doubt |= error.may_have_happened();
-            if in_doubt {
+            let error = if in_doubt {
                 match self.is_ours(key, &body).await {
                     Ok(Some(info)) => return Ok(info),
-                    Ok(None) if error.is_retryable() => in_doubt = false,
-                    Ok(None) => return Err(error),
+                    Ok(None) => error.maybe_happened(),
                     // Somebody else's bytes are under the key: ours never were.
                     Err(None) => {
                         return Err(Error::new(crate::ErrorKind::AlreadyExists, "create", key)
@@ -138,7 +138,9 @@ impl RetryStore {
                             .with_detail(format!("and then {look}")));
                     }
                 }
-            }
+            } else {
+                error
+            };
             if !error.is_retryable() || attempt + 1 >= self.policy.attempts {
                 return Err(error);
             }
@@ -197,6 +199,10 @@ impl ObjectStore for RetryStore {
         self.repeat(|| self.inner.delete(key)).await
     }
 
+    async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
+        self.repeat(|| self.inner.discard_unfinished(folder)).await
+    }
+
     async fn list_versions(&self, prefix: &str) -> Result<Vec<VersionInfo>> {
         self.repeat(|| self.inner.list_versions(prefix)).await
     }
@@ -245,6 +251,91 @@ mod tests {
             .put(&key(), Bytes::from_static(b"ours"), PutMode::Create)
             .await;
         assert_eq!(error.expect_err("theirs").kind, ErrorKind::AlreadyExists);
+    }
+
+    /// A store that loses sight of its first create: it fails in doubt, and arrives just before the next.
+    #[derive(Debug, Default)]
+    struct SlowStore {
+        inner: MemoryStore,
+        under_way: std::sync::Mutex<Option<Bytes>>,
+        creates: std::sync::atomic::AtomicU32,
+        then: Option<ErrorKind>,
+    }
+
+    #[async_trait]
+    impl ObjectStore for SlowStore {
+        fn describe(&self) -> String {
+            "slow".to_owned()
+        }
+
+        fn excludes(&self) -> bool {
+            true
+        }
+
+        async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> Result<ObjectInfo> {
+            let calls = self
+                .creates
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if calls == 0 {
+                *self.under_way.lock().expect("not poisoned") = Some(body);
+                return Err(Error::new(ErrorKind::Transient, "create", key).maybe_happened());
+            }
+            if let Some(kind) = self.then {
+                return Err(Error::new(kind, "create", key));
+            }
+            let arrived = self.under_way.lock().expect("not poisoned").take();
+            if let Some(arrived) = arrived {
+                self.inner.put(key, arrived, PutMode::Create).await?;
+            }
+            self.inner.put(key, body, mode).await
+        }
+
+        async fn upload(&self, key: &Key, mode: PutMode) -> Result<Box<dyn Upload>> {
+            self.inner.upload(key, mode).await
+        }
+
+        async fn get(&self, key: &Key, options: GetOptions) -> Result<Object> {
+            self.inner.get(key, options).await
+        }
+
+        async fn head(&self, key: &Key) -> Result<ObjectInfo> {
+            self.inner.head(key).await
+        }
+
+        async fn list(&self, prefix: &str) -> Result<MetaStream> {
+            self.inner.list(prefix).await
+        }
+
+        async fn list_folder(&self, folder: &str) -> Result<Folder> {
+            self.inner.list_folder(folder).await
+        }
+
+        async fn delete(&self, key: &Key) -> Result<()> {
+            self.inner.delete(key).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_create_that_arrives_late_is_not_a_conflict_with_itself() {
+        let store = RetryStore::new(Arc::new(SlowStore::default()), RetryPolicy::default());
+        store
+            .put(&key(), Bytes::from_static(b"ours"), PutMode::Create)
+            .await
+            .expect("the late one is ours");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn doubt_about_an_earlier_call_is_not_forgotten() {
+        let slow = SlowStore {
+            then: Some(ErrorKind::Denied),
+            ..SlowStore::default()
+        };
+        let error = RetryStore::new(Arc::new(slow), RetryPolicy::default())
+            .put(&key(), Bytes::from_static(b"ours"), PutMode::Create)
+            .await
+            .expect_err("denied");
+        assert_eq!(error.kind, ErrorKind::Denied);
+        assert!(error.may_have_happened(), "the first call may still arrive");
     }
 
     #[tokio::test(start_paused = true)]
