@@ -31,11 +31,13 @@ impl StoreUrl {
     /// The scheme is unknown, the bucket or path is missing, or the URL carries credentials.
     pub fn parse(text: &str) -> Result<Self> {
         let refuse = |detail: &str| {
-            // Neither options nor what stands before an `@`: they may be credentials.
+            // Neither options nor what stands before an `@`: they may be credentials, which may hold any
+            // of the characters that separate the parts of a URL.
             let plain = text.split(['?', '#']).next().unwrap_or_default();
-            let shown = match (plain.split_once("://"), plain.rsplit_once('@')) {
-                (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-                _ => plain.to_owned(),
+            let shown = match (text.contains('@'), text.split_once("://")) {
+                (false, _) => plain.to_owned(),
+                (true, Some((scheme, _))) => format!("{scheme}://..."),
+                (true, None) => "...".to_owned(),
             };
             Err(Error::new(ErrorKind::Invalid, "parse location", shown).with_detail(detail))
         };
@@ -230,9 +232,15 @@ mod tests {
         ] {
             assert!(StoreUrl::parse(bad).is_err(), "{bad}");
         }
-        let error = StoreUrl::parse("s3://key:hunter2@b/x")
-            .expect_err("credentials")
-            .to_string();
-        assert!(!error.contains("hunter2"), "{error}");
+        for url in [
+            "s3://key:hunter2@b/x",
+            "s3://key:hunter2#y@b/x",
+            "s3://key:hunter2?y@b/x",
+            "s3://key:x@hunter2@b/x",
+            "ftp://b/x?secret=y@hunter2",
+        ] {
+            let error = StoreUrl::parse(url).expect_err("credentials").to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 }
