@@ -191,6 +191,8 @@ impl ObjectStore for MemoryStore {
                     .extend(state.latest(key).map(|v| v.info.clone())),
             }
         }
+        // Keys are sorted as a whole, where `a-b/` stands before `a/`.
+        result.folders.sort_unstable();
         Ok(result)
     }
 
