@@ -1,0 +1,496 @@
+//! The stages of a restore, the deferred queue between them, and the journal beside them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use salvor_api::go::Time;
+use salvor_api::velero::{Restore, RestorePhase, RestoreProgress};
+use salvor_cluster::{Cluster, DiscoverOptions};
+use salvor_location::{RestoreWriter, RunId};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::item::{Attempt, Hands, Why};
+use super::journal::{self, Done, Line};
+use super::record::Record;
+use super::{Observer, Progress, RestoreOutcome, relink};
+use crate::restore::error::{Doing as _, RestoreError};
+use crate::restore::order::Stage;
+use crate::restore::plan::{PlanEntry, RestorePlan};
+use crate::restore::request::RestoreOptions;
+use crate::restore::source::Source;
+use crate::restore::status::StatusSelection;
+
+/// Objects between two parts of the journal.
+pub const JOURNAL_LINES: usize = 500;
+/// Longest time between two parts of the journal while objects are finished.
+pub const JOURNAL_PAUSE: Duration = Duration::from_secs(5);
+/// Objects under way at once. The cluster's limiter decides how many of them are calls; this many more are
+/// read and transformed meanwhile.
+const AHEAD: usize = 64;
+/// First pause of the deferred queue after the last stage.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause of the deferred queue.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// After so many unanswered calls in a row the target counts as gone and the restore stops, to be resumed.
+const SILENCE: u32 = 200;
+
+/// What is carried out.
+pub(super) struct Job {
+    pub(super) cluster: Cluster,
+    pub(super) source: Source,
+    pub(super) restore: Restore,
+    pub(super) options: RestoreOptions,
+    pub(super) plan: RestorePlan,
+    pub(super) run: RunId,
+    pub(super) observer: Observer,
+    pub(super) cancel: CancellationToken,
+}
+
+/// An object that waits.
+struct Deferred {
+    entry: u32,
+    why: Why,
+    message: String,
+}
+
+struct Engine {
+    hands: Arc<Hands>,
+    entries: Arc<Vec<PlanEntry>>,
+    writer: RestoreWriter,
+    record: Record,
+    done: BTreeMap<u32, Done>,
+    unwritten: Vec<Line>,
+    written_at: Instant,
+    deferred: Vec<Deferred>,
+    silent: u32,
+    progress: Progress,
+    observer: Observer,
+    cancel: CancellationToken,
+}
+
+/// Runs a job to its end, or to the point where it was cancelled.
+pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcome, RestoreError> {
+    let started = Time::new(jiff::Timestamp::now());
+    let Job {
+        cluster,
+        source,
+        mut restore,
+        options,
+        plan,
+        run,
+        observer,
+        cancel,
+    } = job;
+    let doing = || "prepare the restore".to_owned();
+    let discovery = cluster
+        .discover(DiscoverOptions { all_versions: true })
+        .await
+        .doing(doing);
+    let discovery = match discovery {
+        Ok(discovery) => discovery,
+        Err(error) => {
+            writer.suspend().await;
+            return Err(error);
+        }
+    };
+    let status = StatusSelection::new(plan.header.status.as_ref()).unwrap_or_default();
+    let RestorePlan { header, entries } = plan;
+    let header = Arc::new(header);
+    let entries = Arc::new(entries);
+    let record = Record::begin(&restore, &header, &source, &run).doing(doing)?;
+    let total = entries
+        .iter()
+        .filter(|entry| entry.action.changes())
+        .count() as u64;
+    let mut engine = Engine {
+        hands: Arc::new(Hands {
+            cluster,
+            archive: source.archive.clone(),
+            header: header.clone(),
+            discovery: RwLock::new(Arc::new(discovery)),
+            status,
+            timeout: options.resource_timeout,
+            cancel: cancel.clone(),
+        }),
+        entries,
+        writer,
+        record,
+        done: BTreeMap::new(),
+        unwritten: Vec::new(),
+        written_at: Instant::now(),
+        deferred: Vec::new(),
+        silent: 0,
+        progress: Progress {
+            total,
+            ..Progress::default()
+        },
+        observer,
+        cancel,
+    };
+    match engine.carry_out(&source).await {
+        Ok(()) => {}
+        Err(error) => {
+            // What is in the journal stays true; the claim is given back so that it can be resumed.
+            let _ = engine.write_journal().await;
+            engine.writer.suspend().await;
+            return Err(error);
+        }
+    }
+    let cancelled = engine.cancel.is_cancelled();
+    let counts = engine.counts();
+    let Engine {
+        hands,
+        entries,
+        mut writer,
+        record,
+        done,
+        ..
+    } = engine;
+    let finished = record
+        .finish(&mut writer, &hands, &entries, &done, cancelled)
+        .await;
+    let finished = match finished {
+        Ok(finished) => finished,
+        Err(error) => {
+            writer.suspend().await;
+            return Err(error);
+        }
+    };
+    restore.status.start_timestamp = restore.status.start_timestamp.or(Some(started));
+    restore.status.completion_timestamp = Some(Time::new(jiff::Timestamp::now()));
+    restore.status.warnings = finished.warnings.cast_signed();
+    restore.status.errors = finished.errors.cast_signed();
+    restore.status.progress = Some(RestoreProgress {
+        total_items: finished.listed.cast_signed(),
+        items_restored: finished.listed.cast_signed(),
+    });
+    restore.status.phase = match (cancelled, finished.errors) {
+        (true, _) => RestorePhase::Cancelled,
+        (false, 0) => RestorePhase::Completed,
+        (false, _) => RestorePhase::PartiallyFailed,
+    };
+    if cancelled {
+        restore.status.failure_reason = "stopped by its user; it can be resumed".to_owned();
+        writer.suspend().await;
+    } else {
+        writer
+            .finish(&restore)
+            .await
+            .doing(|| "record the result".to_owned())?;
+    }
+    Ok(RestoreOutcome {
+        restore,
+        counts,
+        results: finished.results,
+    })
+}
+
+impl Engine {
+    async fn carry_out(&mut self, source: &Source) -> Result<(), RestoreError> {
+        self.take_up().await?;
+        self.record.log_plan(&self.entries, source);
+        for stage in Stage::ALL {
+            if self.cancel.is_cancelled() {
+                break;
+            }
+            self.progress.stage = Some(stage);
+            let mut items: Vec<u32> = self.items_of(stage);
+            // In archive order each member of the archive is read and decompressed once.
+            items.sort_by_key(|at| self.entries[*at as usize].at);
+            if !items.is_empty() {
+                self.record
+                    .say(&format!("stage {stage}: {} objects", items.len()));
+                self.try_all(items.clone()).await?;
+            }
+            if stage == Stage::Definitions {
+                self.establish(&items).await?;
+            }
+            self.retry_while_it_shrinks().await?;
+        }
+        self.wait_for_the_rest().await?;
+        if !self.cancel.is_cancelled() {
+            self.give_up_the_rest();
+            if self.hands.header.relink_owners {
+                let problems =
+                    relink::run(&self.hands, &self.entries, &self.done, &self.cancel).await;
+                for (key, problem) in problems {
+                    self.record.warn(&key, &problem);
+                }
+            }
+        }
+        self.write_journal().await
+    }
+
+    /// Takes over what an earlier run has done.
+    async fn take_up(&mut self) -> Result<(), RestoreError> {
+        let doing = || "read the journal".to_owned();
+        let parts = self.writer.journals().await.doing(doing)?;
+        let lines = journal::decode(&parts).doing(doing)?;
+        for (_, line) in lines {
+            // Failures are tried once more: what was in the way may have gone.
+            if line.done != Done::Failed && (line.entry as usize) < self.entries.len() {
+                self.record_line(&line, true);
+            }
+        }
+        Ok(())
+    }
+
+    fn items_of(&self, stage: Stage) -> Vec<u32> {
+        (0u32..)
+            .zip(self.entries.iter())
+            .filter(|(at, entry)| {
+                entry.action.changes() && entry.stage() == stage && !self.done.contains_key(at)
+            })
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    /// Attempts objects, many at once; what may work later is deferred.
+    async fn try_all(&mut self, items: Vec<u32>) -> Result<(), RestoreError> {
+        let hands = self.hands.clone();
+        let entries = self.entries.clone();
+        let cancel = self.cancel.clone();
+        let mut waiting: VecDeque<u32> = items.into();
+        let attempts = stream::poll_fn(move |_| {
+            let next = if cancel.is_cancelled() {
+                None
+            } else {
+                waiting.pop_front()
+            };
+            std::task::Poll::Ready(next)
+        })
+        .map(move |at| {
+            let hands = hands.clone();
+            let entries = entries.clone();
+            // A task of its own: cancelling lets what is under way come to its end.
+            let attempt = tokio::spawn(async move { hands.attempt(&entries[at as usize]).await });
+            async move { (at, attempt.await) }
+        })
+        .buffer_unordered(AHEAD);
+        let mut attempts = std::pin::pin!(attempts);
+        while let Some((at, attempt)) = attempts.next().await {
+            let attempt = match attempt {
+                Ok(attempt) => attempt,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => return Err(RestoreError::cancelled()),
+            };
+            self.settle(at, attempt).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self, at: u32, attempt: Attempt) -> Result<(), RestoreError> {
+        match attempt {
+            Attempt::Settled {
+                done,
+                message,
+                warnings,
+            } => {
+                self.silent = 0;
+                let line = Line {
+                    entry: at,
+                    done,
+                    message,
+                    warnings,
+                };
+                self.record_line(&line, false);
+                self.unwritten.push(line);
+            }
+            Attempt::Later { why, message } => {
+                self.silent = if why == Why::Server {
+                    self.silent + 1
+                } else {
+                    0
+                };
+                tracing::debug!(entry = at, ?why, message, "deferred");
+                self.deferred.push(Deferred {
+                    entry: at,
+                    why,
+                    message,
+                });
+            }
+        }
+        self.progress.done = self.done.len() as u64;
+        self.progress.waiting = self.deferred.len() as u64;
+        self.observer.tell(self.progress);
+        if self.unwritten.len() >= JOURNAL_LINES || self.written_at.elapsed() >= JOURNAL_PAUSE {
+            self.write_journal().await?;
+        }
+        if self.silent >= SILENCE {
+            let last = self.deferred.last().map_or("", |d| d.message.as_str());
+            return Err(RestoreError::refused(
+                "restore",
+                format!(
+                    "the target has not answered {SILENCE} calls in a row ({last}); resume the restore \
+                     when it is back"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn record_line(&mut self, line: &Line, earlier: bool) {
+        let entry = &self.entries[line.entry as usize];
+        self.record.object(entry, line, earlier);
+        self.done.insert(line.entry, line.done);
+    }
+
+    async fn write_journal(&mut self) -> Result<(), RestoreError> {
+        self.written_at = Instant::now();
+        if self.unwritten.is_empty() {
+            return Ok(());
+        }
+        let doing = || "write the journal".to_owned();
+        let part = journal::encode(&self.unwritten).doing(doing)?;
+        self.writer.append_journal(part).await.doing(doing)?;
+        self.unwritten.clear();
+        Ok(())
+    }
+
+    /// Waits for the definitions that were made, then asks the target again what it serves.
+    async fn establish(&mut self, items: &[u32]) -> Result<(), RestoreError> {
+        if items.is_empty() {
+            return Ok(());
+        }
+        let hands = self.hands.clone();
+        let entries = self.entries.clone();
+        let made = |at: &&u32| {
+            let done = self.done.get(*at);
+            matches!(done, Some(Done::Created | Done::Updated | Done::Skipped))
+        };
+        let waits: Vec<u32> = items.iter().filter(made).copied().collect();
+        let results: Vec<_> = stream::iter(waits)
+            .map(|at| {
+                let hands = hands.clone();
+                let entry = entries[at as usize].clone();
+                async move {
+                    let key = entry.target(&hands.header.rules);
+                    let to = entry.destination();
+                    let discovery = hands.discovery();
+                    let api = discovery.find_version(&to.resource, &to.group_version.version);
+                    let established = match api {
+                        Some(api) => {
+                            let wait = hands.wait();
+                            hands
+                                .cluster
+                                .wait_crd_established(api, &key.name, &wait)
+                                .await
+                        }
+                        None => Ok(()),
+                    };
+                    (key, established)
+                }
+            })
+            .buffer_unordered(AHEAD)
+            .collect()
+            .await;
+        for (key, established) in results {
+            if let Err(error) = established
+                && !error.is_cancelled()
+            {
+                self.record.warn(
+                    &key,
+                    &format!("it was not established: {error}: {}", error.reason()),
+                );
+            }
+        }
+        self.rediscover().await
+    }
+
+    async fn rediscover(&mut self) -> Result<(), RestoreError> {
+        let fresh = self
+            .hands
+            .cluster
+            .discover(DiscoverOptions { all_versions: true })
+            .await
+            .doing(|| "ask the target again what it serves".to_owned())?;
+        *self
+            .hands
+            .discovery
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        Ok(())
+    }
+
+    /// Tries the deferred queue for as long as each pass settles something.
+    async fn retry_while_it_shrinks(&mut self) -> Result<(), RestoreError> {
+        loop {
+            let before = self.deferred.len();
+            if before == 0 || self.cancel.is_cancelled() {
+                return Ok(());
+            }
+            self.retry_once().await?;
+            if self.deferred.len() >= before {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn retry_once(&mut self) -> Result<(), RestoreError> {
+        let deferred = std::mem::take(&mut self.deferred);
+        if deferred.iter().any(|item| item.why == Why::NoKind) {
+            self.rediscover().await?;
+        }
+        // Stage order inside the queue as well: what comes last must not be in the way of the rest.
+        let mut stages: BTreeMap<Stage, Vec<u32>> = BTreeMap::new();
+        for item in deferred {
+            let stage = self.entries[item.entry as usize].stage();
+            stages.entry(stage).or_default().push(item.entry);
+        }
+        for (_, mut items) in stages {
+            items.sort_by_key(|at| self.entries[*at as usize].at);
+            self.try_all(items).await?;
+        }
+        Ok(())
+    }
+
+    /// After the last stage: with growing pauses, until nothing waits or the time is up.
+    async fn wait_for_the_rest(&mut self) -> Result<(), RestoreError> {
+        let mut deadline = Instant::now() + self.hands.timeout;
+        let mut pause = FIRST_PAUSE;
+        while !self.deferred.is_empty() && !self.cancel.is_cancelled() {
+            if Instant::now() + pause > deadline {
+                return Ok(());
+            }
+            self.write_journal().await?;
+            tokio::select! {
+                () = self.cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+            let before = self.deferred.len();
+            self.retry_while_it_shrinks().await?;
+            if self.deferred.len() < before {
+                // Something moved: the time counts from the last progress.
+                deadline = Instant::now() + self.hands.timeout;
+                pause = FIRST_PAUSE;
+            } else {
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    fn give_up_the_rest(&mut self) {
+        for item in std::mem::take(&mut self.deferred) {
+            let line = Line {
+                entry: item.entry,
+                done: Done::Failed,
+                message: item.message,
+                warnings: Vec::new(),
+            };
+            self.record_line(&line, false);
+            self.unwritten.push(line);
+        }
+    }
+
+    fn counts(&self) -> BTreeMap<Done, u64> {
+        let mut counts = BTreeMap::new();
+        for done in self.done.values() {
+            *counts.entry(*done).or_default() += 1;
+        }
+        counts
+    }
+}

@@ -1,0 +1,652 @@
+//! Making a plan: a fold over the archive against the state of the target.
+//!
+//! First the target is asked what it serves, then names decide which objects are looked at and in which
+//! version, then the target's objects of those resources become digests, and then each body is read once,
+//! in archive order, transformed and compared.
+
+mod picks;
+mod volumes;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use salvor_api::filter::LabelFilter;
+use salvor_api::labels::CLUSTER_UID;
+use salvor_api::resource::{GroupResource, GroupVersion, ObjectKey};
+use salvor_archive::archive::Archive;
+use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Discovery, ListOptions};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::error::{Doing as _, RestoreError};
+use super::existing::{self, ExistingPolicy};
+use super::fits::{self, Demands, Facts, Finding, Severity};
+use super::mapping::{is_namespace, target_key};
+use super::normalise::Digest;
+use super::plan::{
+    Action, Destination, Interner, PlanEntry, PlanHeader, PlannedCluster, RestorePlan,
+};
+use super::request::RestoreRequest;
+use super::rules::Rules;
+use super::settings::Settings;
+use super::skip::{self, Skip};
+use super::target::{Interest, TargetIndex, key_hash};
+use super::transform::{Refusal, Transformed, transform};
+use super::version::{NoVersion, ServedResource, Serving};
+use super::{body, strip};
+
+use picks::{Pick, Picks};
+
+/// Plans a restore. Nothing is changed.
+///
+/// # Errors
+/// The request is not valid, the cluster or the archive cannot be read, or it was cancelled.
+pub async fn plan(
+    request: &RestoreRequest,
+    cancel: &CancellationToken,
+) -> Result<RestorePlan, RestoreError> {
+    tokio::select! {
+        () = cancel.cancelled() => Err(RestoreError::cancelled()),
+        plan = Box::pin(make_plan(request)) => plan,
+    }
+}
+
+async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError> {
+    let compiled = request.compile()?;
+    let cluster = &request.cluster;
+    let spec = &request.restore.spec;
+    let identity = cluster
+        .identity()
+        .await
+        .doing(|| "ask the target who it is".to_owned())?;
+    let discovery = cluster
+        .discover(DiscoverOptions { all_versions: true })
+        .await
+        .doing(|| "ask the target what it serves".to_owned())?;
+    let settings = Settings::load(cluster, &request.restore).await?;
+    let archive = request.source.archive.clone();
+
+    let selection = compiled.selection.clone();
+    let priorities = settings.version_priorities.clone();
+    let mut serving = serving_of(&discovery);
+    let (serving, picks) = blocking({
+        let archive = archive.clone();
+        move || {
+            for crd in picks::definitions(&archive, &selection)? {
+                serving.add_definition(&crd);
+            }
+            let picks = Picks::make(&archive, &selection, &serving, &priorities)?;
+            Ok((serving, picks))
+        }
+    })
+    .await?;
+
+    let live_volumes = live_names(cluster, &discovery, "persistentvolumes").await?;
+    let mut known_classes =
+        live_names(cluster, &discovery, "storageclasses.storage.k8s.io").await?;
+    known_classes.extend(picks.names_of("storageclasses.storage.k8s.io", archive.index()));
+    let volumes = blocking({
+        let (archive, infos) = (archive.clone(), request.source.volumes.clone());
+        move || volumes::fates(&archive, &infos, &live_volumes)
+    })
+    .await?;
+    let rules = Rules {
+        backup: request.source.name.to_string(),
+        restore: request.restore.metadata.name.clone(),
+        namespaces: spec.namespace_mapping.clone(),
+        preserve_node_ports: spec.preserve_node_ports == Some(true),
+        restore_volumes: spec.restore_pvs,
+        storage_classes: settings.storage_classes,
+        known_storage_classes: known_classes,
+        image_names: settings.image_names,
+        volumes,
+        modifiers: request
+            .options
+            .modifiers
+            .clone()
+            .unwrap_or(settings.modifiers),
+    };
+
+    let interests = interests(&picks, &archive, &rules, &discovery);
+    let target = TargetIndex::read(cluster, interests, rules.preserve_node_ports).await?;
+    let namespaces = live_names(cluster, &discovery, "namespaces").await?;
+
+    let fold = Fold {
+        rules: Arc::new(rules),
+        labels: compiled.selection.labels(),
+        policy: compiled.policy,
+        serving: Arc::new(serving),
+        picks,
+        target,
+        interner: Interner::default(),
+        entries: Vec::new(),
+        demands: Demands::default(),
+        not_selected: BTreeMap::new(),
+        taken: HashSet::new(),
+        needed_namespaces: BTreeSet::new(),
+    };
+    let mut folded = blocking({
+        let archive = archive.clone();
+        move || fold.run(&archive)
+    })
+    .await?;
+    look_closer_at_service_accounts(cluster, &discovery, &archive, &mut folded).await?;
+    folded.add_namespaces(&archive, &namespaces)?;
+
+    let facts = Facts::read(cluster, &discovery, &folded.demands).await?;
+    let mut findings = fits::judge(&folded.demands, &facts);
+    findings.extend(folded.own_findings(&settings.problems, &discovery));
+    findings.sort();
+    let mut plan = RestorePlan {
+        header: PlanHeader {
+            cluster: PlannedCluster {
+                uid: identity.uid,
+                name: identity.name,
+                git_version: identity.version.git_version,
+            },
+            source_cluster_uid: request
+                .source
+                .backup
+                .metadata
+                .annotations
+                .get(CLUSTER_UID)
+                .cloned()
+                .unwrap_or_default(),
+            policy: folded.policy,
+            status: spec.restore_status.clone(),
+            relink_owners: request.options.relink_owners,
+            rules: Arc::unwrap_or_clone(folded.rules),
+            findings,
+            not_selected: folded.not_selected,
+            ..PlanHeader::current()
+        },
+        entries: folded.entries,
+    };
+    plan.sort();
+    Ok(plan)
+}
+
+/// Runs archive work, which blocks, on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
+) -> Result<T, RestoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(RestoreError::cancelled()),
+    }
+}
+
+/// What the target serves, by resource.
+pub(crate) fn serving_of(discovery: &Discovery) -> Serving {
+    let mut serving = Serving::default();
+    for resource in &discovery.resources {
+        let served = serving
+            .resources
+            .entry(resource.group_resource())
+            .or_insert_with(|| ServedResource {
+                versions: Vec::new(),
+                namespaced: resource.namespaced,
+                names: resource.names(),
+                has_status: false,
+                present: true,
+            });
+        served.has_status |= resource.has_subresource("status");
+        if resource.preferred {
+            served.versions.insert(0, resource.version.clone());
+        } else {
+            served.versions.push(resource.version.clone());
+        }
+    }
+    serving
+}
+
+/// Names of the target's objects of a cluster-scoped resource; empty when it has none or hides them.
+async fn live_names(
+    cluster: &Cluster,
+    discovery: &Discovery,
+    resource: &str,
+) -> Result<BTreeSet<String>, RestoreError> {
+    let mut names = BTreeSet::new();
+    let known = resource
+        .parse()
+        .ok()
+        .and_then(|r: GroupResource| discovery.find(&r).cloned());
+    let Some(api) = known else {
+        return Ok(names);
+    };
+    let mut pager = cluster.pager(&api, None, ListOptions::default());
+    loop {
+        match pager.next_page().await {
+            Ok(None) => return Ok(names),
+            Ok(Some(page)) => names.extend(page.items().filter_map(|item| {
+                let object: Value = serde_json::from_slice(item).ok()?;
+                Some(body::text_at(&object, &["metadata", "name"]).to_owned())
+            })),
+            Err(error) if error.kind() == salvor_cluster::ErrorKind::Forbidden => return Ok(names),
+            Err(error) => return Err(error).doing(|| format!("list {resource} of the target")),
+        }
+    }
+}
+
+/// Which of the target's objects are compared.
+fn interests(
+    picks: &Picks,
+    archive: &Archive,
+    rules: &Rules,
+    discovery: &Discovery,
+) -> Vec<(ApiResource, Interest)> {
+    let mut interests: BTreeMap<Destination, Interest> = BTreeMap::new();
+    for (at, entry) in archive.index().in_archive_order().enumerate() {
+        if let Pick::Take { to, .. } | Pick::Related { to, .. } = picks.get(at) {
+            let moved = ObjectKey {
+                resource: to.resource.clone(),
+                ..entry.key()
+            };
+            let key = target_key(&moved, &rules.namespaces);
+            if let Some(interest) = interests.get_mut(to) {
+                interest.add(&key);
+            } else {
+                interests.entry(to.clone()).or_default().add(&key);
+            }
+        }
+    }
+    interests
+        .into_iter()
+        .filter_map(|(to, interest)| {
+            let api = discovery.find_version(&to.resource, &to.group_version.version)?;
+            Some((api.clone(), interest))
+        })
+        .collect()
+}
+
+/// The state of the fold.
+struct Fold {
+    rules: Arc<Rules>,
+    labels: LabelFilter,
+    policy: ExistingPolicy,
+    serving: Arc<Serving>,
+    picks: Picks,
+    target: TargetIndex,
+    interner: Interner,
+    entries: Vec<PlanEntry>,
+    demands: Demands,
+    not_selected: BTreeMap<GroupResource, u64>,
+    taken: HashSet<[u8; 16]>,
+    needed_namespaces: BTreeSet<String>,
+}
+
+/// One object while it is decided upon.
+struct Subject<'a> {
+    source: &'a ObjectKey,
+    version: &'a str,
+    to: &'a Destination,
+    at: usize,
+}
+
+impl Fold {
+    fn run(mut self, archive: &Archive) -> Result<Self, RestoreError> {
+        let reading = || "read the archive".to_owned();
+        let related = self.picks.related(archive, &self.labels).doing(reading)?;
+        for (at, entry) in archive.index().in_archive_order().enumerate() {
+            let pick = self.picks.get(at).clone();
+            let source = entry.key();
+            let stays = Destination {
+                resource: source.resource.clone(),
+                group_version: GroupVersion::new(source.resource.group.clone(), entry.version()),
+            };
+            let subject = |to| Subject {
+                source: &source,
+                version: entry.version(),
+                to,
+                at,
+            };
+            match &pick {
+                Pick::OtherVersion => {}
+                Pick::Leave => self.leave(&source.resource),
+                Pick::NonRestorable => {
+                    let skip = Skip::NonRestorable.to_string();
+                    self.push(&subject(&stays), Action::Skip, Some(&skip), None, None);
+                }
+                Pick::Related { .. } if !related.contains(&key_hash(&source)) => {
+                    self.leave(&source.resource);
+                }
+                Pick::Blocked(reason) => {
+                    let object = parse(&archive.get(&entry).doing(reading)?);
+                    if self.labels.matches(&body::labels(&object)) {
+                        let (action, reason) = match skip::inherent(&source, &object) {
+                            Some(skip) => (Action::Skip, skip.to_string()),
+                            None => (Action::Blocked, reason.to_string()),
+                        };
+                        self.push(&subject(&stays), action, Some(&reason), None, None);
+                    } else {
+                        self.leave(&source.resource);
+                    }
+                }
+                Pick::Take { to, .. } | Pick::Related { to, .. } => {
+                    let object = parse(&archive.get(&entry).doing(reading)?);
+                    let by_relation = related.contains(&key_hash(&source));
+                    if by_relation || self.labels.matches(&body::labels(&object)) {
+                        self.decide(&subject(to), &object);
+                    } else {
+                        self.leave(&source.resource);
+                    }
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    fn leave(&mut self, resource: &GroupResource) {
+        *self.not_selected.entry(resource.clone()).or_default() += 1;
+    }
+
+    fn decide(&mut self, subject: &Subject<'_>, object: &Value) {
+        let from = GroupVersion::parse(body::text_at(object, &["apiVersion"]));
+        let route = match self.serving.route(&subject.source.resource, &from) {
+            Ok(route) => route,
+            Err(error) => {
+                let reason = error.to_string();
+                return self.push(subject, Action::Blocked, Some(&reason), None, None);
+            }
+        };
+        let sent = match transform(subject.source, object, route, &self.rules) {
+            Ok(sent) => sent,
+            Err(Refusal::Skip(skip)) => {
+                let action = if skip.is_blocked() {
+                    Action::Blocked
+                } else {
+                    Action::Skip
+                };
+                let reason = skip.to_string();
+                return self.push(subject, action, Some(&reason), None, None);
+            }
+            Err(Refusal::Unusable(reason)) => {
+                return self.push(subject, Action::Blocked, Some(&reason), None, None);
+            }
+        };
+        if !self.taken.insert(key_hash(&sent.key)) {
+            let reason = format!("another object of the backup goes to {} too", sent.key);
+            return self.push(subject, Action::Blocked, Some(&reason), None, None);
+        }
+        if let Some(namespace) = &sent.key.namespace
+            && !self.needed_namespaces.contains(namespace)
+        {
+            self.needed_namespaces.insert(namespace.clone());
+        }
+        let live = self.target.get(&sent.key);
+        let (action, reason) = match live {
+            None => (Action::Create, None),
+            Some(live) if live.terminating => (
+                Action::Create,
+                Some("the one in the target is being deleted; it is waited for".to_owned()),
+            ),
+            Some(_) if is_namespace(&sent.key) => (
+                Action::Unchanged,
+                Some("the namespace exists and is left as it is".to_owned()),
+            ),
+            Some(live) if live.digest == sent.normal => (Action::Unchanged, None),
+            Some(_) => self.on_difference(&sent),
+        };
+        if action.changes() {
+            self.demands.observe(&sent);
+        }
+        let digest = action.changes().then_some(sent.digest);
+        let seen = live.map(|live| live.digest);
+        self.push(subject, action, reason.as_deref(), digest, seen);
+    }
+
+    fn on_difference(&self, sent: &Transformed) -> (Action, Option<String>) {
+        if is_service_account(&sent.key) {
+            return (Action::Update, Some("what is missing is added".to_owned()));
+        }
+        match self.policy {
+            ExistingPolicy::None => (
+                Action::Conflict,
+                Some(
+                    "it exists and differs; existing-resource-policy none leaves it alone"
+                        .to_owned(),
+                ),
+            ),
+            ExistingPolicy::Update => (Action::Update, None),
+            ExistingPolicy::Recreate => match existing::holds_data(&sent.key.resource) {
+                Some(why) => (
+                    Action::Conflict,
+                    Some(format!(
+                        "it exists and differs, and is not recreated: {why}"
+                    )),
+                ),
+                None => (Action::Recreate, None),
+            },
+        }
+    }
+
+    fn push(
+        &mut self,
+        subject: &Subject<'_>,
+        action: Action,
+        reason: Option<&str>,
+        digest: Option<Digest>,
+        live: Option<Digest>,
+    ) {
+        let ObjectKey {
+            resource,
+            namespace,
+            name,
+        } = subject.source;
+        let entry = PlanEntry {
+            resource: self.interner.resource(resource),
+            namespace: namespace.as_deref().map(|n| self.interner.text(n)),
+            name: name.as_str().into(),
+            version: self.interner.text(subject.version),
+            to: self.interner.destination(subject.to),
+            action,
+            reason: reason.map(|r| self.interner.text(r)),
+            digest,
+            live,
+            at: u32::try_from(subject.at).unwrap_or(u32::MAX),
+        };
+        self.entries.push(entry);
+    }
+
+    /// Adds the namespaces that objects need and that are neither in the target nor planned.
+    fn add_namespaces(
+        &mut self,
+        archive: &Archive,
+        live: &BTreeSet<String>,
+    ) -> Result<(), RestoreError> {
+        let namespaces = GroupResource::new("namespaces", "");
+        let planned: BTreeSet<String> = self
+            .entries
+            .iter()
+            .filter(|entry| *entry.resource == namespaces)
+            .map(|entry| entry.target(&self.rules).name)
+            .collect();
+        let changed: BTreeSet<String> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.action.changes())
+            .filter_map(|entry| entry.target(&self.rules).namespace)
+            .collect();
+        let missing: Vec<String> = self
+            .needed_namespaces
+            .iter()
+            .filter(|name| changed.contains(*name))
+            .filter(|name| !live.contains(*name) && !planned.contains(*name))
+            .cloned()
+            .collect();
+        let to = Destination {
+            resource: namespaces.clone(),
+            group_version: GroupVersion::new("", "v1"),
+        };
+        for name in missing {
+            let source = self.source_of_namespace(archive, &name);
+            let key = ObjectKey::cluster(namespaces.clone(), source.clone());
+            let reason = "needed by the objects in it";
+            let place = archive
+                .index()
+                .in_archive_order()
+                .enumerate()
+                .find(|(_, entry)| entry.resource() == &namespaces && entry.name() == source);
+            let (version, at, object) = match &place {
+                Some((at, entry)) => {
+                    let bytes = archive.get(entry).doing(|| "read the archive".to_owned())?;
+                    (entry.version(), *at, parse(&bytes))
+                }
+                None => ("", 0, blank_namespace(&source)),
+            };
+            let subject = Subject {
+                source: &key,
+                version,
+                to: &to,
+                at,
+            };
+            match transform(&key, &object, super::version::Route::Direct, &self.rules) {
+                Ok(sent) => {
+                    self.push(
+                        &subject,
+                        Action::Create,
+                        Some(reason),
+                        Some(sent.digest),
+                        None,
+                    );
+                }
+                Err(Refusal::Skip(skip)) => {
+                    let reason = skip.to_string();
+                    self.push(&subject, Action::Blocked, Some(&reason), None, None);
+                }
+                Err(Refusal::Unusable(reason)) => {
+                    self.push(&subject, Action::Blocked, Some(&reason), None, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The namespace of the backup that becomes `target`: one that is in the archive, if any.
+    fn source_of_namespace(&self, archive: &Archive, target: &str) -> String {
+        let mapped = self
+            .rules
+            .namespaces
+            .iter()
+            .filter(|(_, to)| *to == target)
+            .map(|(from, _)| from.clone())
+            .find(|from| {
+                let key = ObjectKey::cluster(GroupResource::new("namespaces", ""), from.clone());
+                archive.index().get(&key, None).is_some()
+                    || archive.index().namespaces().contains(from)
+            });
+        mapped.unwrap_or_else(|| target.to_owned())
+    }
+
+    /// Findings that follow from the plan itself.
+    fn own_findings(&self, problems: &[String], discovery: &Discovery) -> Vec<Finding> {
+        let mut blocked: BTreeMap<&str, u64> = BTreeMap::new();
+        for entry in self.entries.iter().filter(|e| e.action == Action::Blocked) {
+            *blocked
+                .entry(entry.reason.as_deref().unwrap_or_default())
+                .or_default() += 1;
+        }
+        let blocked = blocked.into_iter().map(|(reason, count)| {
+            let message = format!("{count} objects are blocked: {reason}");
+            Finding::new(Severity::Problem, "blocked", message)
+        });
+        let unreadable = self.target.unreadable.iter().map(|(resource, reason)| {
+            let message = format!(
+                "{resource} of the target cannot be listed, so it is not known which exist: {reason}"
+            );
+            Finding::new(Severity::Warning, "not-compared", message)
+        });
+        let settings = problems
+            .iter()
+            .map(|problem| Finding::new(Severity::Warning, "settings", problem.clone()));
+        let discovery = discovery.failures.iter().map(|failure| {
+            let message = format!(
+                "the target could not say what it serves in {}: {}",
+                failure.group_version, failure.reason
+            );
+            Finding::new(Severity::Warning, "discovery", message)
+        });
+        blocked
+            .chain(unreadable)
+            .chain(settings)
+            .chain(discovery)
+            .collect()
+    }
+}
+
+/// A namespace that the backup has objects of, but not itself.
+pub(crate) fn blank_namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+/// A body as JSON; what is not JSON becomes null, which every later step refuses with a reason.
+pub(crate) fn parse(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
+
+pub(crate) fn is_service_account(key: &ObjectKey) -> bool {
+    key.resource.group.is_empty() && key.resource.resource == "serviceaccounts"
+}
+
+/// Service accounts are merged, which a digest cannot tell from a difference: those that differ are read,
+/// and when nothing is missing there is nothing to do.
+async fn look_closer_at_service_accounts(
+    cluster: &Cluster,
+    discovery: &Discovery,
+    archive: &Archive,
+    fold: &mut Fold,
+) -> Result<(), RestoreError> {
+    let accounts = GroupResource::new("serviceaccounts", "");
+    let Some(api) = discovery.find(&accounts) else {
+        return Ok(());
+    };
+    for entry in &mut fold.entries {
+        if *entry.resource != accounts || entry.action != Action::Update {
+            continue;
+        }
+        let target = entry.target(&fold.rules);
+        let live = cluster
+            .get(api, target.namespace.as_deref(), &target.name)
+            .await
+            .doing(|| format!("read {target}"))?;
+        let Some(live) = live else { continue };
+        let source = entry.source();
+        let rules = fold.rules.clone();
+        let archive = archive.clone();
+        let version = entry.version.clone();
+        let missing = blocking(move || {
+            let Some(found) = archive.index().get(&source, Some(&version)) else {
+                return Ok(true);
+            };
+            let object = parse(&archive.get(&found).doing(|| format!("read {source}"))?);
+            let route = super::version::Route::Direct;
+            Ok(
+                transform(&source, &object, route, &rules).map_or(true, |sent| {
+                    existing::service_account_patch(&parse(&live), &sent.body).is_some()
+                }),
+            )
+        })
+        .await?;
+        if !missing {
+            entry.action = Action::Unchanged;
+            entry.reason = None;
+            entry.digest = None;
+        }
+    }
+    Ok(())
+}
+
+impl NoVersion {
+    /// True when the resource itself is missing, not only a version of it.
+    #[must_use]
+    pub fn is_missing_resource(&self) -> bool {
+        matches!(self, Self::NoResource { .. })
+    }
+}
+
+/// Labels by which a restore recognises what it made.
+pub(crate) fn is_made_by(restore: &str, object: &Value) -> bool {
+    let label = salvor_api::labels::label_value(restore);
+    body::text_at(object, &["metadata", "labels", strip::RESTORE_LABELS[2]]) == label
+}
