@@ -7,7 +7,8 @@
 //!    so that a store that lied about a write is noticed.
 //! 4. **Commit record**, create-only, with the manifest's digest and the run id in its annotations. This is
 //!    the commit point.
-//! 5. The claim is closed.
+//! 5. The claim is looked at once more: whoever took it over before our record was there may have removed
+//!    the contents, and then the commit does not count as one. The claim is closed.
 //!
 //! A writer that fails deletes nothing: it cannot know whether the name is still its own.
 
@@ -24,7 +25,7 @@ use salvor_seal::{Digest, Hasher};
 use salvor_storage::{GetOptions, Key, ObjectInfo, PutMode, Upload};
 use tracing::warn;
 
-use crate::claim::{Claim, Purpose, withdraw};
+use crate::claim::{Claim, Purpose, Standing};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::location::{BackupRecord, Location};
@@ -52,11 +53,11 @@ impl Location {
     /// [`Error::BackupExists`], [`Error::Busy`] while another run is writing under the name,
     /// [`Error::ReadOnly`], or the store fails.
     pub async fn begin_backup(&self, name: &BackupName, run: &RunId) -> Result<BackupWriter> {
-        self.prepare().await?;
+        let prepared = self.prepare().await?;
         self.refuse_existing(name).await?;
         let claim = Claim::take(
-            &self.store,
-            &self.claims,
+            self,
+            &prepared,
             "backup",
             name.as_str(),
             run,
@@ -64,13 +65,9 @@ impl Location {
         )
         .await?;
         // Between our look and our claim another writer may have committed and closed.
-        if let Err(error) = self.refuse_existing(name).await {
+        if let Err(error) = self.make_room(name, claim.follows_another).await {
             claim.close().await;
             return Err(error);
-        }
-        if claim.follows_another {
-            // Its holder is dead or done, and there is no commit record: whatever is here is nobody's.
-            self.remove_folder(&layout::backup_folder(name)).await?;
         }
         Ok(BackupWriter {
             location: self.clone(),
@@ -93,17 +90,47 @@ impl Location {
         }
     }
 
-    /// Removes every object below a folder.
+    /// Removes what an earlier holder of the claim left, unless it has committed. Its holder is dead or
+    /// done, so without a commit record it is nobody's; that there is none must both a look and the
+    /// listing say.
+    async fn make_room(&self, name: &BackupName, follows_another: bool) -> Result<()> {
+        self.refuse_existing(name).await?;
+        if !follows_another {
+            return Ok(());
+        }
+        let folder = layout::backup_folder(name);
+        let left = self.keys_below(&folder).await?;
+        if left
+            .iter()
+            .any(|key| key.file_name() == layout::BACKUP_RECORD)
+        {
+            return Err(Error::BackupExists {
+                name: name.to_string(),
+                location: self.name().to_owned(),
+            });
+        }
+        self.remove(&folder, left).await
+    }
+
+    /// Removes every object below a folder; returns how many there were.
     pub(crate) async fn remove_folder(&self, folder: &str) -> Result<u64> {
+        let keys = self.keys_below(folder).await?;
+        let count = keys.len() as u64;
+        self.remove(folder, keys).await?;
+        Ok(count)
+    }
+
+    async fn keys_below(&self, folder: &str) -> Result<Vec<Key>> {
+        let list = async {
+            let listed = self.store.list(folder).await?;
+            listed.map_ok(|info| info.key).try_collect().await
+        };
+        list.await
+            .map_err(Error::store(format!("list `{folder}/`")))
+    }
+
+    async fn remove(&self, folder: &str, keys: Vec<Key>) -> Result<()> {
         let remove = async {
-            let keys: Vec<Key> = self
-                .store
-                .list(folder)
-                .await?
-                .map_ok(|info| info.key)
-                .try_collect()
-                .await?;
-            let count = keys.len() as u64;
             stream::iter(keys)
                 .map(|key| {
                     let store = Arc::clone(&self.store);
@@ -112,7 +139,7 @@ impl Location {
                 .buffer_unordered(PARALLELISM)
                 .try_collect::<Vec<()>>()
                 .await?;
-            Ok(count)
+            self.store.discard_unfinished(folder).await.map(drop)
         };
         remove
             .await
@@ -240,12 +267,20 @@ impl BackupWriter {
         let committed = create_record(
             &location,
             &key_of(layout::BACKUP_RECORD)?,
-            record,
+            record.clone(),
             &name,
             &claim,
         )
         .await?;
-        withdraw(&location.store, "backup", name.as_str(), claim.run()).await;
+        assert_not_taken_over(
+            &location,
+            &name,
+            &claim,
+            &manifest,
+            &manifest_bytes,
+            &record,
+        )
+        .await?;
         claim.close().await;
         Ok(BackupRecord {
             backup,
@@ -256,13 +291,6 @@ impl BackupWriter {
 
     /// Gives up without deleting anything, so that the next writer need not wait for the lease.
     pub async fn abandon(self) {
-        withdraw(
-            &self.location.store,
-            "backup",
-            self.name.as_str(),
-            self.claim.run(),
-        )
-        .await;
         self.claim.close().await;
     }
 }
@@ -388,6 +416,44 @@ async fn create_record(
             .await
             .map_err(Error::store(doing()))?;
         replaced = true;
+    }
+}
+
+/// Whoever takes a claim over looks for a commit record and, finding none, removes the contents. If that
+/// happened between our last look at the claim and our record, the record may describe nothing. Either he
+/// has seen our record or we see his claim, so a success after this look is one.
+async fn assert_not_taken_over(
+    location: &Location,
+    name: &BackupName,
+    claim: &Claim,
+    manifest: &Manifest,
+    manifest_bytes: &Bytes,
+    record: &Bytes,
+) -> Result<()> {
+    let in_doubt = || Error::CommitInDoubt {
+        name: name.to_string(),
+        location: location.name().to_owned(),
+    };
+    let standing = claim.standing().await.map_err(|error| match error {
+        Error::Store { doing, source } => Error::store(doing)(source.maybe_happened()),
+        other => other,
+    })?;
+    match standing {
+        Standing::Held => Ok(()),
+        // He may still be removing.
+        Standing::Followed { closed: false } => Err(in_doubt()),
+        // He is done: what is there now stays.
+        Standing::Followed { closed: true } => {
+            let stored = location
+                .read_file(name, layout::BACKUP_RECORD, record::RECORD_LIMIT)
+                .await?;
+            if stored.as_ref() != Some(record) {
+                return Err(in_doubt());
+            }
+            look_again(location, name, manifest, manifest_bytes)
+                .await
+                .map_err(|_| in_doubt())
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use salvor_storage::{GetOptions, Key, ObjectStore, PutMode};
+use salvor_storage::{ErrorKind, GetOptions, Key, ObjectStore, PutMode};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -22,6 +22,7 @@ use tracing::warn;
 
 use crate::error::{Error, Result};
 use crate::layout;
+use crate::location::{Location, LocationRecord};
 use crate::record;
 use crate::run::RunId;
 
@@ -81,94 +82,222 @@ pub(crate) struct Claim {
     run: RunId,
     lost: Arc<AtomicBool>,
     beat: JoinHandle<()>,
+    /// Our announcement, where creating does not exclude.
+    announced: Option<Key>,
     /// Whether an earlier holder may have left something under the name.
     pub(crate) follows_another: bool,
+}
+
+/// Whether a claim of ours is still the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is.
+    Held,
+    /// Another run took over.
+    Followed {
+        /// And is done.
+        closed: bool,
+    },
 }
 
 /// What is known of the newest claim under a name.
 struct Newest {
     number: u64,
-    record: ClaimRecord,
+    /// Absent when it cannot be read: nobody can go on under it, but its lease is respected.
+    record: Option<ClaimRecord>,
     closed: bool,
     last_seen: Option<Timestamp>,
 }
 
+impl Newest {
+    fn is_of(&self, run: &RunId) -> bool {
+        self.record.as_ref().is_some_and(|r| r.run == *run)
+    }
+
+    fn run(&self) -> RunId {
+        match &self.record {
+            Some(record) => record.run.clone(),
+            None => RunId::from("unknown".to_owned()),
+        }
+    }
+
+    /// Judged by the store's clock: ours may be wrong, and the holder's too.
+    fn is_alive(&self, policy: &ClaimPolicy, now: Option<Timestamp>) -> bool {
+        match (now, self.last_seen) {
+            (Some(now), Some(seen)) => {
+                let silent = now.as_millisecond().saturating_sub(seen.as_millisecond());
+                u128::try_from(silent).unwrap_or(0) < policy.lease.as_millis()
+            }
+            // A store that tells no times: nobody may be declared dead.
+            _ => true,
+        }
+    }
+}
+
+/// A claim that is about to be taken.
+struct Wanted<'a> {
+    store: &'a Arc<dyn ObjectStore>,
+    policy: &'a ClaimPolicy,
+    kind: &'static str,
+    name: &'a str,
+    run: &'a RunId,
+    folder: String,
+}
+
 impl Claim {
-    /// Takes the claim for `name`, over a silent holder if there is one.
+    /// Takes the claim for `name` in a location that was prepared, over a silent holder if there is one.
     pub(crate) async fn take(
-        store: &Arc<dyn ObjectStore>,
-        policy: &ClaimPolicy,
+        location: &Location,
+        prepared: &LocationRecord,
         kind: &'static str,
         name: &str,
         run: &RunId,
         purpose: Purpose,
     ) -> Result<Self> {
-        let folder = format!("{}/claims/{kind}s/{name}", layout::PRIVATE);
-        if !store.excludes() {
-            settle(store, policy, kind, name, &folder, run).await?;
+        let wanted = Wanted {
+            store: &location.store,
+            policy: &location.claims,
+            kind,
+            name,
+            run,
+            folder: format!("{}/claims/{kind}s/{name}", layout::PRIVATE),
+        };
+        // What the store says of itself is one thing, what it did when it was tried another.
+        if location.store.excludes() && prepared.create_only {
+            return wanted.take(purpose, None).await;
         }
-        let newest = newest(store, &folder).await?;
+        let announced = layout::key(format!("{}/candidates/{run}", wanted.folder));
+        let taken = async {
+            wanted.settle(&announced).await?;
+            wanted.take(purpose, Some(announced.clone())).await
+        };
+        let taken = taken.await;
+        if taken.is_err() {
+            withdraw(&location.store, &announced).await;
+        }
+        taken
+    }
+}
+
+impl Wanted<'_> {
+    fn busy(&self, run: RunId, last_seen: Option<Timestamp>) -> Error {
+        Error::Busy {
+            kind: self.kind,
+            name: self.name.to_owned(),
+            run,
+            last_seen,
+            lease_seconds: self.policy.lease.as_secs(),
+        }
+    }
+
+    async fn take(&self, purpose: Purpose, announced: Option<Key>) -> Result<Claim> {
+        let (store, folder) = (self.store, &self.folder);
+        let newest = newest(store, folder).await?;
         let number = match &newest {
             None => 1,
-            Some(held) if held.closed || held.record.run == *run => held.number + 1,
+            Some(held) if held.closed || held.is_of(self.run) => held.number + 1,
             Some(held) => {
-                let busy = |held: &Newest| Error::Busy {
-                    kind,
-                    name: name.to_owned(),
-                    run: held.record.run.clone(),
-                    last_seen: held.last_seen,
-                    lease_seconds: policy.lease.as_secs(),
-                };
-                if is_alive(store, policy, &folder, held).await? {
-                    return Err(busy(held));
+                let now = time_of(store, folder)
+                    .await
+                    .map_err(Error::store("ask the store for its time"))?;
+                if held.is_alive(self.policy, now) {
+                    return Err(self.busy(held.run(), held.last_seen));
                 }
-                warn!(kind, name, run = %held.record.run, "taking over from a run that went silent");
+                warn!(
+                    kind = self.kind, name = self.name, run = %held.run(),
+                    "taking over from a run that went silent"
+                );
                 held.number + 1
             }
         };
         let record = ClaimRecord {
             version: CLAIM_VERSION,
-            run: run.clone(),
+            run: self.run.clone(),
             purpose,
             created: Timestamp::now(),
             tool: format!("salvor {}", env!("CARGO_PKG_VERSION")),
         };
         let body = record::encode("claim", &record)?;
-        let key = claim_key(&folder, number, "json");
+        let key = claim_key(folder, number, "json");
         match store.put(&key, body, PutMode::Create).await {
             Ok(_) => {}
             Err(error) if error.is_already_exists() => {
                 let winner: ClaimRecord = record::read(store, &key, CLAIM_VERSION).await?;
-                return Err(Error::Busy {
-                    kind,
-                    name: name.to_owned(),
-                    run: winner.run,
-                    last_seen: None,
-                    lease_seconds: policy.lease.as_secs(),
-                });
+                return Err(self.busy(winner.run, None));
             }
-            Err(error) => return Err(Error::store(format!("claim {kind} `{name}`"))(error)),
+            Err(error) => {
+                let doing = format!("claim {} `{}`", self.kind, self.name);
+                return Err(Error::store(doing)(error));
+            }
+        }
+        if announced.is_some() {
+            // Where creating does not exclude, another may have written over ours.
+            let winner: ClaimRecord = record::read(store, &key, CLAIM_VERSION).await?;
+            if winner.run != *self.run {
+                return Err(self.busy(winner.run, None));
+            }
         }
         let lost = Arc::new(AtomicBool::new(false));
         let beat = tokio::spawn(keep_alive(
             Arc::clone(store),
-            claim_key(&folder, number, "heartbeat"),
-            policy.clone(),
+            claim_key(folder, number, "heartbeat"),
+            self.policy.clone(),
             Arc::clone(&lost),
         ));
-        Ok(Self {
+        Ok(Claim {
             store: Arc::clone(store),
-            kind,
-            name: name.to_owned(),
-            folder,
+            kind: self.kind,
+            name: self.name.to_owned(),
+            folder: folder.clone(),
             number,
-            run: run.clone(),
+            run: self.run.clone(),
             lost,
             beat,
+            announced,
             follows_another: newest.is_some(),
         })
     }
 
+    /// Mutual exclusion by announcement, for stores without create-only: announce, wait until everybody
+    /// who started before us must be visible, and let the smallest run id go on.
+    async fn settle(&self, announced: &Key) -> Result<()> {
+        let (store, policy, folder) = (self.store, self.policy, &self.folder);
+        store
+            .put(announced, Bytes::from_static(b"{}\n"), PutMode::Overwrite)
+            .await
+            .map_err(Error::store(format!(
+                "announce the claim on {} `{}`",
+                self.kind, self.name
+            )))?;
+        tokio::time::sleep(policy.settle).await;
+        let listed = store
+            .list_folder(&format!("{folder}/candidates"))
+            .await
+            .map_err(Error::store("look for other writers"))?;
+        let oldest_counted = listed
+            .objects
+            .iter()
+            .filter_map(|o| o.modified)
+            .max()
+            .and_then(|newest| newest.checked_sub(policy.lease).ok());
+        let smallest = listed
+            .objects
+            .iter()
+            .filter(|o| {
+                oldest_counted.is_none_or(|oldest| o.modified.is_none_or(|at| at >= oldest))
+            })
+            .map(|o| o.key.file_name().to_owned())
+            .min();
+        match smallest {
+            Some(smallest) if smallest != self.run.as_str() => {
+                Err(self.busy(RunId::from(smallest), None))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Claim {
     /// The run that holds it.
     pub(crate) fn run(&self) -> &RunId {
         &self.run
@@ -183,9 +312,22 @@ impl Claim {
         if self.lost.load(Ordering::Acquire) {
             return Err(lost());
         }
+        match self.standing().await? {
+            Standing::Held => Ok(()),
+            Standing::Followed { .. } => Err(lost()),
+        }
+    }
+
+    /// Whether ours is still the newest claim, whatever our heartbeats came to.
+    pub(crate) async fn standing(&self) -> Result<Standing> {
         match newest(&self.store, &self.folder).await? {
-            Some(newest) if newest.number == self.number && newest.record.run == self.run => Ok(()),
-            _ => Err(lost()),
+            Some(newest) if newest.number == self.number && newest.is_of(&self.run) => {
+                Ok(Standing::Held)
+            }
+            Some(newest) => Ok(Standing::Followed {
+                closed: newest.closed,
+            }),
+            None => Ok(Standing::Followed { closed: false }),
         }
     }
 
@@ -193,6 +335,9 @@ impl Claim {
     /// for the lease, so it is not an error.
     pub(crate) async fn close(self) {
         self.beat.abort();
+        if let Some(announced) = &self.announced {
+            withdraw(&self.store, announced).await;
+        }
         let body = Bytes::from_static(b"{}\n");
         let key = claim_key(&self.folder, self.number, "closed");
         if let Err(error) = self.store.put(&key, body, PutMode::Overwrite).await {
@@ -211,18 +356,22 @@ fn claim_key(folder: &str, number: u64, ending: &str) -> Key {
     layout::key(format!("{folder}/{number:08}.{ending}"))
 }
 
+/// The number in the name of a claim's file. Only names that [`claim_key`] makes count: eight digits.
+fn claim_number(file: &str, ending: &str) -> Option<u64> {
+    let digits = file.strip_suffix(ending)?.strip_suffix('.')?;
+    let plain = digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|_| plain)
+}
+
 async fn newest(store: &Arc<dyn ObjectStore>, folder: &str) -> Result<Option<Newest>> {
     let listed = store
         .list_folder(folder)
         .await
         .map_err(Error::store("look for other writers"))?;
-    let number_of = |name: &str, ending: &str| -> Option<u64> {
-        name.strip_suffix(ending)?.strip_suffix('.')?.parse().ok()
-    };
     let Some(number) = listed
         .objects
         .iter()
-        .filter_map(|o| number_of(o.key.file_name(), "json"))
+        .filter_map(|o| claim_number(o.key.file_name(), "json"))
         .max()
     else {
         return Ok(None);
@@ -231,10 +380,17 @@ async fn newest(store: &Arc<dyn ObjectStore>, folder: &str) -> Result<Option<New
         listed
             .objects
             .iter()
-            .find(|o| number_of(o.key.file_name(), ending) == Some(number))
+            .find(|o| claim_number(o.key.file_name(), ending) == Some(number))
     };
     let key = claim_key(folder, number, "json");
-    let record = record::read(store, &key, CLAIM_VERSION).await?;
+    let record = match record::read(store, &key, CLAIM_VERSION).await {
+        Ok(record) => Some(record),
+        Err(Error::BadRecord { key, reason }) => {
+            warn!(key, reason, "a claim cannot be read");
+            None
+        }
+        Err(error) => return Err(error),
+    };
     let modified = |ending| with(ending).and_then(|o| o.modified);
     Ok(Some(Newest {
         number,
@@ -244,31 +400,16 @@ async fn newest(store: &Arc<dyn ObjectStore>, folder: &str) -> Result<Option<New
     }))
 }
 
-/// Judged by the store's clock: ours may be wrong, and the holder's too.
-async fn is_alive(
+/// The store's time, found by writing an object.
+async fn time_of(
     store: &Arc<dyn ObjectStore>,
-    policy: &ClaimPolicy,
     folder: &str,
-    held: &Newest,
-) -> Result<bool> {
+) -> Result<Option<Timestamp>, salvor_storage::Error> {
     let probe = layout::key(format!("{folder}/now"));
-    let looked = async {
-        store
-            .put(&probe, Bytes::from_static(b"{}\n"), PutMode::Overwrite)
-            .await?;
-        store.head(&probe).await
-    };
-    let info = looked
-        .await
-        .map_err(Error::store("ask the store for its time"))?;
-    match (info.modified, held.last_seen) {
-        (Some(now), Some(seen)) => {
-            let silent = now.as_millisecond().saturating_sub(seen.as_millisecond());
-            Ok(u128::try_from(silent).unwrap_or(0) < policy.lease.as_millis())
-        }
-        // A store that tells no times: nobody may be declared dead.
-        _ => Ok(true),
-    }
+    store
+        .put(&probe, Bytes::from_static(b"{}\n"), PutMode::Overwrite)
+        .await?;
+    Ok(store.head(&probe).await?.modified)
 }
 
 /// Rewrites the heartbeat until aborted. When it could not for most of a lease, the claim counts as lost,
@@ -298,78 +439,33 @@ async fn keep_alive(
     }
 }
 
-/// Mutual exclusion by announcement, for stores without create-only: announce, wait until everybody who
-/// started before us must be visible, and let the smallest run id go on.
-async fn settle(
-    store: &Arc<dyn ObjectStore>,
-    policy: &ClaimPolicy,
-    kind: &'static str,
-    name: &str,
-    folder: &str,
-    run: &RunId,
-) -> Result<()> {
-    let announced = layout::key(format!("{folder}/candidates/{run}"));
-    store
-        .put(&announced, Bytes::from_static(b"{}\n"), PutMode::Overwrite)
-        .await
-        .map_err(Error::store(format!(
-            "announce the claim on {kind} `{name}`"
-        )))?;
-    tokio::time::sleep(policy.settle).await;
-    let listed = store
-        .list_folder(&format!("{folder}/candidates"))
-        .await
-        .map_err(Error::store("look for other writers"))?;
-    let oldest_counted = listed
-        .objects
-        .iter()
-        .filter_map(|o| o.modified)
-        .max()
-        .and_then(|newest| newest.checked_sub(policy.lease).ok());
-    let smallest = listed
-        .objects
-        .iter()
-        .filter(|o| oldest_counted.is_none_or(|oldest| o.modified.is_none_or(|at| at >= oldest)))
-        .map(|o| o.key.file_name().to_owned())
-        .min();
-    match smallest {
-        Some(smallest) if smallest != run.as_str() => Err(Error::Busy {
-            kind,
-            name: name.to_owned(),
-            run: RunId::from(smallest),
-            last_seen: None,
-            lease_seconds: policy.lease.as_secs(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Removes announcements when their writer is done; leftovers are harmless.
-pub(crate) async fn withdraw(store: &Arc<dyn ObjectStore>, kind: &str, name: &str, run: &RunId) {
-    if store.excludes() {
-        return;
-    }
-    let key = layout::key(format!(
-        "{}/claims/{kind}s/{name}/candidates/{run}",
-        layout::PRIVATE
-    ));
-    if let Err(error) = store.delete(&key).await {
+/// Removes an announcement; one that stays is forgotten after the lease.
+async fn withdraw(store: &Arc<dyn ObjectStore>, announced: &Key) {
+    if let Err(error) = store.delete(announced).await {
         warn!(%error, "announcement could not be withdrawn");
     }
 }
 
-/// Whether anybody who is alive holds a claim under this name.
-pub(crate) async fn is_held(
-    store: &Arc<dyn ObjectStore>,
-    policy: &ClaimPolicy,
-    kind: &'static str,
-    name: &str,
-) -> Result<bool> {
+/// Whether anybody who seems alive holds a claim under this name. For people to read: where nothing may be
+/// written, so that the store cannot be asked for its time, our clock has to do.
+pub(crate) async fn is_held(location: &Location, kind: &'static str, name: &str) -> Result<bool> {
     let folder = format!("{}/claims/{kind}s/{name}", layout::PRIVATE);
-    match newest(store, &folder).await? {
-        Some(held) if !held.closed => is_alive(store, policy, &folder, &held).await,
-        _ => Ok(false),
-    }
+    let Some(held) = newest(&location.store, &folder)
+        .await?
+        .filter(|h| !h.closed)
+    else {
+        return Ok(false);
+    };
+    let now = if location.profile().read_only {
+        Some(Timestamp::now())
+    } else {
+        match time_of(&location.store, &folder).await {
+            Ok(now) => now,
+            Err(error) if error.kind == ErrorKind::Denied => Some(Timestamp::now()),
+            Err(error) => return Err(Error::store("ask the store for its time")(error)),
+        }
+    };
+    Ok(held.is_alive(&location.claims, now))
 }
 
 /// Reads a whole small object.

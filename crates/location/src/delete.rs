@@ -17,7 +17,7 @@ impl Location {
     /// [`Error::BackupNotFound`] when there is nothing under the name, [`Error::Busy`] while a run works on
     /// it, [`Error::ReadOnly`], or the store fails.
     pub async fn delete_backup(&self, name: &BackupName, run: &RunId) -> Result<u64> {
-        self.prepare().await?;
+        let prepared = self.prepare().await?;
         let folder = layout::backup_folder(name);
         let listed = self
             .store
@@ -31,8 +31,8 @@ impl Location {
             });
         }
         let claim = Claim::take(
-            &self.store,
-            &self.claims,
+            self,
+            &prepared,
             "backup",
             name.as_str(),
             run,
@@ -58,7 +58,7 @@ impl Location {
     /// # Errors
     /// [`Error::RestoreNotFound`], [`Error::Busy`] while it runs, [`Error::ReadOnly`], or the store fails.
     pub async fn delete_restore(&self, name: &RestoreName, run: &RunId) -> Result<u64> {
-        self.prepare().await?;
+        let prepared = self.prepare().await?;
         let folder = layout::restore_folder(name);
         let listed = self
             .store
@@ -72,15 +72,27 @@ impl Location {
             });
         }
         let claim = Claim::take(
-            &self.store,
-            &self.claims,
+            self,
+            &prepared,
             "restore",
             name.as_str(),
             run,
             Purpose::Delete,
         )
         .await?;
-        let removed = self.remove_folder(&folder).await?;
+        // The request first: without it a restore cannot be resumed. Then the result, without which it is
+        // none. So what an interruption leaves is a finished restore, or nothing that counts.
+        let mut removed = 0;
+        for file in [layout::RESTORE_REQUEST, layout::RESTORE_RECORD] {
+            let doing = || format!("delete `{file}` of restore `{name}`");
+            let key = layout::restore_file(name, file).map_err(Error::store(doing()))?;
+            if listed.objects.iter().any(|info| info.key == key) {
+                removed += 1;
+            }
+            let deleted = self.store.delete(&key).await;
+            deleted.map_err(Error::store(doing()))?;
+        }
+        removed += self.remove_folder(&folder).await?;
         claim.close().await;
         Ok(removed)
     }

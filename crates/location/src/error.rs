@@ -58,6 +58,17 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The claim was taken over at the moment of the commit.
+    #[error(
+        "backup `{name}` was recorded in location `{location}` at the moment when another run took its place: \
+         its contents may be gone"
+    )]
+    CommitInDoubt {
+        /// The backup.
+        name: String,
+        /// The location.
+        location: String,
+    },
     /// No such backup.
     #[error("backup `{name}` not found in location `{location}`")]
     BackupNotFound {
@@ -155,7 +166,11 @@ impl Error {
     /// True when a failed write may have taken effect.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
-        matches!(self, Self::Store { source, .. } if source.may_have_happened())
+        match self {
+            Self::CommitInDoubt { .. } => true,
+            Self::Store { source, .. } => source.may_have_happened(),
+            _ => false,
+        }
     }
 
     /// True when what was asked for is not there.
@@ -176,6 +191,9 @@ impl Error {
             Self::ContentsChanged { .. } => {
                 "the store answered success for a write that is gone or changed: run \
                  `salvor backup-location check`"
+            }
+            Self::CommitInDoubt { .. } => {
+                "wait for the other run, then look with `salvor backup verify`"
             }
             Self::BadRecord { .. } => "run `salvor backup verify` to see what is damaged",
             _ => "",

@@ -69,8 +69,10 @@ pub fn journal_file(number: u64) -> String {
 /// The number in the name of a part of a journal.
 #[must_use]
 pub fn journal_number(file: &str) -> Option<u64> {
-    file.strip_prefix("salvor-journal-")?
+    let number = file
+        .strip_prefix("salvor-journal-")?
         .strip_suffix(".zst")?
         .parse()
-        .ok()
+        .ok()?;
+    (journal_file(number) == file).then_some(number)
 }

@@ -74,6 +74,20 @@ pub struct Damaged {
     pub reason: String,
 }
 
+impl Damaged {
+    /// What an error means for a listing: that one entry cannot be read does not hide the others, but a
+    /// store that is out of reach fails the listing.
+    pub(crate) fn of(name: String, error: Error) -> Result<Self> {
+        let reason = match error {
+            Error::BadRecord { reason, .. } => reason,
+            Error::NewerFormat { .. } => error.to_string(),
+            Error::Store { source, .. } if !source.is_retryable() => source.to_string(),
+            other => return Err(other),
+        };
+        Ok(Self { name, reason })
+    }
+}
+
 /// The location's own record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -266,10 +280,7 @@ impl Location {
             match record {
                 Ok(record) => listing.entries.push(record),
                 Err(Error::BackupNotFound { .. }) => {}
-                Err(Error::BadRecord { reason, .. }) => {
-                    listing.damaged.push(Damaged { name, reason });
-                }
-                Err(error) => return Err(error),
+                Err(error) => listing.damaged.push(Damaged::of(name, error)?),
             }
         }
         Ok(listing)

@@ -7,7 +7,7 @@ use salvor_api::velero::Restore;
 use salvor_storage::PutMode;
 use serde::{Deserialize, Serialize};
 
-use crate::claim::{self, Claim, Purpose, read_small, withdraw};
+use crate::claim::{self, Claim, Purpose, read_small};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::location::{Damaged, Listing, Location};
@@ -52,15 +52,15 @@ impl Location {
     /// # Errors
     /// [`Error::RestoreExists`], [`Error::ReadOnly`], or the store fails.
     pub async fn begin_restore(&self, restore: &Restore, run: &RunId) -> Result<RestoreWriter> {
-        self.prepare().await?;
+        let prepared = self.prepare().await?;
         let name =
             RestoreName::new(restore.metadata.name.clone()).map_err(|error| Error::BadRecord {
                 key: "restore".to_owned(),
                 reason: error.to_string(),
             })?;
         let claim = Claim::take(
-            &self.store,
-            &self.claims,
+            self,
+            &prepared,
             "restore",
             name.as_str(),
             run,
@@ -99,16 +99,11 @@ impl Location {
     /// [`Error::RestoreNotFound`], [`Error::RestoreExists`] when it is finished, [`Error::Busy`] while its
     /// run is alive, or the store fails.
     pub async fn resume_restore(&self, name: &RestoreName, run: &RunId) -> Result<RestoreWriter> {
-        self.prepare().await?;
-        if self.restore(name).await?.finished {
-            return Err(Error::RestoreExists {
-                name: name.to_string(),
-                location: self.name().to_owned(),
-            });
-        }
+        let prepared = self.prepare().await?;
+        self.assert_unfinished(name).await?;
         let claim = Claim::take(
-            &self.store,
-            &self.claims,
+            self,
+            &prepared,
             "restore",
             name.as_str(),
             run,
@@ -121,12 +116,31 @@ impl Location {
             claim,
             next_journal: 1,
         };
-        writer.next_journal = writer
-            .journal_numbers()
-            .await?
-            .last()
-            .map_or(1, |last| last + 1);
-        Ok(writer)
+        // Between our look and our claim its run may have finished.
+        let last = async {
+            self.assert_unfinished(name).await?;
+            writer.last_journal().await
+        };
+        match last.await {
+            Ok(last) => {
+                writer.next_journal = last + 1;
+                Ok(writer)
+            }
+            Err(error) => {
+                writer.claim.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn assert_unfinished(&self, name: &RestoreName) -> Result<()> {
+        if self.restore(name).await?.finished {
+            return Err(Error::RestoreExists {
+                name: name.to_string(),
+                location: self.name().to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// One restore.
@@ -165,7 +179,7 @@ impl Location {
             });
         };
         let request: Request = record::decode(&key, &bytes, REQUEST_VERSION)?;
-        let active = claim::is_held(&self.store, &self.claims, "restore", name.as_str()).await?;
+        let active = claim::is_held(self, "restore", name.as_str()).await?;
         Ok(RestoreRecord {
             restore: request.restore,
             name: name.clone(),
@@ -202,10 +216,7 @@ impl Location {
             match record {
                 Ok(record) => listing.entries.push(record),
                 Err(Error::RestoreNotFound { .. }) => {}
-                Err(Error::BadRecord { reason, .. }) => {
-                    listing.damaged.push(Damaged { name, reason });
-                }
-                Err(error) => return Err(error),
+                Err(error) => listing.damaged.push(Damaged::of(name, error)?),
             }
         }
         Ok(listing)
@@ -251,8 +262,16 @@ impl RestoreWriter {
     pub async fn put(&mut self, file: &str, bytes: Bytes) -> Result<()> {
         let doing = format!("write `{file}` of restore `{}`", self.name);
         let key = layout::restore_file(&self.name, file).map_err(Error::store(doing.clone()))?;
-        match self.location.store.put(&key, bytes, PutMode::Create).await {
+        let store = &self.location.store;
+        match store.put(&key, bytes.clone(), PutMode::Create).await {
             Ok(_) => Ok(()),
+            Err(error) if error.is_already_exists() => {
+                // Of a run before us, which came as far as this.
+                match read_small(store, &key, bytes.len() as u64).await {
+                    Ok(found) if found == bytes => Ok(()),
+                    _ => Err(Error::store(doing)(error)),
+                }
+            }
             Err(error) => Err(Error::store(doing)(error)),
         }
     }
@@ -311,17 +330,33 @@ impl RestoreWriter {
     /// All parts of the journal, in order.
     ///
     /// # Errors
-    /// The store fails.
+    /// [`Error::BadRecord`] when a part is missing, or the store fails.
     pub async fn journals(&self) -> Result<Vec<Bytes>> {
         let mut parts = Vec::new();
-        for number in self.journal_numbers().await? {
+        for number in 1..=self.last_journal().await? {
             let file = layout::journal_file(number);
-            parts.extend(self.read(&file, RECORD_LIMIT).await?);
+            let part = self.read(&file, RECORD_LIMIT).await?;
+            parts.push(part.ok_or_else(|| self.journal_gap(number))?);
         }
         Ok(parts)
     }
 
-    async fn journal_numbers(&self) -> Result<Vec<u64>> {
+    fn journal_gap(&self, number: u64) -> Error {
+        Error::BadRecord {
+            key: format!(
+                "{}/{}",
+                layout::restore_folder(&self.name),
+                layout::journal_file(number)
+            ),
+            reason:
+                "this part of the journal is missing, although later ones are there; without it \
+                     nobody knows what was done"
+                    .to_owned(),
+        }
+    }
+
+    /// Number of the last part of the journal, zero without one.
+    async fn last_journal(&self) -> Result<u64> {
         let listed = self
             .location
             .store
@@ -337,7 +372,10 @@ impl RestoreWriter {
             .filter_map(|o| layout::journal_number(o.key.file_name()))
             .collect();
         numbers.sort_unstable();
-        Ok(numbers)
+        match (1..).zip(&numbers).find(|(expected, n)| expected != *n) {
+            Some((missing, _)) => Err(self.journal_gap(missing)),
+            None => Ok(numbers.len() as u64),
+        }
     }
 
     /// Writes the result, create-only, and ends the restore.
@@ -357,26 +395,12 @@ impl RestoreWriter {
                 "record the result of restore `{}`",
                 self.name
             )))?;
-        withdraw(
-            &self.location.store,
-            "restore",
-            self.name.as_str(),
-            self.claim.run(),
-        )
-        .await;
         self.claim.close().await;
         Ok(())
     }
 
     /// Stops without a result; the restore can be resumed at once.
     pub async fn suspend(self) {
-        withdraw(
-            &self.location.store,
-            "restore",
-            self.name.as_str(),
-            self.claim.run(),
-        )
-        .await;
         self.claim.close().await;
     }
 }

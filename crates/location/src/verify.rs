@@ -74,6 +74,11 @@ impl Location {
                     layout::MANIFEST,
                     "no manifest: the backup was not written by Salvor, so files cannot be compared",
                 );
+                let archive = format!("{}.tar.gz", record.name);
+                let needed = record.backup.status.phase.is_restorable();
+                if needed && self.file_size(&record.name, &archive).await?.is_none() {
+                    report.add(Severity::Error, &archive, "it is missing");
+                }
                 return Ok(report);
             }
             Err(Error::BadRecord { reason, .. }) => {

@@ -1,5 +1,8 @@
-//! The commit protocol under races, crashes, lost answers and lying stores.
+//! The commit protocol under races, crashes, kills, lost answers and lying stores.
 
 mod commit;
 mod crash;
+mod hook;
+mod restore;
+mod takeover;
 mod world;

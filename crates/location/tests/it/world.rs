@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use salvor_api::name::BackupName;
 use salvor_api::velero::{Backup, BackupPhase};
-use salvor_location::{BackupRecord, Location, Profile, Result, RunId};
+use salvor_location::{BackupRecord, BackupWriter, Location, Profile, Result, RunId};
 use salvor_storage::{ObjectStore, StoreUrl};
 
 pub(crate) fn location(store: Arc<dyn ObjectStore>) -> Location {
@@ -35,8 +35,12 @@ pub(crate) fn archive_of(run: &RunId) -> Vec<Bytes> {
 
 /// Two small files, one in pieces, a commit.
 pub(crate) async fn write_backup(location: &Location, run: &RunId) -> Result<BackupRecord> {
-    let name = name("nightly");
-    let mut writer = location.begin_backup(&name, run).await?;
+    fill(location.begin_backup(&name("nightly"), run).await?).await
+}
+
+/// All of [`write_backup`] after its beginning.
+pub(crate) async fn fill(mut writer: BackupWriter) -> Result<BackupRecord> {
+    let run = &writer.run().clone();
     writer
         .put("nightly-logs.gz", Bytes::from(format!("log of {run}")))
         .await?;
