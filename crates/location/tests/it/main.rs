@@ -3,6 +3,8 @@
 mod commit;
 mod crash;
 mod hook;
+mod killed;
+mod processes;
 mod restore;
 mod takeover;
 mod world;
