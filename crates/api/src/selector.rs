@@ -66,16 +66,33 @@ impl Selector {
     /// Compiles the structured form.
     ///
     /// # Errors
-    /// An unknown operator, or values that do not fit the operator.
+    /// An unknown operator, values that do not fit the operator, or a key or value that is none: as text it
+    /// might select something else.
     pub fn compile(selector: &LabelSelector) -> Result<Self, SelectorError> {
-        let mut requirements: Vec<Requirement> = selector
-            .match_labels
-            .iter()
-            .map(|(key, value)| Requirement::In {
+        let checked = |key: &str, values: &mut dyn Iterator<Item = &String>| {
+            let key_of = |reason| SelectorError {
+                selector: key.to_owned(),
+                reason,
+            };
+            if key.trim() != key {
+                return Err(key_of("a key has no spaces".to_owned()));
+            }
+            check_key(key).map_err(key_of)?;
+            for value in values {
+                if check_value(value).map_err(key_of)? != *value {
+                    return Err(key_of(format!("`{value}` has spaces")));
+                }
+            }
+            Ok(())
+        };
+        let mut requirements = Vec::new();
+        for (key, value) in &selector.match_labels {
+            checked(key, &mut std::iter::once(value))?;
+            requirements.push(Requirement::In {
                 key: key.clone(),
                 values: BTreeSet::from([value.clone()]),
-            })
-            .collect();
+            });
+        }
         for LabelSelectorRequirement {
             key,
             operator,
@@ -86,6 +103,7 @@ impl Selector {
                 selector: key.clone(),
                 reason: reason.to_owned(),
             };
+            checked(key, &mut values.iter())?;
             let set: BTreeSet<String> = values.iter().cloned().collect();
             let key = key.clone();
             requirements.push(match operator.as_str() {
@@ -167,7 +185,10 @@ impl Selector {
         let mut selector = LabelSelector::default();
         for requirement in &self.requirements {
             let (key, operator, values) = match requirement {
-                Requirement::In { key, values } if values.len() == 1 => {
+                // A map has one value per key; a second requirement on it must not replace the first.
+                Requirement::In { key, values }
+                    if values.len() == 1 && !selector.match_labels.contains_key(key) =>
+                {
                     selector
                         .match_labels
                         .extend(values.iter().map(|v| (key.clone(), v.clone())));
@@ -329,6 +350,9 @@ mod tests {
             ("app", "tier=x", false),
             ("!app", "tier=x", true),
             ("example.com/app=x,!gone", "example.com/app=x", true),
+            ("app=web,app=db", "app=db", false),
+            ("app=web,app=db", "app=web", false),
+            ("app in (web,db),app=db", "app=db", true),
         ] {
             let parsed = Selector::parse(selector).expect(selector);
             assert_eq!(
@@ -342,6 +366,8 @@ mod tests {
                 expected,
                 "structured {selector} on {set}"
             );
+            let asked = Selector::parse(&again.to_query()).expect("our own text");
+            assert_eq!(asked.matches(&labels(set)), expected, "{selector} on {set}");
             assert_eq!(
                 Selector::parse(&parsed.to_query()).as_ref(),
                 Ok(&parsed),
@@ -375,5 +401,31 @@ mod tests {
             ..LabelSelector::default()
         };
         assert!(Selector::compile(&unknown).is_err());
+        for (key, value) in [
+            ("app", "web,tier=front"),
+            ("app", "web) "),
+            ("app", " web"),
+            ("app,!gone", "web"),
+            (" app", "web"),
+            ("", "web"),
+        ] {
+            let as_label = LabelSelector {
+                match_labels: [(key.to_owned(), value.to_owned())].into(),
+                ..LabelSelector::default()
+            };
+            assert!(Selector::compile(&as_label).is_err(), "{key}={value}");
+            let as_expression = LabelSelector {
+                match_expressions: vec![LabelSelectorRequirement {
+                    key: key.into(),
+                    operator: "In".into(),
+                    values: vec![value.into()],
+                }],
+                ..LabelSelector::default()
+            };
+            assert!(
+                Selector::compile(&as_expression).is_err(),
+                "{key} in {value}"
+            );
+        }
     }
 }
