@@ -190,9 +190,11 @@ impl LabelFilter {
             .chain(any)
             .map(Selector::compile)
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self {
-            any_of: any_of.into_iter().filter(|s| !s.is_empty()).collect(),
-        })
+        // One that matches everything leaves nothing for the others to add.
+        if any_of.iter().any(Selector::is_empty) {
+            return Ok(Self::default());
+        }
+        Ok(Self { any_of })
     }
 
     /// True when no selector is set or one of them matches.
@@ -297,22 +299,22 @@ impl BackupFilter {
                 &spec.excluded_cluster_scoped_resources,
                 &mut errors,
             );
-            let narrowed = !namespaces.includes_everything() || !labels.is_everything();
+            let namespaced = lists(
+                &spec.included_namespace_scoped_resources,
+                &spec.excluded_namespace_scoped_resources,
+                &mut errors,
+            );
             let any_cluster_filter = !spec.included_cluster_scoped_resources.is_empty()
                 || !spec.excluded_cluster_scoped_resources.is_empty();
-            let namespaced_narrowed = !spec.included_namespace_scoped_resources.is_empty()
-                || !spec.excluded_namespace_scoped_resources.is_empty();
-            let by_default = if any_cluster_filter || narrowed || namespaced_narrowed {
-                Choice::RelatedOnly
-            } else {
+            let everything =
+                namespaces.is_everything() && namespaced.is_everything() && labels.is_everything();
+            let by_default = if everything && !any_cluster_filter {
                 Choice::Take
+            } else {
+                Choice::RelatedOnly
             };
             ResourceFilter {
-                namespaced: lists(
-                    &spec.included_namespace_scoped_resources,
-                    &spec.excluded_namespace_scoped_resources,
-                    &mut errors,
-                ),
+                namespaced,
                 cluster: ClusterRule::Scoped {
                     lists: cluster,
                     by_default,
@@ -533,6 +535,40 @@ mod tests {
         );
         assert_eq!(filter.resources.choose(true, &["secrets"]), Choice::Leave);
         assert_eq!(filter.resources.choose(true, &["pods", "po"]), Choice::Take);
+    }
+
+    #[test]
+    fn scoped_filters_that_narrow_nothing_take_the_cluster_too() {
+        for (included, excluded, expected) in [
+            (vec!["*"], vec![], Choice::Take),
+            (vec!["pods"], vec![], Choice::RelatedOnly),
+            (vec!["*"], vec!["x"], Choice::RelatedOnly),
+        ] {
+            let spec = BackupSpec {
+                included_namespace_scoped_resources: strings(&included),
+                excluded_namespaces: strings(&excluded),
+                ..BackupSpec::default()
+            };
+            let filter = BackupFilter::compile(&spec).expect("valid");
+            assert_eq!(
+                filter.resources.choose(false, &["clusterroles"]),
+                expected,
+                "{included:?} without {excluded:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_selector_among_several_selects_everything() {
+        let one = |key: &str| LabelSelector {
+            match_labels: [(key.to_owned(), "x".to_owned())].into(),
+            ..LabelSelector::default()
+        };
+        let filter = LabelFilter::new(None, &[one("a"), LabelSelector::default()]).expect("valid");
+        assert!(filter.matches(&StringMap::new()) && filter.is_everything());
+        let filter = LabelFilter::new(None, &[one("a"), one("b")]).expect("valid");
+        assert!(!filter.matches(&StringMap::new()));
+        assert!(filter.matches(&StringMap::from([("b".into(), "x".into())])));
     }
 
     #[test]
