@@ -55,15 +55,14 @@ impl Glob {
                 '*' => Token::AnyRun,
                 '?' => Token::AnyChar,
                 '[' => {
-                    let inside: Vec<char> = chars.by_ref().take_while(|c| *c != ']').collect();
-                    let closed = pattern.chars().filter(|c| *c == ']').count()
-                        > tokens
-                            .iter()
-                            .filter(|t| matches!(t, Token::Class(_)))
-                            .count();
-                    if !closed || inside.is_empty() {
+                    let Some((inside, rest)) = chars.as_str().split_once(']') else {
+                        return Err(refuse("`[` needs characters and a closing `]`"));
+                    };
+                    if inside.is_empty() {
                         return Err(refuse("`[` needs characters and a closing `]`"));
                     }
+                    chars = rest.chars();
+                    let inside: Vec<char> = inside.chars().collect();
                     Token::Class(class_ranges(&inside))
                 }
                 other => Token::Literal(other),
@@ -186,7 +185,7 @@ mod tests {
     #[test]
     fn refuses_other_dialects() {
         for pattern in [
-            "a**", "a|b", "(a)", "!a", "{a,b}", "a,b", "[", "[]", "a[b", "[a][",
+            "a**", "a|b", "(a)", "!a", "{a,b}", "a,b", "[", "[]", "a[b", "[a][", "a]b[c",
         ] {
             assert!(Glob::new(pattern).is_err(), "{pattern}");
         }
