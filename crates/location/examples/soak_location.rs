@@ -37,7 +37,7 @@ async fn main() {
     let first = number(arguments.next(), 0);
     for seed in first..first.saturating_add(points) {
         killed::kill_somewhere(this_program(), seed).await;
-        if (seed + 1 - first) % 100 == 0 {
+        if (seed + 1 - first).is_multiple_of(100) {
             eprintln!("{} of {points} points hold", seed + 1 - first);
         }
     }
