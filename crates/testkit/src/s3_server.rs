@@ -1,7 +1,10 @@
 //! moto, an S3 server in Python, as a child process.
 
+use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::process::{self, Server, StartError};
@@ -10,6 +13,39 @@ use crate::process::{self, Server, StartError};
 pub const VARIABLE: &str = "SALVOR_MOTO";
 /// Where the test runner installs it, below the cache folder.
 pub const IN_CACHE: &str = "tools/moto-5.2.5/bin/moto_server";
+
+/// moto answers requests in parallel but looks at a condition and writes in two steps, so that of several
+/// create-only writers more than one may win. One request after the other, its answers are S3's.
+const ONE_AT_A_TIME: &str = "
+import moto.server
+serve = moto.server.run_simple
+moto.server.run_simple = lambda *a, **k: serve(*a, **{**k, 'threaded': False})
+moto.server.main()
+";
+
+/// A certificate for 127.0.0.1 that signs itself.
+const CERTIFICATE: &str = "
+import datetime, ipaddress, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, 'test')])
+now = datetime.datetime.now(datetime.timezone.utc)
+day = datetime.timedelta(days=1)
+address = x509.IPAddress(ipaddress.ip_address('127.0.0.1'))
+certificate = (x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    .public_key(key.public_key()).serial_number(x509.random_serial_number())
+    .not_valid_before(now - day).not_valid_after(now + day)
+    .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    .sign(key, hashes.SHA256()))
+pem = serialization.Encoding.PEM
+with open(sys.argv[1], 'wb') as file:
+    file.write(certificate.public_bytes(pem))
+with open(sys.argv[2], 'wb') as file:
+    file.write(key.private_bytes(pem, serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption()))
+";
 
 /// A running S3 server that keeps everything in memory. It takes any credentials.
 #[derive(Debug)]
@@ -24,15 +60,53 @@ impl S3Server {
     /// # Errors
     /// It is not installed or does not start.
     pub fn start() -> Result<Self, StartError> {
-        let program = process::find_program("moto, an S3 server", VARIABLE, IN_CACHE)?;
-        let arguments = ["-H", "127.0.0.1", "-p", "0"].map(Into::into);
+        Self::start_with(&python()?, &[])
+    }
+
+    /// Starts a server that speaks TLS, with a certificate of its own that is put into `folder`; returns the
+    /// certificate's file. [`S3Server::create_bucket`] and its like speak no TLS and fail.
+    ///
+    /// # Errors
+    /// It is not installed or does not start.
+    pub fn start_tls(folder: &Path) -> Result<(Self, PathBuf), StartError> {
+        let python = python()?;
+        let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+        let made = Command::new(&python)
+            .args(["-c", CERTIFICATE])
+            .args([&certificate, &key])
+            .output();
+        match made {
+            Ok(output) if output.status.success() => {}
+            other => {
+                return Err(StartError::Failed {
+                    program: python.display().to_string(),
+                    reason: "no certificate".to_owned(),
+                    output: format!("{other:?}"),
+                });
+            }
+        }
+        let options = [
+            "--ssl-cert".into(),
+            certificate.clone().into(),
+            "--ssl-key".into(),
+            key.into(),
+        ];
+        Ok((Self::start_with(&python, &options)?, certificate))
+    }
+
+    fn start_with(python: &Path, options: &[OsString]) -> Result<Self, StartError> {
+        let mut arguments: Vec<OsString> = ["-c", ONE_AT_A_TIME, "-H", "127.0.0.1", "-p", "0"]
+            .map(Into::into)
+            .into();
+        arguments.extend_from_slice(options);
         let (server, address) = Server::start(
-            &program.to_string_lossy(),
+            &python.to_string_lossy(),
             &arguments,
             &[("PYTHONUNBUFFERED", "1")],
             Duration::from_secs(120),
             |line| {
-                let (_, address) = line.split_once("Running on http://")?;
+                let (_, address) = line.split_once("Running on http")?;
+                let address = address.trim_start_matches('s').trim_start_matches("://");
                 Some(address.trim().trim_end_matches('/').to_owned())
             },
         )?;
@@ -98,5 +172,25 @@ impl S3Server {
             Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
             _ => Err(io::Error::other(format!("{method} {target}: {answer}"))),
         }
+    }
+}
+
+/// The interpreter that moto is installed for: the first line of its program names it.
+fn python() -> Result<PathBuf, StartError> {
+    let program = process::find_program("moto, an S3 server", VARIABLE, IN_CACHE)?;
+    let failed = |reason: String| StartError::Failed {
+        program: program.display().to_string(),
+        reason,
+        output: String::new(),
+    };
+    let script = std::fs::read(&program).map_err(|error| failed(error.to_string()))?;
+    let first = script
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let first = String::from_utf8_lossy(first);
+    match first.strip_prefix("#!").map(str::trim) {
+        Some(python) if python.contains("python") => Ok(python.into()),
+        _ => Err(failed("it is no Python program".to_owned())),
     }
 }

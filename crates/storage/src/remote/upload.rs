@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use opendal::raw::oio::Writer;
-use opendal::{Buffer, options};
+use opendal::{Buffer, Metadata, options};
 use tracing::debug;
 
 use super::store::{Call, RemoteStore, object_info, verb};
@@ -169,25 +169,35 @@ impl RemoteUpload {
     }
 
     async fn owner(&self) -> Owner {
+        match self.look().await {
+            Ok(Some((info, metadata))) => {
+                let mark = metadata.user_metadata().and_then(|marks| marks.get(MARK));
+                match mark {
+                    Some(mark) if mark == self.mark => Owner::Ours(info),
+                    Some(_) => Owner::Others,
+                    None if info.size != self.size => Owner::Others,
+                    // Somebody's object of our length, or ours on a store that drops marks.
+                    None => Owner::Unknown,
+                }
+            }
+            Ok(None) => Owner::Nobody,
+            Err(_) => Owner::Unknown,
+        }
+    }
+
+    /// What is under the key. Nobody else can repeat this question, so it is repeated here.
+    async fn look(&self) -> Result<Option<(ObjectInfo, Metadata)>> {
         let policy = self.store.policy().clone();
         let mut attempt = 0;
         loop {
             match self.store.stat(&self.key).await {
-                Ok((info, metadata)) => {
-                    let mark = metadata.user_metadata().and_then(|marks| marks.get(MARK));
-                    return match mark {
-                        Some(mark) if mark == self.mark => Owner::Ours(info),
-                        Some(_) => Owner::Others,
-                        // Another kind of writer's, or a store that drops marks.
-                        None => Owner::Unknown,
-                    };
-                }
-                Err(error) if error.is_not_found() => return Owner::Nobody,
+                Ok(found) => return Ok(Some(found)),
+                Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) if error.is_retryable() && attempt + 1 < policy.attempts => {
                     tokio::time::sleep(policy.delay(attempt, &error)).await;
                     attempt += 1;
                 }
-                Err(_) => return Owner::Unknown,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -224,16 +234,14 @@ impl Upload for RemoteUpload {
         // A store that may ignore the condition is asked first. That narrows the window; it does not close
         // it, which is why such a store does not count as one that excludes.
         if self.mode == PutMode::Create && !self.store.excludes() {
-            match self.store.head(&self.key).await {
-                Ok(_) => {
-                    self.give_up().await;
-                    return Err(self.error(ErrorKind::AlreadyExists));
-                }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => {
-                    self.give_up().await;
-                    return Err(error);
-                }
+            let refusal = match self.look().await {
+                Ok(None) => None,
+                Ok(Some(_)) => Some(self.error(ErrorKind::AlreadyExists)),
+                Err(error) => Some(error),
+            };
+            if let Some(error) = refusal {
+                self.give_up().await;
+                return Err(error);
             }
         }
         if !self.buffer.is_empty() {

@@ -63,23 +63,19 @@ async fn s3_store_conforms() {
         return;
     };
     conformance::run(Excluding::wrap(bucket.store()), "bare").await;
-    conformance::run(decorated(Excluding::wrap(bucket.store())), "wrapped").await;
-    assert_eq!(
-        bucket.server.open_uploads(&bucket.name).expect("listed"),
-        0,
-        "nothing is left of uploads that were given up"
-    );
+    let open = bucket.server.open_uploads(&bucket.name).expect("listed");
+    assert_eq!(open, 0, "nothing is left of uploads that were given up");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s3_store_conforms_with_checksums_and_encryption() {
+async fn s3_store_conforms_with_decorators_checksums_and_encryption() {
     // Without versions: with them, moto lists a folder of which only deletions are left.
     let Some(bucket) = Bucket::start(false) else {
         return;
     };
     let options = "&checksumAlgorithm=CRC32C&sse=AES256&region=eu-west-1";
     let store = bucket.store_at(bucket.server.address(), options);
-    conformance::run(Excluding::wrap(store), "root").await;
+    conformance::run(decorated(Excluding::wrap(store)), "wrapped").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +211,6 @@ async fn an_upload_that_was_overtaken_is_refused() {
     let Some(bucket) = Bucket::start(false) else {
         return;
     };
-    // Without the look before the end: only the condition on the end itself is left.
     let store = RetryStore::new(bucket.store(), RetryPolicy::default());
     let mut upload = store
         .upload(&key("u"), PutMode::Create)
@@ -233,4 +228,31 @@ async fn an_upload_that_was_overtaken_is_refused() {
     assert_eq!(error.kind, ErrorKind::AlreadyExists, "{error}");
     assert!(!error.may_have_happened());
     assert_eq!(bucket.server.open_uploads(&bucket.name).expect("listed"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_trusted_by_its_own_ca_or_on_demand_and_not_otherwise() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let Some((server, certificate)) = or_skip(S3Server::start_tls(folder.path())) else {
+        return;
+    };
+    let credentials = folder.path().join("credentials");
+    let text = "[default]\naws_access_key_id=test\naws_secret_access_key=test\n";
+    std::fs::write(&credentials, text).expect("written");
+    let look = async |trust: &str| {
+        let url = format!(
+            "s3://none?endpoint=https://{}&credentialsFile={}{trust}",
+            server.address(),
+            credentials.display()
+        );
+        let store = open_url(&StoreUrl::parse(&url).expect("valid URL")).expect("usable options");
+        store.head(&key("a")).await.expect_err("an empty server")
+    };
+    let unknown = look("").await;
+    assert_eq!(unknown.kind, ErrorKind::Other, "{unknown}");
+    assert!(unknown.to_string().contains("caCert"), "{unknown}");
+    let own = look(&format!("&caCert={}", certificate.display())).await;
+    assert_eq!(own.kind, ErrorKind::NotFound, "{own}");
+    let any = look("&insecureSkipTLSVerify=true").await;
+    assert_eq!(any.kind, ErrorKind::NotFound, "{any}");
 }
