@@ -340,13 +340,12 @@ impl Cluster {
         };
         match collect(response.into_body(), most).await {
             Ok(body) if status.is_success() => Ok(body),
-            Ok(body) => Err(Error::from_answer(
-                &call.operation,
-                status,
-                &body,
-                retry_after,
-                is_write,
-            )),
+            Ok(body) => {
+                Err(
+                    Error::from_answer(&call.operation, status, &body, retry_after, is_write)
+                        .on(&call.method),
+                )
+            }
             Err(Collect::TooLarge) => Err(Error::local(
                 ErrorKind::TooLarge,
                 &call.operation,

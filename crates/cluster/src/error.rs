@@ -262,6 +262,14 @@ impl Error {
         }
     }
 
+    /// Only a create can miss the namespace it goes into; for other calls a namespace is an object.
+    pub(crate) fn on(mut self, method: &http::Method) -> Self {
+        if self.kind == ErrorKind::NamespaceMissing && method != http::Method::POST {
+            self.kind = ErrorKind::NotFound;
+        }
+        self
+    }
+
     pub(crate) fn with_doubt(mut self, may_have_happened: bool) -> Self {
         self.may_have_happened = may_have_happened;
         self

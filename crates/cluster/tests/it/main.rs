@@ -1,0 +1,4 @@
+//! The client against the in-process API server.
+
+mod calls;
+mod lists;
