@@ -58,10 +58,8 @@ impl World {
     }
 
     async fn resource_of(&self, object: &Value) -> ApiResource {
-        let text = |field: &str| object[field].as_str().expect("objects have a type");
-        let version = GroupVersion::parse(text("apiVersion"));
         let discovery = self.discovery().await;
-        let found = discovery.find_kind(&version, text("kind"));
+        let found = find_kind(&discovery, object);
         found
             .unwrap_or_else(|| panic!("no such kind: {object}"))
             .clone()
@@ -132,6 +130,12 @@ impl World {
     }
 }
 
+/// The resource that an object is of.
+pub(crate) fn find_kind<'a>(discovery: &'a Discovery, object: &Value) -> Option<&'a ApiResource> {
+    let text = |field: &str| object[field].as_str().expect("objects have a type");
+    discovery.find_kind(&GroupVersion::parse(text("apiVersion")), text("kind"))
+}
+
 /// A location in memory.
 pub(crate) fn memory_location() -> Location {
     location_on(Arc::new(MemoryStore::new()))
@@ -154,14 +158,23 @@ pub(crate) fn request(name: &str, change: impl FnOnce(&mut Backup)) -> Backup {
     backup
 }
 
-/// Makes a backup.
+/// Makes a backup of the world.
 pub(crate) async fn back_up(
     world: &World,
     location: &Location,
     backup: Backup,
 ) -> Result<BackupOutcome, BackupError> {
+    back_up_cluster(&world.cluster, location, backup).await
+}
+
+/// Makes a backup of any cluster.
+pub(crate) async fn back_up_cluster(
+    cluster: &Cluster,
+    location: &Location,
+    backup: Backup,
+) -> Result<BackupOutcome, BackupError> {
     let request = BackupRequest {
-        cluster: world.cluster.clone(),
+        cluster: cluster.clone(),
         location: location.clone(),
         backup,
         options: BackupOptions::default(),

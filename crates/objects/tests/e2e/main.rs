@@ -1,0 +1,11 @@
+//! Backup against a real API server: the one of `SALVOR_E2E_KUBECONFIG`, which `cargo xtask testbed up`
+//! starts. Without it, these tests are skipped aloud.
+
+#[path = "../it/world.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests against the in-process server"
+)]
+mod world;
+
+mod backup;
