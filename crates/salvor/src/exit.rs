@@ -144,6 +144,35 @@ impl From<salvor_objects::backup::BackupError> for Failure {
     }
 }
 
+impl From<salvor_objects::restore::RestoreError> for Failure {
+    fn from(error: salvor_objects::restore::RestoreError) -> Self {
+        use salvor_location::Error as L;
+        use salvor_objects::restore::error::Cause;
+        let (exit, hint) = match error.cause() {
+            Cause::Invalid(_) | Cause::Modifiers(_) => (Exit::Usage, ""),
+            Cause::Location(L::RestoreExists { .. }) => (
+                Exit::Refused,
+                "choose another name, or go on with an unfinished restore with --resume",
+            ),
+            Cause::Location(cause) if cause.is_not_found() => (Exit::NotFound, ""),
+            Cause::Location(cause) => (Exit::Internal, cause.advice()),
+            Cause::Open(_) | Cause::Archive(_) | Cause::Plan(_) => (
+                Exit::VerificationFailed,
+                "run `salvor backup verify` to see what is damaged",
+            ),
+            Cause::Refused(_) => (Exit::Refused, ""),
+            Cause::Cancelled => (Exit::Cancelled, ""),
+            Cause::Cluster(_) if error.is_cancelled() => (Exit::Cancelled, ""),
+            Cause::Cluster(_) if error.is_retryable() => (
+                Exit::Internal,
+                "check that the API server can be reached, then repeat the command",
+            ),
+            Cause::Cluster(_) | Cause::Local(_) => (Exit::Internal, ""),
+        };
+        Self::caused(exit, "", error).hint(hint)
+    }
+}
+
 impl From<salvor_objects::source::OpenError> for Failure {
     fn from(error: salvor_objects::source::OpenError) -> Self {
         use salvor_objects::source::OpenError as E;

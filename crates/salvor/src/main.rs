@@ -13,6 +13,7 @@
 mod args;
 mod command;
 mod config;
+mod demo;
 mod exit;
 mod output;
 mod session;

@@ -26,6 +26,8 @@ pub(crate) enum BackupCommand {
     Verify(VerifyArgs),
     /// Write the objects of a backup as plain YAML, one file per namespace and resource.
     Export(ExportArgs),
+    /// Serve a backup read-only over the Kubernetes API, for kubectl.
+    Browse(BrowseArgs),
 }
 
 /// Flags of `get`.
@@ -105,6 +107,24 @@ pub(crate) struct VerifyArgs {
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+/// Flags of `browse`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BrowseArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    /// Port on 127.0.0.1 [default: any that is free].
+    #[arg(
+        long,
+        default_value_t = 0,
+        hide_default_value = true,
+        value_name = "PORT"
+    )]
+    pub(crate) port: u16,
+    /// File to write the kubeconfig to, which must be new; it is removed at the end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_kubeconfig: Option<std::path::PathBuf>,
 }
 
 /// Flags of `export`.

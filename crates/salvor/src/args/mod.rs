@@ -133,6 +133,10 @@ pub(crate) enum Command {
     /// Delete backups or restores.
     #[command(subcommand)]
     Delete(DeleteCommand),
+    /// Bring one object back with what it needs, or a namespace with all that was in it.
+    Undelete(UndeleteArgs),
+    /// Watch a cluster being backed up, destroyed and recovered; needs nothing installed.
+    Demo(DemoArgs),
     /// Print versions.
     Version(VersionArgs),
     /// Print a completion script for a shell.
@@ -147,6 +151,8 @@ pub(crate) enum Command {
 pub(crate) enum CreateCommand {
     /// Create a backup.
     Backup(Box<backup::CreateArgs>),
+    /// Restore a backup.
+    Restore(Box<restore::CreateArgs>),
     /// Name a location in the configuration file.
     #[command(alias = "bsl")]
     BackupLocation(location::CreateArgs),
@@ -189,6 +195,32 @@ pub(crate) enum DeleteCommand {
     /// Delete the records of restores.
     #[command(alias = "restores")]
     Restore(restore::DeleteArgs),
+}
+
+/// Flags of `undelete`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UndeleteArgs {
+    /// KIND/NAME, such as deployment/web or namespace/production.
+    pub(crate) object: String,
+    /// Namespace of the object, when the name alone does not say which.
+    #[arg(long = "in", value_name = "NAMESPACE")]
+    pub(crate) in_namespace: Option<String>,
+    /// Backup to take it from [default: the newest].
+    #[arg(long, value_name = "BACKUP")]
+    pub(crate) from_backup: Option<String>,
+    /// Only show what would come back.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+}
+
+/// Flags of `demo`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Folder for the backup; it stays afterwards [default: a new one among the temporary files].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Flags of `version`.

@@ -10,6 +10,8 @@ use super::{ConfirmArgs, Format, FormatArgs, values};
 /// Commands on restores.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RestoreCommand {
+    /// Restore a backup.
+    Create(Box<CreateArgs>),
     /// List restores.
     Get(GetArgs),
     /// Describe restores.

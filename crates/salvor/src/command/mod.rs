@@ -1,5 +1,6 @@
 //! What each command does. One file per command: explicit inputs, a session, an exit status.
 
+mod backup_browse;
 mod backup_create;
 mod backup_delete;
 mod backup_describe;
@@ -8,14 +9,17 @@ mod backup_export;
 mod backup_get;
 mod backup_logs;
 mod backup_verify;
+mod dependencies;
 mod location_check;
 mod location_config;
 mod location_get;
-mod read;
+pub(crate) mod read;
+mod restore_create;
 mod restore_delete;
 mod restore_describe;
 mod restore_get;
 mod restore_logs;
+mod undelete;
 mod version;
 
 use clap::CommandFactory as _;
@@ -37,6 +41,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Restore(command) => restore(command, session).await,
         Command::BackupLocation(command) => location(command, session).await,
         Command::Create(CreateCommand::Backup(args)) => backup_create::run(&args, session).await,
+        Command::Create(CreateCommand::Restore(args)) => restore_create::run(&args, session).await,
         Command::Create(CreateCommand::BackupLocation(args)) => {
             location_config::create(&args, session)
         }
@@ -54,6 +59,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         }
         Command::Delete(DeleteCommand::Backup(args)) => backup_delete::run(&args, session).await,
         Command::Delete(DeleteCommand::Restore(args)) => restore_delete::run(&args, session).await,
+        Command::Undelete(args) => undelete::run(&args, session).await,
+        Command::Demo(args) => crate::demo::run(&args, session).await,
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion { shell } => {
             let mut script = Vec::new();
@@ -74,11 +81,13 @@ async fn backup(command: BackupCommand, session: &Session) -> Result<Exit, Failu
         BackupCommand::Delete(args) => backup_delete::run(&args, session).await,
         BackupCommand::Verify(args) => backup_verify::run(&args, session).await,
         BackupCommand::Export(args) => backup_export::run(&args, session).await,
+        BackupCommand::Browse(args) => backup_browse::run(&args, session).await,
     }
 }
 
 async fn restore(command: RestoreCommand, session: &Session) -> Result<Exit, Failure> {
     match command {
+        RestoreCommand::Create(args) => restore_create::run(&args, session).await,
         RestoreCommand::Get(args) => restore_get::run(&args, session).await,
         RestoreCommand::Describe(args) => restore_describe::run(&args, session).await,
         RestoreCommand::Logs(args) => restore_logs::run(&args, session).await,

@@ -38,11 +38,31 @@ impl Messages {
 
     /// A restore ended well.
     #[must_use]
-    pub fn restore_completed(self, name: &str, objects: u64, took: &str) -> String {
-        let objects_en = count(objects, "object", "objects");
+    pub fn restore_completed(self, name: &str, counts: &str, took: &str) -> String {
         self.say(
-            format_args!("restore {name} completed: {objects_en}, {took}"),
-            format_args!("복원 {name} 완료: 오브젝트 {objects}개, {took}"),
+            format_args!("restore {name} completed: {counts}, {took}"),
+            format_args!("복원 {name} 완료: {counts}, {took}"),
+        )
+    }
+
+    /// Objects would be deleted and made anew.
+    #[must_use]
+    pub fn will_be_recreated(self, objects: u64) -> String {
+        self.say(
+            format_args!(
+                "{} will be deleted and created anew:",
+                count(objects, "object", "objects")
+            ),
+            format_args!("오브젝트 {objects}개를 삭제하고 새로 만듭니다:"),
+        )
+    }
+
+    /// What was to be undeleted is there.
+    #[must_use]
+    pub fn nothing_to_undelete(self) -> String {
+        self.say(
+            format_args!("nothing to do: all of it is in the cluster"),
+            format_args!("할 일이 없습니다. 모두 클러스터에 있습니다"),
         )
     }
 

@@ -1,0 +1,332 @@
+//! `restore create`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use salvor_api::go::Time;
+use salvor_api::meta::TypedLocalObjectReference;
+use salvor_api::velero::{Hooks, Restore, RestorePhase, RestoreSpec, RestoreStatusSpec};
+use salvor_location::{Location, RunId};
+use salvor_objects::restore::plan::{Action, PlanForm};
+use salvor_objects::restore::request::newest_of_schedule;
+use salvor_objects::restore::{
+    self, Observer, RestoreOptions, RestoreOutcome, RestorePlan, RestoreRequest, Source,
+};
+use salvor_text::duration::elapsed;
+use serde_json::json;
+
+use crate::args::restore::{CreateArgs, ExistingPolicy, VolumeArgs};
+use crate::args::{Format, values};
+use crate::command::read;
+use crate::exit::{Exit, Failure};
+use crate::output::progress::Progress;
+use crate::session::Session;
+
+/// Objects named before something destructive; the rest is counted.
+const NAMED_BEFORE_ASKING: usize = 20;
+
+/// Restores a backup, prints the plan of it, or prints what would be asked for.
+pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Failure> {
+    let options = RestoreOptions {
+        names: args.names.clone(),
+        relink_owners: args.relink_owners,
+        ..RestoreOptions::default()
+    };
+    if args.resume {
+        return resume(args, options, session).await;
+    }
+    let mut restore = requested(args, session)?;
+    let printing = matches!(args.output, Format::Json | Format::Yaml) && !args.dry_run;
+    if printing {
+        match args.output {
+            Format::Yaml => session.printer.yaml(&restore)?,
+            _ => session.printer.json(&restore)?,
+        }
+        return Ok(Exit::Done);
+    }
+    let location = session.location(None)?;
+    if !restore.spec.schedule_name.is_empty() {
+        choose_of_schedule(
+            &mut restore,
+            args.allow_partially_failed == Some(true),
+            &location,
+        )
+        .await?;
+    }
+    let backup = read::backup_name(&restore.spec.backup_name)?;
+    let cluster = session.cluster(args.concurrency).await?;
+    let source = Source::open(&location, &backup).await?;
+    let request = RestoreRequest {
+        cluster,
+        source,
+        restore,
+        options,
+    };
+    let plan = Box::pin(restore::plan(&request, &session.cancel)).await?;
+    if args.dry_run {
+        let form = match args.output {
+            Format::Json => PlanForm::Json,
+            Format::Yaml => PlanForm::Yaml,
+            Format::Table | Format::Wide | Format::Name => PlanForm::Table,
+        };
+        session.printer.result(&plan.render(form))?;
+        session.printer.note(&session.messages.dry_run());
+        return Ok(Exit::Done);
+    }
+    ask_before(&request, &plan, args.confirm.yes, session).await?;
+    carry_out(&request, &location, plan, session).await
+}
+
+/// Carries a plan out and tells how it ended.
+pub(crate) async fn carry_out(
+    request: &RestoreRequest,
+    location: &Location,
+    plan: RestorePlan,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let began = std::time::Instant::now();
+    let run = RunId::generate();
+    let outcome = {
+        let observer = observer(&request.restore.metadata.name);
+        let cancel = &session.cancel;
+        Box::pin(restore::apply(
+            request, location, plan, &run, &observer, cancel,
+        ))
+        .await?
+    };
+    conclude(&outcome, began.elapsed(), session)
+}
+
+fn observer(name: &str) -> Observer {
+    let progress = Arc::new(Mutex::new(Progress::begin(name)));
+    Observer::new(move |now| {
+        let stage = now.stage.map(|stage| stage.to_string()).unwrap_or_default();
+        let mut bar = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        bar.update(now.done, now.total, &stage);
+    })
+}
+
+async fn resume(
+    args: &CreateArgs,
+    options: RestoreOptions,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let name = read::restore_name(args.name.as_deref().unwrap_or_default())?;
+    let location = session.location(None)?;
+    let cluster = session.cluster(args.concurrency).await?;
+    let began = std::time::Instant::now();
+    let run = RunId::generate();
+    let outcome = {
+        let observer = observer(name.as_str());
+        Box::pin(restore::resume(
+            &cluster,
+            &location,
+            &name,
+            options,
+            &run,
+            &observer,
+            &session.cancel,
+        ))
+        .await?
+    };
+    conclude(&outcome, began.elapsed(), session)
+}
+
+/// Another cluster's data, and objects that would be deleted and made anew, are asked about first.
+async fn ask_before(
+    request: &RestoreRequest,
+    plan: &RestorePlan,
+    yes: bool,
+    session: &Session,
+) -> Result<(), Failure> {
+    let target = &plan.header.cluster;
+    if plan.is_other_cluster() == Some(true) {
+        let annotations = &request.source.backup.metadata.annotations;
+        let source = annotations
+            .get(salvor_api::labels::CLUSTER_NAME)
+            .unwrap_or(&plan.header.source_cluster_uid);
+        let text =
+            session
+                .messages
+                .other_cluster(request.source.name.as_str(), source, &target.name);
+        session.printer.warning(&text);
+        session.printer.remark(&plan.summary());
+        session.confirm(yes, &target.name).await?;
+    }
+    let replaced: Vec<String> = plan
+        .entries
+        .iter()
+        .filter(|entry| entry.action == Action::Recreate)
+        .map(|entry| {
+            let key = entry.target(&plan.header.rules);
+            format!("{} {}", key.resource, key.scoped_name())
+        })
+        .collect();
+    if replaced.is_empty() {
+        return Ok(());
+    }
+    session
+        .printer
+        .warning(&session.messages.will_be_recreated(replaced.len() as u64));
+    for object in replaced.iter().take(NAMED_BEFORE_ASKING) {
+        session.printer.remark(&format!("  {object}"));
+    }
+    if replaced.len() > NAMED_BEFORE_ASKING {
+        let more = session
+            .messages
+            .demo_and_more(replaced.len() - NAMED_BEFORE_ASKING);
+        session.printer.remark(&format!("  {more}"));
+    }
+    session.confirm(yes, &target.name).await
+}
+
+/// Tells how a restore ended.
+fn conclude(
+    outcome: &RestoreOutcome,
+    took: std::time::Duration,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let RestoreOutcome {
+        restore,
+        counts,
+        results: _,
+    } = outcome;
+    let name = &restore.metadata.name;
+    let status = &restore.status;
+    let (errors, warnings) = (status.errors.unsigned_abs(), status.warnings.unsigned_abs());
+    let describe = format!("salvor restore describe {name}");
+    match &status.phase {
+        RestorePhase::Completed => {
+            let counted: Vec<String> = counts
+                .iter()
+                .map(|(done, count)| format!("{count} {}", done.as_str()))
+                .collect();
+            let line =
+                session
+                    .messages
+                    .restore_completed(name, &counted.join(", "), &elapsed(took));
+            session.printer.result(&format!("{line}\n"))?;
+            if warnings > 0 {
+                let note = session.messages.has_warnings(warnings, &describe);
+                session.printer.note(&note);
+            }
+            Ok(Exit::Done)
+        }
+        RestorePhase::PartiallyFailed => {
+            let line = session.messages.restore_partial(name, errors, warnings);
+            session.printer.result(&format!("{line}\n"))?;
+            session.printer.note(&session.messages.see(&describe));
+            Ok(Exit::Partial)
+        }
+        RestorePhase::Cancelled | RestorePhase::InProgress => Err(Failure::new(
+            Exit::Cancelled,
+            session.messages.restore_cancelled(name),
+        )),
+        other => {
+            let reason = if status.failure_reason.is_empty() {
+                other.to_string()
+            } else {
+                status.failure_reason.clone()
+            };
+            Err(
+                Failure::new(Exit::Internal, format!("restore `{name}` failed: {reason}"))
+                    .hint(session.messages.see(&describe)),
+            )
+        }
+    }
+}
+
+async fn choose_of_schedule(
+    restore: &mut Restore,
+    allow_partially_failed: bool,
+    location: &Location,
+) -> Result<(), Failure> {
+    let schedule = std::mem::take(&mut restore.spec.schedule_name);
+    let listing = location.backups().await?;
+    let backups = listing.entries.iter().map(|record| &record.backup);
+    let Some(newest) = newest_of_schedule(backups, &schedule, allow_partially_failed) else {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!(
+                "location `{}` has no completed backup of schedule `{schedule}`",
+                location.name()
+            ),
+        )
+        .hint("--allow-partially-failed also takes partially failed ones"));
+    };
+    restore.spec.backup_name.clone_from(&newest.metadata.name);
+    Ok(())
+}
+
+/// The restore that the flags ask for.
+fn requested(args: &CreateArgs, session: &Session) -> Result<Restore, Failure> {
+    let source = args
+        .from_backup
+        .as_ref()
+        .or(args.from_schedule.as_ref())
+        .ok_or_else(|| Failure::usage("a restore needs --from-backup or --from-schedule"))?;
+    let started = Time::new(session.now());
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => format!("{source}-{}", started.compact()),
+    };
+    let name = read::restore_name(&name)?;
+    let mut restore = Restore::named(&session.global.namespace, name.as_str());
+    restore.metadata.labels = args.filters.label_map().map_err(Failure::usage)?;
+    restore.metadata.annotations = args.filters.annotation_map().map_err(Failure::usage)?;
+    restore.spec = spec(args)?;
+    Ok(restore)
+}
+
+fn spec(args: &CreateArgs) -> Result<RestoreSpec, Failure> {
+    let filters = &args.filters;
+    let VolumeArgs {
+        restore_volumes,
+        write_sparse_files,
+        parallel_files_download,
+    } = &args.volumes;
+    let mut uploader = serde_json::Map::new();
+    if let Some(sparse) = write_sparse_files {
+        uploader.insert("writeSparseFiles".into(), json!(sparse));
+    }
+    if let Some(parallel) = parallel_files_download {
+        uploader.insert("parallelFilesDownload".into(), json!(parallel));
+    }
+    let status = RestoreStatusSpec {
+        included_resources: args.status_include_resources.clone(),
+        excluded_resources: args.status_exclude_resources.clone(),
+    };
+    let policy = match args.existing_resource_policy {
+        None => "",
+        Some(ExistingPolicy::None) => "none",
+        Some(ExistingPolicy::Update) => "update",
+        Some(ExistingPolicy::Recreate) => "recreate",
+    };
+    let mappings = args.namespace_mappings.as_deref().unwrap_or_default();
+    Ok(RestoreSpec {
+        backup_name: args.from_backup.clone().unwrap_or_default(),
+        schedule_name: args.from_schedule.clone().unwrap_or_default(),
+        included_namespaces: filters.include_namespaces.clone(),
+        excluded_namespaces: filters.exclude_namespaces.clone(),
+        included_resources: filters.include_resources.clone(),
+        excluded_resources: filters.exclude_resources.clone(),
+        namespace_mapping: values::mappings(mappings)
+            .map_err(|error| Failure::usage(format!("--namespace-mappings: {error}")))?,
+        label_selector: filters.selector.clone(),
+        or_label_selectors: filters.or_selectors().map_err(Failure::usage)?,
+        restore_pvs: *restore_volumes,
+        restore_status: (status != RestoreStatusSpec::default()).then_some(status),
+        preserve_node_ports: args.preserve_nodeports,
+        include_cluster_resources: filters.include_cluster_resources,
+        hooks: Hooks::default(),
+        existing_resource_policy: policy.to_owned(),
+        item_operation_timeout: args.item_operation_timeout,
+        resource_modifier: args.resource_modifier_configmap.as_ref().map(|name| {
+            TypedLocalObjectReference {
+                api_group: None,
+                kind: "configmap".to_owned(),
+                name: name.clone(),
+            }
+        }),
+        uploader_config: (!uploader.is_empty()).then_some(uploader.into()),
+    })
+}

@@ -1,0 +1,239 @@
+//! `undelete`.
+
+use std::collections::BTreeSet;
+
+use salvor_api::go::Time;
+use salvor_api::name::BackupName;
+use salvor_api::resource::{GroupResource, ObjectKey};
+use salvor_api::velero::{BackupPhase, DEFAULT_ITEM_OPERATION_TIMEOUT, Restore};
+use salvor_archive::archive::Archive;
+use salvor_cluster::{Cluster, DiscoverOptions};
+use salvor_location::Location;
+use salvor_objects::restore::plan::Action;
+use salvor_objects::restore::{self, RestoreOptions, RestoreRequest, Source};
+use salvor_text::Table;
+
+use crate::args::UndeleteArgs;
+use crate::command::dependencies;
+use crate::command::{read, restore_create};
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Brings one object back with what it needs, or a namespace with all that was in it.
+pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, Failure> {
+    let UndeleteArgs {
+        object,
+        in_namespace,
+        from_backup,
+        dry_run,
+        confirm,
+    } = args;
+    let wanted = Wanted::parse(object, in_namespace.as_deref())?;
+    let location = session.location(None)?;
+    let backup = match from_backup {
+        Some(name) => read::backup_name(name)?,
+        None => newest(&location).await?,
+    };
+    let cluster = session.cluster(None).await?;
+    let source = Source::open(&location, &backup).await?;
+    let key = find(&wanted, &cluster, &source.archive, &backup).await?;
+    let archive = source.archive.clone();
+    let chosen = key.clone();
+    let only: BTreeSet<ObjectKey> =
+        tokio::task::spawn_blocking(move || dependencies::of(&archive, &chosen))
+            .await
+            .map_err(|error| Failure::caused(Exit::Internal, "undelete", error))??;
+    let started = Time::new(session.now());
+    let name = read::restore_name(&format!("{backup}-undelete-{}", started.compact()))?;
+    let mut restore = Restore::named(&session.global.namespace, name.as_str());
+    restore.spec.backup_name = backup.to_string();
+    restore.spec.item_operation_timeout = DEFAULT_ITEM_OPERATION_TIMEOUT;
+    let request = RestoreRequest {
+        cluster,
+        source,
+        restore,
+        options: RestoreOptions {
+            only: Some(only),
+            ..RestoreOptions::default()
+        },
+    };
+    let plan = Box::pin(restore::plan(&request, &session.cancel)).await?;
+    let shown = format!("{} {}", key.resource, key.scoped_name());
+    session
+        .printer
+        .remark(&session.messages.undelete_preview(&shown, backup.as_str()));
+    let mut table = Table::new(&["ACTION", "RESOURCE", "NAME", "REASON"]);
+    for entry in &plan.entries {
+        let target = entry.target(&plan.header.rules);
+        table.row(&[
+            entry.action.as_str(),
+            &target.resource.to_string(),
+            &target.scoped_name(),
+            entry.reason.as_deref().unwrap_or_default(),
+        ]);
+    }
+    session.printer.result(&table.to_string())?;
+    if *dry_run {
+        session.printer.note(&session.messages.dry_run());
+        return Ok(Exit::Done);
+    }
+    if !plan.entries.iter().any(|entry| entry.action.changes()) {
+        let blocked = plan
+            .entries
+            .iter()
+            .any(|entry| matches!(entry.action, Action::Blocked | Action::Conflict));
+        session
+            .printer
+            .remark(&session.messages.nothing_to_undelete());
+        return Ok(if blocked { Exit::Partial } else { Exit::Done });
+    }
+    session.confirm(confirm.yes, &key.name).await?;
+    restore_create::carry_out(&request, &location, plan, session).await
+}
+
+/// `KIND/NAME` or `KIND/NAMESPACE/NAME`.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+}
+
+impl Wanted {
+    fn parse(text: &str, in_namespace: Option<&str>) -> Result<Self, Failure> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (kind, namespace, name) = match parts.as_slice() {
+            [kind, name] => (kind, in_namespace, name),
+            [kind, namespace, name] => (kind, Some(*namespace), name),
+            _ => {
+                return Err(Failure::usage(format!("`{text}` is not KIND/NAME"))
+                    .hint("for example deployment/web or namespace/production"));
+            }
+        };
+        if kind.is_empty() || name.is_empty() {
+            return Err(Failure::usage(format!("`{text}` is not KIND/NAME")));
+        }
+        Ok(Self {
+            kind: (*kind).to_lowercase(),
+            namespace: namespace.map(str::to_owned),
+            name: (*name).to_owned(),
+        })
+    }
+}
+
+/// The newest backup that can be restored.
+async fn newest(location: &Location) -> Result<BackupName, Failure> {
+    let listing = location.backups().await?;
+    listing
+        .entries
+        .into_iter()
+        .filter(|record| record.backup.status.phase.is_restorable())
+        .max_by_key(|record| {
+            let status = &record.backup.status;
+            (
+                status.start_timestamp,
+                status.phase == BackupPhase::Completed,
+            )
+        })
+        .map(|record| record.name)
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::NotFound,
+                format!(
+                    "location `{}` has no backup to restore from",
+                    location.name()
+                ),
+            )
+        })
+}
+
+/// The one object of the backup that is meant.
+async fn find(
+    wanted: &Wanted,
+    cluster: &Cluster,
+    archive: &Archive,
+    backup: &BackupName,
+) -> Result<ObjectKey, Failure> {
+    let doing = "ask the cluster what it serves";
+    let discovery = cluster
+        .discover(DiscoverOptions::default())
+        .await
+        .map_err(|error| Failure::from(error).while_doing(doing))?;
+    let resources: Vec<GroupResource> = match discovery.resolve(&wanted.kind) {
+        Some(resource) => vec![resource.group_resource()],
+        // The definition may be what was deleted: the backup knows the plural.
+        None => archive
+            .index()
+            .resources()
+            .iter()
+            .filter(|resource| {
+                let plural = &resource.resource;
+                let kind = &wanted.kind;
+                resource.to_string() == *kind
+                    || plural == kind
+                    || plural.strip_suffix('s') == Some(kind)
+                    || plural.strip_suffix("es") == Some(kind)
+            })
+            .cloned()
+            .collect(),
+    };
+    if resources.is_empty() {
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!(
+                "neither the cluster nor backup `{backup}` knows the kind `{}`",
+                wanted.kind
+            ),
+        ));
+    }
+    let found: BTreeSet<ObjectKey> = archive
+        .index()
+        .iter()
+        .filter(|entry| {
+            entry.name() == wanted.name
+                && resources.contains(entry.resource())
+                && (wanted.namespace.is_none() || entry.namespace() == wanted.namespace.as_deref())
+        })
+        .map(|entry| entry.key())
+        .collect();
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => Err(Failure::new(
+            Exit::NotFound,
+            format!("backup `{backup}` has no {}/{}", wanted.kind, wanted.name),
+        )
+        .hint("name another backup with --from-backup")),
+        (Some(one), Some(other)) => Err(Failure::usage(format!(
+            "backup `{backup}` has several: {}, {}",
+            one.scoped_name(),
+            other.scoped_name()
+        ))
+        .hint("say which with --in NAMESPACE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_named_by_kind_and_name() {
+        let parse = |text: &str, namespace: Option<&str>| {
+            Wanted::parse(text, namespace)
+                .map(|w| (w.kind, w.namespace, w.name))
+                .map_err(|failure| failure.chain())
+        };
+        assert_eq!(
+            parse("Deployment/web", Some("a")),
+            Ok(("deployment".into(), Some("a".into()), "web".into()))
+        );
+        assert_eq!(
+            parse("pod/b/web", None),
+            Ok(("pod".into(), Some("b".into()), "web".into()))
+        );
+        for bad in ["web", "/web", "pod/", "a/b/c/d", ""] {
+            assert!(parse(bad, None).is_err(), "{bad}");
+        }
+    }
+}
