@@ -14,11 +14,11 @@ use crate::options::Options;
 use crate::patch::Patch;
 use crate::registry::Resource;
 use crate::request::{Form, Path, Query, ResourcePath, negotiate};
-use crate::status::{Failure, deleted};
+use crate::status::{Failure, FieldError, deleted};
 use crate::store::{
     Action, DeleteOptions, ListQuery, Propagation, Store, WatchQuery, Write, Written,
 };
-use crate::{discovery, openapi, scale};
+use crate::{discovery, openapi, protobuf, scale};
 
 /// Everything that answering a request needs.
 pub(crate) struct Handler {
@@ -228,8 +228,11 @@ impl Handler {
             {
                 discovery::resource_list(&registry, &group, &version)
             }
-            Path::Group(_) | Path::GroupVersion(..) | Path::Unknown | Path::Resource(_) => {
+            Path::GroupVersion(group, _) if registry.group(&group).is_some() => {
                 return Err(Failure::no_such_path());
+            }
+            Path::Group(_) | Path::GroupVersion(..) | Path::Unknown | Path::Resource(_) => {
+                return Err(Failure::page_not_found());
             }
         };
         Ok(json_answer(StatusCode::OK, &document))
@@ -262,7 +265,10 @@ impl Handler {
             .get(&name)
             .filter(|one| one.version(&path.version).is_some())
             .cloned();
-        let resource = resource.ok_or_else(Failure::no_such_path)?;
+        let resource = resource.ok_or_else(|| match registry.group(&path.group) {
+            Some(_) => Failure::no_such_path(),
+            None => Failure::page_not_found(),
+        })?;
         let scoped_right = match (&path.namespace, &path.name) {
             (Some(_), _) => resource.namespaced,
             (None, Some(_)) => !resource.namespaced,
@@ -568,6 +574,7 @@ fn read_object(media: &str, body: &[u8]) -> Result<Map<String, Value>, Failure> 
         "" | "application/json" => serde_json::from_slice(body).map_err(|error| {
             Failure::bad_request(format!("the object provided is unrecognized: {error}"))
         })?,
+        protobuf::CONTENT_TYPE => return protobuf::read(body),
         "application/yaml" | "application/x-yaml" => {
             serde_saphyr::from_slice(body).map_err(|error| {
                 Failure::bad_request(format!("error converting YAML to JSON: {error}"))
@@ -621,12 +628,14 @@ fn delete_options(
         ("", Some(false)) => Some(Propagation::Background),
         ("", None) => None,
         (other, _) => {
-            return Err(Failure::new(
-                422,
-                "Invalid",
-                format!(
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \"{other}\": use one of Background, Foreground, Orphan, and not together with orphanDependents"
-                ),
+            let allowed =
+                ["Foreground", "Background", "Orphan", "nil"].map(|one| format!("\"{one}\""));
+            let error = FieldError::unsupported("propagationPolicy", &other.into(), &allowed);
+            return Err(Failure::invalid(
+                "meta.k8s.io",
+                "DeleteOptions",
+                "",
+                &[error],
             ));
         }
     };
@@ -720,6 +729,10 @@ fn aggregated_answer(document: &Value) -> Response<ResponseBody> {
 fn refusal(failure: &Failure) -> Response<ResponseBody> {
     let code = StatusCode::from_u16(failure.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json_answer(code, &failure.to_json());
+    if failure.is_plain() {
+        *response.body_mut() = body::full(format!("{}\n", failure.message()));
+        content_type(&mut response, "text/plain; charset=utf-8");
+    }
     if let Some(seconds) = failure.retry_after_seconds() {
         response
             .headers_mut()

@@ -48,6 +48,7 @@ mod names;
 mod openapi;
 mod options;
 mod patch;
+mod protobuf;
 mod quantity;
 mod registry;
 mod request;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use salvor_api::selector::Selector;
 
 use crate::select::FieldSelector;
-use crate::status::Failure;
+use crate::status::{Failure, FieldError};
 
 /// A path below `/api` or `/apis` that names a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,11 +156,16 @@ impl Query {
         match self.text("dryRun") {
             "" => Ok(false),
             "All" => Ok(true),
-            other => Err(Failure::new(
-                422,
-                "Invalid",
-                format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\""),
-            )),
+            other => {
+                let allowed = ["\"All\"".to_owned()];
+                let error = FieldError::unsupported("dryRun", &other.into(), &allowed);
+                Err(Failure::invalid(
+                    "meta.k8s.io",
+                    "CreateOptions",
+                    "",
+                    &[error],
+                ))
+            }
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) fn read(entry: &Entry, paths: Option<&ScalePaths>) -> Map<String, Val
             .to_owned(),
         None => selector_text(&object["spec"]["selector"]),
     };
+    // Go leaves out a zero here.
+    let replicas = count(spec);
     let mut metadata = Map::new();
     for key in [
         "name",
@@ -43,7 +45,7 @@ pub(crate) fn read(entry: &Entry, paths: Option<&ScalePaths>) -> Map<String, Val
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": metadata,
-        "spec": {"replicas": count(spec)},
+        "spec": if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) },
         "status": {"replicas": count(status), "selector": selector},
     });
     match scale {

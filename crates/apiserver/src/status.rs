@@ -143,13 +143,21 @@ impl Failure {
 
     /// The path names nothing that this server knows.
     pub(crate) fn no_such_path() -> Self {
-        let mut failure = Self::new(
+        Self::new(
             404,
             "NotFound",
             "the server could not find the requested resource",
-        );
-        failure.0.details = Map::new();
-        failure
+        )
+    }
+
+    /// The path is in no API group that is served; said in plain text, as the real server says it.
+    pub(crate) fn page_not_found() -> Self {
+        Self::new(404, "", "404 page not found")
+    }
+
+    /// True for a refusal that is no `Status` object.
+    pub(crate) fn is_plain(&self) -> bool {
+        *self == Self::page_not_found()
     }
 
     pub(crate) fn already_exists(resource: &GroupResource, name: &str) -> Self {

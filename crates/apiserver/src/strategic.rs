@@ -190,9 +190,9 @@ fn merge_list(
             return Err(bad(format!("an element of `{name}` is not an object")));
         };
         let Some(id) = object.get(merge_key) else {
-            return Err(bad(format!(
-                "map: {one} does not contain declared merge key: {merge_key}"
-            )));
+            // The real server does not take this for the client's fault.
+            let message = format!("map: {one} does not contain declared merge key: {merge_key}");
+            return Err(Failure::new(500, "", message));
         };
         let found = target
             .iter_mut()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use salvor_api::resource::{GroupResource, ObjectKey};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::state::State;
 use super::{admit, lifecycle};
@@ -74,6 +74,14 @@ pub(super) fn create(
     }
     if admit::splits_status(write) {
         object.shift_remove("status");
+        if !resource.custom {
+            let empty = if resource.is("networking.k8s.io", "ingresses") {
+                json!({"loadBalancer": {}})
+            } else {
+                json!({})
+            };
+            object.insert("status".into(), empty);
+        }
     }
     if resource.is("", "pods") && state.options.controllers {
         assign_service_account(state, &mut object)?;

@@ -65,10 +65,7 @@ pub(super) fn update(
     if name.is_empty() {
         metadata_mut(&mut object).insert("name".into(), key.name.clone().into());
     } else if name != key.name {
-        return Err(Failure::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            key.name
-        )));
+        return Err(wrong_name(name, &key.name));
     }
     let listed = |list: &[(&str, &str)]| list.iter().any(|(g, p)| write.resource.is(g, p));
     if state.get(&key).is_none() && write.subresource.is_none() && listed(CREATED_BY_UPDATE) {
@@ -112,21 +109,17 @@ pub(super) fn patch(state: &mut State, write: &Write, patch: &Patch) -> Result<W
     let mut object = patch.apply(current, root)?;
     admit::check_type(write, &object)?;
     admit::check_namespace(write, &mut object)?;
-    if text_at(&object, &["metadata", "name"]) != old.meta.name {
-        let error = FieldError::invalid(
-            "metadata.name",
-            &text_at(&object, &["metadata", "name"]).into(),
-            "field is immutable",
-        );
-        let resource = &write.resource;
-        return Err(Failure::invalid(
-            &resource.name.group,
-            &resource.kind,
-            &old.meta.name,
-            &[error],
-        ));
+    let name = text_at(&object, &["metadata", "name"]);
+    if name != old.meta.name {
+        return Err(wrong_name(name, &old.meta.name));
     }
     replace(state, write, &old, object)
+}
+
+fn wrong_name(found: &str, wanted: &str) -> Failure {
+    Failure::bad_request(format!(
+        "the name of the object ({found}) does not match the name on the URL ({wanted})"
+    ))
 }
 
 fn find(state: &State, write: &Write) -> Result<Arc<Entry>, Failure> {

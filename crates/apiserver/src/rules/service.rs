@@ -248,7 +248,12 @@ fn allocate_ip(object: &mut Object, allocations: &Allocations) -> Vec<FieldError
                 )]
             };
             let Ok(ip) = text.parse::<Ipv4Addr>() else {
-                return refuse("must be a valid IP address, (e.g. 10.9.8.7)".to_owned());
+                let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+                return vec![FieldError::invalid(
+                    "spec.clusterIPs[0]",
+                    &text.into(),
+                    detail,
+                )];
             };
             if !(FIRST_IP..FIRST_IP + IP_COUNT).contains(&u32::from(ip)) {
                 return refuse(format!(

@@ -8,6 +8,8 @@ use super::{Context, Object, immutable};
 use crate::entry::{at, child_mut, string_map, text_at};
 use crate::status::FieldError;
 
+const LABELS: &str = "spec.template.metadata.labels";
+const MISMATCH: &str = "`selector` does not match template `labels`";
 const IMMUTABLE: &str = "field is immutable";
 
 /// Pods start as Pending.
@@ -92,7 +94,12 @@ fn restore_key(spec: &mut Value, before: &Value, key: &str, default: Option<Valu
 
 fn selector_errors(object: &Object) -> Vec<FieldError> {
     let Some(selector) = at(object, &["spec", "selector"]).filter(|one| one.is_object()) else {
-        return vec![FieldError::required("spec.selector", "")];
+        // No selector selects nothing, not even the template.
+        let labels = at(object, &["spec", "template", "metadata", "labels"]).cloned();
+        return vec![
+            FieldError::required("spec.selector", ""),
+            FieldError::invalid(LABELS, &labels.unwrap_or_default(), MISMATCH),
+        ];
     };
     if selector
         .as_object()
@@ -113,13 +120,8 @@ fn selector_errors(object: &Object) -> Vec<FieldError> {
     if compiled.matches(&string_map(labels)) {
         return Vec::new();
     }
-    let detail = "`selector` does not match template `labels`";
     let labels = labels.cloned().unwrap_or_default();
-    vec![FieldError::invalid(
-        "spec.template.metadata.labels",
-        &labels,
-        detail,
-    )]
+    vec![FieldError::invalid(LABELS, &labels, MISMATCH)]
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -133,6 +133,10 @@ impl crate::script::Target for Api {
 /// Runs a script against a new server and compares the answers.
 pub(crate) async fn check(script: &str, expected: expect_test::Expect) {
     let api = Api::new();
-    let lines = crate::script::run(&api, script).await;
-    expected.assert_eq(&(lines.join("\n") + "\n"));
+    let outcomes = crate::script::run(&api, script).await;
+    let text: String = outcomes
+        .iter()
+        .map(|one| format!("{}\n", one.full()))
+        .collect();
+    expected.assert_eq(&text);
 }

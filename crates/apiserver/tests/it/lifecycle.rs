@@ -44,12 +44,16 @@ async fn owners_take_their_dependents_along_or_set_them_free() {
         "#,
         owned("background", "")
     );
-    check(&script, expect![[r#"
+    check(
+        &script,
+        expect![[r#"
         201
         201
         200 .status="Success"
         404 NotFound: configmaps "background" not found
-    "#]]).await;
+    "#]],
+    )
+    .await;
     let script = format!(
         r#"
         POST /api/v1/namespaces/default/secrets {{"metadata":{{"name":"owner"}}}} -> uid=.metadata.uid
@@ -59,12 +63,16 @@ async fn owners_take_their_dependents_along_or_set_them_free() {
         "#,
         owned("orphan", "")
     );
-    check(&script, expect![[r#"
+    check(
+        &script,
+        expect![[r#"
         201
         201
         200 .status="Success"
         200 .metadata.ownerReferences=null
-    "#]]).await;
+    "#]],
+    )
+    .await;
     let script = format!(
         r#"
         POST /api/v1/namespaces/default/secrets {{"metadata":{{"name":"owner"}}}} -> uid=.metadata.uid
@@ -77,7 +85,9 @@ async fn owners_take_their_dependents_along_or_set_them_free() {
         "#,
         owned("child", r#","blockOwnerDeletion":true"#)
     );
-    check(&script, expect![[r#"
+    check(
+        &script,
+        expect![[r#"
         201
         201
         200
@@ -85,7 +95,9 @@ async fn owners_take_their_dependents_along_or_set_them_free() {
         200 .metadata.deletionGracePeriodSeconds=0
         200
         404 NotFound: secrets "owner" not found
-    "#]]).await;
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -160,7 +172,7 @@ async fn status_and_scale_have_paths_of_their_own() {
         "#,
         expect![[r#"
             201
-            200 .status=null
+            200 .status={}
             200 .status={"replicas":2} .spec.replicas=2 .metadata.generation=1
             200 .kind="Scale" .apiVersion="autoscaling/v1" .spec={"replicas":2} .status={"replicas":2,"selector":"a=b"} .metadata.name="d"
             200 .spec={"replicas":5} .metadata.name="d"

@@ -69,19 +69,19 @@ async fn bodies_that_do_not_fit_the_path_are_refused() {
             400 BadRequest: error decoding patch: invalid type: sequence, expected a map at line 1 column 0
             404 NotFound: the server could not find the requested resource
             404 NotFound: the server could not find the requested resource
-            404 NotFound: the server could not find the requested resource
+            404 : 
             501 NotImplemented: pods/exec needs a running cluster; this server stores objects and runs nothing
             501 NotImplemented: selfsubjectaccessreviews.authorization.k8s.io are questions to a running cluster; this server stores objects and decides nothing
             400 BadRequest: unable to parse requirement: label selector `a b` is not valid: `a b` is not a label key
             400 BadRequest: field label not supported: data.k
             400 BadRequest: continue key is not valid
             504 Timeout: Timeout: Too large resource version: 99999, current: 40 [ResourceVersionTooLarge@]
-            422 Invalid: dryRun: Unsupported value: "Some": supported values: "All"
+            422 Invalid: CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "Some": supported values: "All" [FieldValueNotSupported@dryRun]
             400 BadRequest: ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "junk"
             403 Forbidden: namespaces "kube-system" is forbidden: this namespace may not be deleted
             405 MethodNotAllowed: the server does not allow this method on the requested resource
             409 Conflict: Operation cannot be fulfilled on configmaps "a": Precondition failed: UID in precondition: other, UID in object meta: c4e6f9a7-b057-482f-94e1-9fe2865cae35
-            422 Invalid: DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "Sideways": use one of Background, Foreground, Orphan, and not together with orphanDependents
+            422 Invalid: DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "Sideways": supported values: "Foreground", "Background", "Orphan", "nil" [FieldValueNotSupported@propagationPolicy]
         "#]],
     )
     .await;

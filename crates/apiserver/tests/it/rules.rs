@@ -32,7 +32,7 @@ async fn services_get_addresses_and_ports_and_share_none() {
             201 .spec.clusterIP="10.96.0.11" .spec.clusterIPs=["10.96.0.11"] .spec.type="ClusterIP" .spec.ports=[{"port":80,"protocol":"TCP","targetPort":80}]
             422 Invalid: Service "b" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.11"]: failed to allocate IP 10.96.0.11: provided IP is already allocated [FieldValueInvalid@spec.clusterIPs]
             422 Invalid: Service "b" is invalid: spec.clusterIPs: Invalid value: ["192.168.0.1"]: failed to allocate IP 192.168.0.1: the provided IP (192.168.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/12 [FieldValueInvalid@spec.clusterIPs]
-            422 Invalid: Service "b" is invalid: spec.clusterIPs: Invalid value: ["x"]: must be a valid IP address, (e.g. 10.9.8.7) [FieldValueInvalid@spec.clusterIPs]
+            422 Invalid: Service "b" is invalid: spec.clusterIPs[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff) [FieldValueInvalid@spec.clusterIPs[0]]
             201 .spec.clusterIP="None" .spec.clusterIPs=["None"]
             201 .spec.ports[].nodePort=[30053,30053,30000]
             422 Invalid: Service "m" is invalid: spec.ports[0].nodePort: Invalid value: 30053: provided port is already allocated [FieldValueInvalid@spec.ports[0].nodePort]
@@ -89,9 +89,9 @@ async fn selectors_of_workloads_match_and_stay() {
         PATCH:merge /apis/apps/v1/namespaces/default/statefulsets/s {"spec":{"serviceName":"t"}}
         "#,
         expect![[r#"
-            422 Invalid: Deployment.apps "d" is invalid: spec.selector: Required value [FieldValueRequired@spec.selector]
+            422 Invalid: Deployment.apps "d" is invalid: [spec.selector: Required value, spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`] [FieldValueRequired@spec.selector, FieldValueInvalid@spec.template.metadata.labels]
             422 Invalid: Deployment.apps "d" is invalid: spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels` [FieldValueInvalid@spec.template.metadata.labels]
-            201 .spec.replicas=1 .metadata.generation=1 .status=null
+            201 .spec.replicas=1 .metadata.generation=1 .status={}
             422 Invalid: Deployment.apps "d" is invalid: [spec.template.metadata.labels: Invalid value: {"a":"b"}: `selector` does not match template `labels`, spec.selector: Invalid value: {"matchLabels":{"a":"b","z":"z"}}: field is immutable] [FieldValueInvalid@spec.template.metadata.labels, FieldValueInvalid@spec.selector] .details.kind="Deployment"
             200 .spec.template.spec.containers[].image=["i2","j"] .metadata.generation=2
             200 .metadata.generation=2

@@ -1,6 +1,6 @@
 //! Requests as data, for any server: one line per request, one line per answer.
 //!
-//! A line is `METHOD[:media] PATH [BODY] [-> WHAT...]`. `media` is `merge`, `strategic`, `json` (patches),
+//! A line is `METHOD[:media] PATH [BODY] [-> WHAT...]`; `UNTIL PATH` reads until the answer is 200. `media` is `merge`, `strategic`, `json` (patches),
 //! `table` (accept) or `yaml`. WHAT is a path such as `.spec.replicas` that is printed, or `name=.path` that is kept
 //! and put in place of `${name}` in later lines. A refusal prints reason, message and causes.
 
@@ -14,6 +14,7 @@ pub(crate) struct Step {
     pub(crate) headers: Vec<(&'static str, &'static str)>,
     pub(crate) body: String,
     shows: Vec<String>,
+    until_ok: bool,
 }
 
 /// Something that answers requests.
@@ -22,10 +23,64 @@ pub(crate) trait Target {
     async fn answer(&self, step: &Step) -> (u16, Value);
 }
 
-/// Sends the requests of a script one after the other; answers one line each.
-pub(crate) async fn run(target: &impl Target, script: &str) -> Vec<String> {
+/// One request and its answer.
+#[derive(Debug)]
+#[allow(dead_code, reason = "each test binary uses its part")]
+pub(crate) struct Outcome {
+    /// The line of the script.
+    pub(crate) request: String,
+    code: u16,
+    reason: String,
+    message: String,
+    causes: String,
+    shown: Vec<String>,
+}
+
+#[allow(dead_code, reason = "each test binary uses its part")]
+impl Outcome {
+    /// Code, refusal with its message, and what was asked for.
+    pub(crate) fn full(&self) -> String {
+        let Self {
+            request: _,
+            code,
+            reason,
+            message,
+            causes,
+            shown,
+        } = self;
+        let refusal = if *code >= 400 {
+            format!(" {reason}: {message}{causes}")
+        } else {
+            String::new()
+        };
+        let shown: String = shown.iter().map(|one| format!(" {one}")).collect();
+        format!("{code}{refusal}{shown}")
+    }
+
+    /// As [`Outcome::full`] without the message, which is for people.
+    pub(crate) fn comparable(&self) -> String {
+        let Self {
+            request: _,
+            code,
+            reason,
+            message: _,
+            causes,
+            shown,
+        } = self;
+        let refusal = if *code >= 400 {
+            format!(" {reason}{causes}")
+        } else {
+            String::new()
+        };
+        let shown: String = shown.iter().map(|one| format!(" {one}")).collect();
+        format!("{code}{refusal}{shown}")
+    }
+}
+
+/// Sends the requests of a script one after the other.
+pub(crate) async fn run(target: &impl Target, script: &str) -> Vec<Outcome> {
     let mut kept: Vec<(String, String)> = Vec::new();
-    let mut lines = Vec::new();
+    let mut outcomes = Vec::new();
     for line in script
         .lines()
         .map(str::trim)
@@ -36,11 +91,15 @@ pub(crate) async fn run(target: &impl Target, script: &str) -> Vec<String> {
             text = text.replace(&format!("${{{name}}}"), value);
         }
         let step = parse(&text);
-        let (code, body) = target.answer(&step).await;
-        let mut shown = vec![code.to_string()];
-        if code >= 400 {
-            shown.push(refusal(&body));
+        let (mut code, mut body) = target.answer(&step).await;
+        if step.until_ok {
+            // A definition is served a moment after it was written; every turn is a request.
+            let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+            while code != 200 && std::time::Instant::now() < patience {
+                (code, body) = target.answer(&step).await;
+            }
         }
+        let mut shown = Vec::new();
         for what in &step.shows {
             match what.split_once('=') {
                 Some((name, path)) => {
@@ -50,12 +109,24 @@ pub(crate) async fn run(target: &impl Target, script: &str) -> Vec<String> {
                         .map_or_else(|| value.to_string(), str::to_owned);
                     kept.push((name.to_owned(), value));
                 }
-                None => shown.push(format!("{what}={}", at(&body, what))),
+                None => {
+                    let mut value = at(&body, what);
+                    value.sort_all_objects();
+                    shown.push(format!("{what}={value}"));
+                }
             }
         }
-        lines.push(shown.join(" "));
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        outcomes.push(Outcome {
+            request: line.to_owned(),
+            code,
+            reason: text(&body["reason"]),
+            message: text(&body["message"]),
+            causes: causes(&body),
+            shown,
+        });
     }
-    lines
+    outcomes
 }
 
 fn parse(line: &str) -> Step {
@@ -81,8 +152,10 @@ fn parse(line: &str) -> Step {
         ),
         _ => ("content-type", "application/json"),
     };
+    let until_ok = method == "UNTIL";
     Step {
-        method: method.to_owned(),
+        method: if until_ok { "GET" } else { method }.to_owned(),
+        until_ok,
         path,
         headers: vec![header],
         body,
@@ -90,7 +163,7 @@ fn parse(line: &str) -> Step {
     }
 }
 
-fn refusal(body: &Value) -> String {
+fn causes(body: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let causes = body["details"]["causes"]
         .as_array()
@@ -100,16 +173,11 @@ fn refusal(body: &Value) -> String {
         .iter()
         .map(|cause| format!("{}@{}", text(&cause["reason"]), text(&cause["field"])))
         .collect();
-    let causes = if causes.is_empty() {
+    if causes.is_empty() {
         String::new()
     } else {
         format!(" [{}]", causes.join(", "))
-    };
-    format!(
-        "{}: {}{causes}",
-        text(&body["reason"]),
-        text(&body["message"])
-    )
+    }
 }
 
 /// The value at `.a.b[0].c`; `.items[].metadata.name` lists over an array.
