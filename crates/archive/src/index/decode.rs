@@ -98,7 +98,7 @@ fn open(bytes: &[u8], limits: &Limits) -> Result<Vec<u8>> {
 fn tables(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<Tables> {
     let archive_len = cursor.varint("archive length")?;
     let mut resources = Vec::new();
-    for text in strings(cursor, "resources")? {
+    for text in strings(cursor, "resources", limits)? {
         let parsed = text
             .parse()
             .map_err(|reason: String| bad(format!("resource table: {reason}")))?;
@@ -108,8 +108,8 @@ fn tables(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<Tables> {
     if !resources.is_sorted_by(|a, b| a < b) {
         return Err(bad("its resource table is not sorted"));
     }
-    let namespaces = strings(cursor, "namespaces")?;
-    let versions = strings(cursor, "versions")?;
+    let namespaces = strings(cursor, "namespaces", limits)?;
+    let versions = strings(cursor, "versions", limits)?;
     for (what, table) in [("namespace", &namespaces), ("version", &versions)] {
         if !table.is_sorted_by(|a, b| a < b) {
             return Err(bad(format!("its {what} table is not sorted")));
@@ -135,8 +135,8 @@ fn tables(cursor: &mut Cursor<'_>, limits: &Limits) -> Result<Tables> {
     Ok(tables)
 }
 
-fn strings(cursor: &mut Cursor<'_>, what: &str) -> Result<Vec<String>> {
-    let count = cursor.count(what)?;
+fn strings(cursor: &mut Cursor<'_>, what: &str, limits: &Limits) -> Result<Vec<String>> {
+    let count = cursor.count_of_entries(what, limits)?;
     let mut table = Vec::new();
     for _ in 0..count {
         let len = cursor.count(what)?;
@@ -152,7 +152,7 @@ fn members(cursor: &mut Cursor<'_>, archive_len: u64, limits: &Limits) -> Result
     let max_tar = limits.max_item.saturating_mul(2).saturating_add(4 << 20);
     let mut members = Vec::new();
     let mut end = 0u64;
-    for number in 0..cursor.count("members")? {
+    for number in 0..cursor.count_of_entries("members", limits)? {
         let offset = end.checked_add(cursor.varint("members")?);
         let compressed_len = cursor.varint("members")?;
         let tar_len = cursor.varint("members")?;
@@ -364,6 +364,19 @@ impl<'a> Cursor<'a> {
                     "it announces {count} {what}, more than it can hold"
                 ))
             })
+    }
+
+    /// A number of things that take more memory than bytes of the payload; no archive has more of them than
+    /// entries, besides the member that stands for an empty one.
+    fn count_of_entries(&mut self, what: &str, limits: &Limits) -> Result<usize> {
+        let count = self.count(what)?;
+        if count as u64 > limits.max_entries.saturating_add(16) {
+            return Err(bad(format!(
+                "it announces {count} {what}, more than the {} that max_entries allows",
+                limits.max_entries
+            )));
+        }
+        Ok(count)
     }
 
     fn text(&mut self, len: usize, what: &str) -> Result<&'a str> {

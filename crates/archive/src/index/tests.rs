@@ -98,6 +98,36 @@ fn a_newer_version_is_refused_by_name() {
 }
 
 #[test]
+fn tables_are_bounded_by_the_entries_that_may_use_them() {
+    // Each text of a table and each member takes far more memory than its bytes here.
+    let file = sample().encode();
+    let few = Limits {
+        max_entries: 100,
+        ..Limits::default()
+    };
+    assert!(Index::decode(&file, few).is_ok());
+    // Payloads: archive length, then resources, namespaces, versions, members.
+    let texts: Vec<u8> = (0..500u16)
+        .flat_map(|n| [4].into_iter().chain(format!("{n:04}").into_bytes()))
+        .collect();
+    let count = [0xf4, 0x03];
+    let tables: [(&str, Vec<u8>); 4] = [
+        ("resources", [&[0][..], &count, &texts].concat()),
+        ("namespaces", [&[0, 0][..], &count, &texts].concat()),
+        ("versions", [&[0, 0, 0][..], &count, &texts].concat()),
+        ("members", [&[0, 0, 0, 0][..], &count, &[0; 1500]].concat()),
+    ];
+    for (what, bytes) in tables {
+        let bomb = with_payload(&file, |payload| *payload = bytes);
+        let error = Index::decode(&bomb, few).expect_err(what).to_string();
+        assert!(
+            error.contains(what) && error.contains("max_entries"),
+            "{what}: {error}"
+        );
+    }
+}
+
+#[test]
 fn limits_bound_what_is_decoded() {
     let file = sample().encode();
     let few = Limits {
