@@ -11,5 +11,6 @@
 //! Start with [`backup::run`], then [`restore`].
 
 pub mod backup;
+pub mod diff;
 pub mod restore;
 pub mod source;

@@ -16,6 +16,7 @@
 
 pub mod apply;
 pub(crate) mod body;
+pub mod closure;
 pub mod error;
 pub mod existing;
 pub mod fits;
@@ -25,7 +26,7 @@ pub mod modifiers;
 pub mod normalise;
 pub mod order;
 pub mod plan;
-mod planner;
+pub(crate) mod planner;
 pub mod request;
 pub mod rules;
 pub mod selection;
@@ -39,6 +40,7 @@ pub mod transform;
 pub mod version;
 
 pub use apply::{Observer, Progress, RestoreOutcome, apply, resume};
+pub use closure::{Closure, closure};
 pub use error::RestoreError;
 pub use plan::RestorePlan;
 pub use planner::plan;

@@ -11,6 +11,7 @@ use salvor_cluster::{Cluster, DiscoverOptions};
 use salvor_location::{RestoreWriter, RunId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::item::{Attempt, Hands, Why};
 use super::journal::{self, Done, Line};
@@ -265,8 +266,9 @@ impl Engine {
         .map(move |at| {
             let hands = hands.clone();
             let entries = entries.clone();
-            // A task of its own: cancelling lets what is under way come to its end.
-            let attempt = tokio::spawn(async move { hands.attempt(&entries[at as usize]).await });
+            // A task of its own, for more than one core; it ends with the restore.
+            let attempt = async move { hands.attempt(&entries[at as usize]).await };
+            let attempt = AbortOnDropHandle::new(tokio::spawn(attempt));
             async move { (at, attempt.await) }
         })
         .buffer_unordered(AHEAD);

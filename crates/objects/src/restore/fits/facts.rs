@@ -36,7 +36,8 @@ pub struct Facts {
     pub unready_webhooks: Vec<String>,
     /// Namespaces that are being deleted.
     pub terminating_namespaces: BTreeSet<String>,
-    unreadable: Vec<(String, String)>,
+    /// What could not be read, and why.
+    pub unreadable: Vec<(String, String)>,
 }
 
 impl Facts {

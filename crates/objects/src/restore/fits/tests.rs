@@ -103,7 +103,17 @@ fn what_is_needed_is_compared_with_what_is_there() {
         .iter()
         .map(ToString::to_string)
         .collect();
-    expect![[r#""#]].assert_eq(&shown.join("\n"));
+    expect![[r#"
+        problem: the target has no ingress class nginx, which ingresses.networking.k8s.io prod/i needs (ingress-class)
+        problem: the target seems to have no IPv6, which services prod/s asks for (ip-family)
+        problem: no node fits the node affinity of persistentvolumes local (node-labels)
+        problem: no node has the labels disk=ssd, which pods prod/p selects (node-labels)
+        problem: quota prod/q has 1 of requests.cpu left, the restore needs 1.5 (quota)
+        problem: quota prod/q has 4 of persistentvolumeclaims left, the restore needs 5 (quota)
+        problem: the target has no storage class gone, which persistentvolumeclaims prod/b and 1 more needs (storage-class)
+        warning: namespace prod is being deleted; the restore waits until it is gone (namespace)
+        warning: the target has no default storage class, and persistentvolumeclaims prod/d names none (storage-class)
+        warning: admission webhook check.example.io of policies refuses everything while its service has no ready endpoint; what it refuses is tried again until nothing moves (webhook)"#]].assert_eq(&shown.join("\n"));
 }
 
 #[test]

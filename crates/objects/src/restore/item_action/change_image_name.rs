@@ -35,7 +35,7 @@ fn change(container: &mut Value, names: &[(String, String)]) {
 }
 
 /// Where a kind keeps its pod spec.
-pub(super) fn pod_spec_path(kind: &str) -> &'static [&'static str] {
+pub(crate) fn pod_spec_path(kind: &str) -> &'static [&'static str] {
     match kind {
         "Pod" => &["spec"],
         "CronJob" => &["spec", "jobTemplate", "spec", "template", "spec"],

@@ -25,6 +25,8 @@ use serde_json::Value;
 use super::rules::Rules;
 use super::skip::Skip;
 
+pub(crate) use change_image_name::pod_spec_path;
+
 /// One object on its way through the actions.
 pub struct Item<'a> {
     /// Its key in the backup: source namespace, and the resource that it is restored as.
