@@ -250,19 +250,25 @@ impl BackupWriter {
         let key_of = |file: &str| {
             layout::backup_file(&name, file).map_err(Error::store(format!("write `{file}`")))
         };
-        location
-            .store
-            .put(
-                &key_of(layout::MANIFEST)?,
-                manifest_bytes.clone(),
-                PutMode::Create,
-            )
-            .await
-            .map_err(Error::store(format!(
-                "write the manifest of backup `{name}`"
-            )))?;
-        look_again(&location, &name, &manifest, &manifest_bytes).await?;
-        claim.assert_held().await?;
+        let key = key_of(layout::MANIFEST)?;
+        let ready = async {
+            location
+                .store
+                .put(&key, manifest_bytes.clone(), PutMode::Create)
+                .await
+                .map_err(Error::store(format!(
+                    "write the manifest of backup `{name}`"
+                )))?;
+            look_again(&location, &name, &manifest, &manifest_bytes).await?;
+            claim.assert_held().await
+        };
+        if let Err(error) = ready.await {
+            // There is no record and none will come, so the next writer need not wait for our lease.
+            if !error.may_have_happened() && !matches!(error, Error::ClaimLost { .. }) {
+                claim.close().await;
+            }
+            return Err(error);
+        }
         let record = record::encode("backup", &backup)?;
         let committed = create_record(
             &location,

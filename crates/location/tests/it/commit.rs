@@ -106,6 +106,11 @@ async fn a_lying_store_is_noticed_before_the_commit() {
         );
         fault.heal();
         assert_eq!(assert_whole_or_absent(&location, lie).await, None);
+        let next = RunId::generate();
+        write_backup(&location, &next)
+            .await
+            .expect("the name is free at once");
+        assert_eq!(assert_whole_or_absent(&location, lie).await, Some(next));
     }
 }
 
