@@ -52,6 +52,14 @@ pub async fn run(
     request: BackupRequest,
     progress: ProgressSink,
 ) -> Result<BackupOutcome, BackupError> {
+    // Boxed once here, as the state of a whole run is large to move about.
+    Box::pin(make(request, progress)).await
+}
+
+async fn make(
+    request: BackupRequest,
+    progress: ProgressSink,
+) -> Result<BackupOutcome, BackupError> {
     let BackupRequest {
         cluster,
         location,
@@ -154,6 +162,7 @@ pub async fn run(
         budget: Arc::new(Semaphore::new(PAGE_BUDGET)),
         revisions: Mutex::new(BTreeMap::new()),
         progress: Progress::new(progress),
+        lists_read: AtomicU64::new(0),
         options,
         name: name.clone(),
     };
@@ -251,6 +260,7 @@ struct Run {
     budget: Arc<Semaphore>,
     revisions: Mutex<BTreeMap<String, String>>,
     progress: Progress,
+    lists_read: AtomicU64,
     options: BackupOptions,
     name: BackupName,
 }
@@ -276,7 +286,7 @@ async fn archive(
     };
     let file = BackupFile::Archive.name(&run.name);
     let upload = writer.upload(&file).await.map_err(store_error)?;
-    let pump = tokio::spawn(pump(Arc::clone(sink), upload));
+    let mut pump = tokio::spawn(pump(Arc::clone(sink), upload));
     let collected = async {
         run.collect().await?;
         let collector = Arc::clone(&run.collector);
@@ -290,7 +300,16 @@ async fn archive(
     if collected.is_err() {
         sink.abort();
     }
-    let pumped = pump.await.map_err(|source| BackupError::Task { source })?;
+    let pumped = tokio::select! {
+        biased;
+        pumped = &mut pump => pumped,
+        // A store that takes nothing more must not hold up a user who gives up.
+        () = run.options.cancel.cancelled() => {
+            pump.abort();
+            return Err(run.cancelled());
+        }
+    };
+    let pumped = pumped.map_err(|source| BackupError::Task { source })?;
     match (collected, pumped) {
         (Ok(index), Ok(upload)) => {
             upload.finish(writer).await.map_err(store_error)?;
@@ -406,9 +425,12 @@ impl Run {
         loop {
             self.check_cancelled()?;
             let permit = acquire(&self.budget, room).await;
-            let page = match pager.next_page().await {
+            let page = match self.unless_cancelled(pager.next_page()).await? {
                 Ok(Some(page)) => page,
-                Ok(None) => break,
+                Ok(None) => {
+                    self.lists_read.fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
                 // A single object larger than a page's room gets all there is, alone.
                 Err(error) if error.kind() == ErrorKind::TooLarge && room < PAGE_BUDGET => {
                     room = PAGE_BUDGET;
@@ -463,10 +485,10 @@ impl Run {
             );
             return Ok(());
         }
-        let found = self
+        let get = self
             .cluster
-            .get(resource, key.namespace.as_deref(), &key.name)
-            .await;
+            .get(resource, key.namespace.as_deref(), &key.name);
+        let found = self.unless_cancelled(get).await?;
         match found {
             Ok(Some(body)) if self.matches_labels(&body) => {
                 self.take_body(body, resource, Origin::Fetched).await
@@ -524,10 +546,10 @@ impl Run {
     ) -> Result<(), BackupError> {
         self.check_cancelled()?;
         let permit = acquire(&self.budget, PAGE_BYTES).await;
-        let found = self
+        let get = self
             .cluster
-            .get(resource, key.namespace.as_deref(), &key.name)
-            .await;
+            .get(resource, key.namespace.as_deref(), &key.name);
+        let found = self.unless_cancelled(get).await?;
         match found {
             Ok(Some(body)) => self.take_body(body, resource, Origin::Fetched).await?,
             Ok(None) if must_exist => self.log().warn(
@@ -623,11 +645,21 @@ impl Run {
         .await
     }
 
+    fn cancelled(&self) -> BackupError {
+        BackupError::Cancelled {
+            name: self.name.to_string(),
+        }
+    }
+
+    /// Waits for a read of the cluster, or for the user to give up. Dropping a read loses nothing.
+    async fn unless_cancelled<T>(&self, read: impl Future<Output = T>) -> Result<T, BackupError> {
+        let done = self.options.cancel.run_until_cancelled(read).await;
+        done.ok_or_else(|| self.cancelled())
+    }
+
     fn check_cancelled(&self) -> Result<(), BackupError> {
         if self.options.cancel.is_cancelled() {
-            return Err(BackupError::Cancelled {
-                name: self.name.to_string(),
-            });
+            return Err(self.cancelled());
         }
         if self.collector.sink.is_broken() {
             return Err(BackupError::UploadEnded);
@@ -744,7 +776,11 @@ async fn write_files(
     for (reason, count) in &counts.skipped {
         log.info(About::Run, &format!("{count} objects skipped: {reason}"));
     }
-    let (phase, reason) = prepare::outcome(counts.taken, log.errors());
+    let (phase, reason) = prepare::outcome(
+        counts.taken,
+        log.errors(),
+        run.lists_read.load(Ordering::Relaxed),
+    );
     log.info(
         About::Run,
         &format!(

@@ -86,15 +86,16 @@ pub(crate) fn stamp_cluster(
     }
 }
 
-/// The phase that the counts amount to, and the reason of a failure.
-pub(crate) fn outcome(taken: u64, errors: u64) -> (BackupPhase, String) {
-    match (taken, errors) {
-        (_, 0) => (BackupPhase::Completed, String::new()),
-        (0, errors) => (
+/// The phase that the counts amount to, and the reason of a failure. A backup is failed as a whole only when
+/// not even an empty list could be read.
+pub(crate) fn outcome(taken: u64, errors: u64, lists_read: u64) -> (BackupPhase, String) {
+    match (errors, taken + lists_read) {
+        (0, _) => (BackupPhase::Completed, String::new()),
+        (errors, 0) => (
             BackupPhase::Failed,
-            format!("nothing could be backed up ({errors} errors, see the results)"),
+            format!("nothing could be read ({errors} errors, see the results)"),
         ),
-        (..) => (BackupPhase::PartiallyFailed, String::new()),
+        _ => (BackupPhase::PartiallyFailed, String::new()),
     }
 }
 
@@ -128,9 +129,18 @@ mod tests {
 
     #[test]
     fn errors_decide_the_phase() {
-        assert_eq!(outcome(7, 0).0, BackupPhase::Completed);
-        assert_eq!(outcome(0, 0).0, BackupPhase::Completed);
-        assert_eq!(outcome(7, 1).0, BackupPhase::PartiallyFailed);
-        assert_eq!(outcome(0, 1).0, BackupPhase::Failed);
+        for (taken, errors, lists_read, phase) in [
+            (7, 0, 3, BackupPhase::Completed),
+            (0, 0, 0, BackupPhase::Completed),
+            (7, 1, 3, BackupPhase::PartiallyFailed),
+            (0, 1, 3, BackupPhase::PartiallyFailed),
+            (0, 1, 0, BackupPhase::Failed),
+        ] {
+            assert_eq!(
+                outcome(taken, errors, lists_read).0,
+                phase,
+                "{taken} {errors} {lists_read}"
+            );
+        }
     }
 }

@@ -307,6 +307,18 @@ async fn a_named_namespace_that_is_missing_is_one_error_and_a_partial_failure() 
 }
 
 #[tokio::test]
+async fn a_backup_of_nothing_but_a_missing_namespace_is_partially_failed_as_well() {
+    check(
+        |b| b.spec.included_namespaces = strings(&["lost"]),
+        &expect![[r#"
+            PartiallyFailed
+            error: namespace lost: the backup names it, but it does not exist
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn objects_that_are_being_deleted_are_left_out() {
     let world = World::platform().await;
     let mut object = config_map("dev", "going");
@@ -388,6 +400,11 @@ async fn stored_objects_are_the_live_ones_byte_for_byte() {
         .await
         .expect("a backup");
     let stored = Stored::read(&location, "b").await;
+    for object in world.list("configmaps").await {
+        let text = |field: &str| object["metadata"][field].as_str().expect("it has one");
+        let name = format!("configmaps {}/{}", text("namespace"), text("name"));
+        assert!(stored.has(&name), "{name}");
+    }
     assert_eq!(
         stored.entries[0],
         ("metadata/version".to_owned(), b"1.1.0\n".to_vec())

@@ -194,7 +194,7 @@ async fn whichever_store_operation_fails_the_backup_is_whole_or_absent() {
     world.create(config_map("default", "one")).await;
     let small = || {
         request("b", |b| {
-            b.spec.included_resources = vec!["configmaps".to_owned()]
+            b.spec.included_resources = vec!["configmaps".to_owned()];
         })
     };
     let store = FaultStore::new(Arc::new(MemoryStore::new()));
@@ -240,4 +240,64 @@ async fn whichever_store_operation_fails_the_backup_is_whole_or_absent() {
             }
         }
     }
+}
+
+/// Refuses every request of a backup once. What could not be read must show: a backup that calls itself
+/// complete holds what the undisturbed one holds.
+#[tokio::test]
+async fn whichever_request_is_refused_nothing_is_missing_from_a_completed_backup() {
+    let world = World::platform().await;
+    let named = |b: &mut salvor_api::velero::Backup| {
+        b.spec.included_namespaces = vec!["shop".to_owned()];
+        b.spec.snapshot_volumes = Some(false);
+    };
+    world.server.requests().clear();
+    let location = memory_location();
+    back_up(&world, &location, request("b", named))
+        .await
+        .expect("undisturbed");
+    let requests = world.server.requests().records().len();
+    let whole = Stored::read(&location, "b").await.objects();
+    assert!(requests > 40, "{requests}");
+    let mut completed = 0;
+    for number in 0..requests {
+        world.server.faults().clear();
+        let rule = FaultRule::new(Fault::Forbidden).after(number).times(1);
+        world.server.faults().add(rule);
+        let location = memory_location();
+        match back_up(&world, &location, request("b", named)).await {
+            Err(error) => {
+                assert!(
+                    matches!(error, BackupError::Cluster { .. }),
+                    "{number}: {error}"
+                );
+                assert!(
+                    location
+                        .backups()
+                        .await
+                        .expect("readable")
+                        .entries
+                        .is_empty()
+                );
+            }
+            Ok(outcome) if outcome.backup.status.phase == BackupPhase::Completed => {
+                completed += 1;
+                assert_eq!(
+                    Stored::read(&location, "b").await.objects(),
+                    whole,
+                    "{number}"
+                );
+            }
+            Ok(outcome) => {
+                assert_eq!(outcome.backup.status.phase, BackupPhase::PartiallyFailed);
+                assert_eq!(
+                    outcome.backup.status.errors, 1,
+                    "{number}: {:?}",
+                    outcome.results
+                );
+            }
+        }
+    }
+    // Only the identity of the cluster may be missing without being an error.
+    assert!(completed <= 1, "{completed}");
 }
