@@ -45,7 +45,11 @@ fn unsent(cause: &opendal::Error) -> (ErrorKind, String) {
         Cause::Unsupported => (ErrorKind::Unsupported, shorten(&words(cause), 300)),
         Cause::ConfigInvalid => (ErrorKind::Invalid, shorten(&words(cause), 300)),
         _ => {
-            let detail = format!("no usable credentials: {}", words(cause));
+            let detail = format!(
+                "no usable credentials, after a look at the environment, configuration files, web \
+                 identity and the machine's metadata: {}",
+                words(cause)
+            );
             (ErrorKind::Denied, shorten(&detail, 300))
         }
     }

@@ -156,7 +156,10 @@ impl Traced {
         let may_lie = name == Some("CompleteMultipartUpload");
         if success && !may_lie {
             if name.is_some() {
-                self.trace.succeeded(effect);
+                // "Go on": what a resumable upload has so far is not visible.
+                let going_on = parts.status == StatusCode::PERMANENT_REDIRECT;
+                self.trace
+                    .succeeded(if going_on { Effect::Part } else { effect });
             }
             let size = if is_head { None } else { body.exact_size() };
             let body = body.noted(self.trace.clone());

@@ -3,6 +3,8 @@
 mod azure;
 mod excluding;
 mod faults;
+mod gcs;
+mod gcs_double;
 mod s3;
 
 use std::sync::Arc;

@@ -207,6 +207,29 @@ async fn a_missing_bucket_and_a_missing_server_are_clear_and_show_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_may_replace_an_object_when_told_to() {
+    let Some(bucket) = Bucket::start(false) else {
+        return;
+    };
+    let store = bucket.store();
+    for (size, byte) in [(17 << 20, 1), (100, 2), (0, 3), (9 << 20, 4)] {
+        let mut upload = store
+            .upload(&key("u"), PutMode::Overwrite)
+            .await
+            .expect("begin");
+        let body = Bytes::from(vec![byte; size]);
+        upload.write(body.clone()).await.expect("write");
+        let info = upload.finish().await.expect("finish");
+        assert_eq!(info.size, size as u64);
+        let object = store
+            .get(&key("u"), GetOptions::default())
+            .await
+            .expect("get");
+        assert!(object.bytes(1 << 30).await.expect("body") == body, "{size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_was_overtaken_is_refused() {
     let Some(bucket) = Bucket::start(false) else {
         return;
