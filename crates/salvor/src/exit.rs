@@ -198,6 +198,10 @@ impl From<salvor_cluster::Error> for Failure {
                 Exit::Usage,
                 "check --kubeconfig and --context, or set KUBECONFIG",
             ),
+            K::Timeout => (
+                Exit::TimedOut,
+                "the API server is slow or cannot be reached: check it, then repeat the command",
+            ),
             _ if error.is_cancelled() => (Exit::Cancelled, ""),
             _ if error.is_retryable() => (
                 Exit::Internal,

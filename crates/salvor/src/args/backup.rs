@@ -26,6 +26,8 @@ pub(crate) enum BackupCommand {
     Verify(VerifyArgs),
     /// Write the objects of a backup as plain YAML, one file per namespace and resource.
     Export(ExportArgs),
+    /// Show what differs between two backups, or a backup and the cluster; exits with 1 if anything does.
+    Diff(DiffArgs),
     /// Serve a backup read-only over the Kubernetes API, for kubectl.
     Browse(BrowseArgs),
 }
@@ -107,6 +109,34 @@ pub(crate) struct VerifyArgs {
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+/// Flags of `diff`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// Backup to compare from.
+    pub(crate) from: String,
+    /// Backup to compare with, or `live` for the cluster.
+    #[arg(default_value = "live")]
+    pub(crate) to: String,
+    /// Only these namespaces; globs.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) include_namespaces: Vec<String>,
+    /// Not these namespaces.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) exclude_namespaces: Vec<String>,
+    /// Only these resources, such as deployments.apps.
+    #[arg(long, value_delimiter = ',', value_name = "RESOURCES")]
+    pub(crate) include_resources: Vec<String>,
+    /// Not these resources.
+    #[arg(long, value_delimiter = ',', value_name = "RESOURCES")]
+    pub(crate) exclude_resources: Vec<String>,
+    /// Only objects with these names; globs.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) names: Vec<String>,
+    /// How the differences are printed; a table is a unified difference per object.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
 }
 
 /// Flags of `browse`.

@@ -4,12 +4,12 @@ mod backup_browse;
 mod backup_create;
 mod backup_delete;
 mod backup_describe;
+mod backup_diff;
 mod backup_download;
 mod backup_export;
 mod backup_get;
 mod backup_logs;
 mod backup_verify;
-mod dependencies;
 mod location_check;
 mod location_config;
 mod location_get;
@@ -81,6 +81,7 @@ async fn backup(command: BackupCommand, session: &Session) -> Result<Exit, Failu
         BackupCommand::Delete(args) => backup_delete::run(&args, session).await,
         BackupCommand::Verify(args) => backup_verify::run(&args, session).await,
         BackupCommand::Export(args) => backup_export::run(&args, session).await,
+        BackupCommand::Diff(args) => backup_diff::run(&args, session).await,
         BackupCommand::Browse(args) => backup_browse::run(&args, session).await,
     }
 }

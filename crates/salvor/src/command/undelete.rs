@@ -9,12 +9,12 @@ use salvor_api::velero::{BackupPhase, DEFAULT_ITEM_OPERATION_TIMEOUT, Restore};
 use salvor_archive::archive::Archive;
 use salvor_cluster::{Cluster, DiscoverOptions};
 use salvor_location::Location;
+use salvor_objects::restore::closure::closure;
 use salvor_objects::restore::plan::Action;
 use salvor_objects::restore::{self, RestoreOptions, RestoreRequest, Source};
 use salvor_text::Table;
 
 use crate::args::UndeleteArgs;
-use crate::command::dependencies;
 use crate::command::{read, restore_create};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
@@ -39,10 +39,16 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     let key = find(&wanted, &cluster, &source.archive, &backup).await?;
     let archive = source.archive.clone();
     let chosen = key.clone();
-    let only: BTreeSet<ObjectKey> =
-        tokio::task::spawn_blocking(move || dependencies::of(&archive, &chosen))
-            .await
-            .map_err(|error| Failure::caused(Exit::Internal, "undelete", error))??;
+    let needed = tokio::task::spawn_blocking(move || closure(&archive, &[chosen]))
+        .await
+        .map_err(|error| Failure::caused(Exit::Internal, "undelete", error))?
+        .map_err(|error| read::damaged(&format!("backup `{backup}`"), error))?;
+    for (missing, by) in &needed.missing {
+        let text = session
+            .messages
+            .reference_missing(&shown(by), &shown(missing));
+        session.printer.warning(&text);
+    }
     let started = Time::new(session.now());
     let name = read::restore_name(&format!("{backup}-undelete-{}", started.compact()))?;
     let mut restore = Restore::named(&session.global.namespace, name.as_str());
@@ -53,15 +59,15 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
         source,
         restore,
         options: RestoreOptions {
-            only: Some(only),
+            only: Some(needed.keys),
             ..RestoreOptions::default()
         },
     };
     let plan = Box::pin(restore::plan(&request, &session.cancel)).await?;
-    let shown = format!("{} {}", key.resource, key.scoped_name());
-    session
-        .printer
-        .remark(&session.messages.undelete_preview(&shown, backup.as_str()));
+    let preview = session
+        .messages
+        .undelete_preview(&shown(&key), backup.as_str());
+    session.printer.remark(&preview);
     let mut table = Table::new(&["ACTION", "RESOURCE", "NAME", "REASON"]);
     for entry in &plan.entries {
         let target = entry.target(&plan.header.rules);
@@ -89,6 +95,10 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     }
     session.confirm(confirm.yes, &key.name).await?;
     restore_create::carry_out(&request, &location, plan, session).await
+}
+
+fn shown(key: &ObjectKey) -> String {
+    format!("{} {}", key.resource, key.scoped_name())
 }
 
 /// `KIND/NAME` or `KIND/NAMESPACE/NAME`.

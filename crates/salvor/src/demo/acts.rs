@@ -11,6 +11,7 @@ use salvor_cluster::{
 };
 use salvor_location::{Location, RunId};
 use salvor_objects::backup::{self, BackupOptions, BackupOutcome, BackupRequest, ProgressSink};
+use salvor_objects::diff::comparison::{self, Comparison, Snapshot};
 use salvor_objects::restore::plan::Action;
 use salvor_objects::restore::{
     self, Observer, RestoreOptions, RestoreOutcome, RestorePlan, RestoreRequest, Source,
@@ -115,6 +116,16 @@ impl DemoCluster {
     async fn discover(&self) -> Result<Discovery, Failure> {
         let found = self.cluster.discover(DiscoverOptions::default()).await;
         found.map_err(|error| Failure::from(error).while_doing("look at the demo cluster"))
+    }
+
+    /// Everything that is in the cluster now.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, Failure> {
+        Ok(Snapshot::read(&self.cluster).await?)
+    }
+
+    /// Compares the cluster with what it was.
+    pub(super) async fn compare_with(&self, before: &Snapshot) -> Result<Comparison, Failure> {
+        Ok(comparison::compare(before, &self.snapshot().await?))
     }
 
     /// Deletes a namespace and a definition, and waits until they are gone.
@@ -254,11 +265,6 @@ impl Compared {
             }
         }
         this
-    }
-
-    /// True when nothing differs.
-    pub(super) fn is_equal(&self) -> bool {
-        self.missing.is_empty() && self.changed.is_empty()
     }
 }
 

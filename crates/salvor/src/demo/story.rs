@@ -30,6 +30,7 @@ pub(crate) async fn run(args: &DemoArgs, session: &Session) -> Result<Exit, Fail
 
     let act = Instant::now();
     let (demo, size) = Box::pin(DemoCluster::start()).await?;
+    let before = demo.snapshot().await?;
     let line = said.demo_cluster(size.objects, size.namespaces, size.kinds);
     teller.act(&line, act)?;
     teller.line(&said.demo_platform())?;
@@ -66,17 +67,18 @@ pub(crate) async fn run(args: &DemoArgs, session: &Session) -> Result<Exit, Fail
     teller.act(&said.demo_restored(missing as u64, compared.equal), act)?;
 
     let act = Instant::now();
-    let proof = demo.restore_request(&location, "demo-proof").await?;
-    let after = Compared::of(&acts::compare(&proof, &session.cancel).await?);
-    if !after.is_equal() {
-        let differing: Vec<&String> = after.missing.iter().chain(&after.changed).collect();
+    let compared = demo.compare_with(&before).await?;
+    if !compared.is_clean() {
+        let differing = &compared.report.differences;
         teller.act(&said.demo_differs(differing.len() as u64), act)?;
-        for object in &differing {
-            teller.line(&format!("- {object}"))?;
+        for difference in differing {
+            let key = &difference.object;
+            teller.line(&format!("- {} {}", key.resource, key.scoped_name()))?;
+            session.printer.result(&difference.text)?;
         }
         return Ok(Exit::Differences);
     }
-    teller.act(&said.demo_proven(after.equal), act)?;
+    teller.act(&said.demo_proven(compared.report.same), act)?;
 
     session.printer.result(&format!(
         "\n{}\n  {}\n    salvor backup browse {backup} --location {shown} --write-kubeconfig {shown}/kubeconfig\n    \

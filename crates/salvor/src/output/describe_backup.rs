@@ -540,14 +540,14 @@ fn own(d: &mut DescribeWriter, backup: &Backup, volumes: &[BackupVolumeInfo], or
     d.nested(1, "Kubernetes", version);
     if let Some(tool) = annotation(labels::TOOL_VERSION) {
         let run = annotation(labels::RUN_ID).unwrap_or("<unknown>");
-        d.nested(1, "Written by", format_args!("salvor {tool}, run {run}"));
+        d.nested(1, "Written by", format_args!("{tool}, run {run}"));
     }
     d.nested(1, "Location", &origin.url);
     d.nested(1, "Kept", &origin.durability);
     if let Some(bytes) = origin.archive_bytes {
         d.nested(1, "Archive size", salvor_text::ByteCount(bytes));
     }
-    let skipped: Vec<String> = volumes
+    let mut skipped: Vec<String> = volumes
         .iter()
         .filter(|volume| volume.skipped)
         .map(|volume| {
@@ -558,6 +558,7 @@ fn own(d: &mut DescribeWriter, backup: &Backup, volumes: &[BackupVolumeInfo], or
             format!("{name}: {}", volume.skipped_reason)
         })
         .collect();
+    skipped.sort();
     d.list(1, "Volumes without data", &skipped);
 }
 

@@ -17,7 +17,7 @@ fn completed() -> BackupView {
         (labels::SOURCE_GIT_VERSION, "v1.32.1"),
         (labels::CLUSTER_UID, "8b7c"),
         (labels::CLUSTER_NAME, "seoul"),
-        (labels::TOOL_VERSION, "0.1.0"),
+        (labels::TOOL_VERSION, "salvor 0.1.0"),
         (labels::RUN_ID, "r1"),
     ] {
         backup
@@ -62,7 +62,7 @@ fn a_completed_backup_reads_as_in_velero() {
         Annotations:  salvor.dev/cluster-name=seoul
                       salvor.dev/cluster-uid=8b7c
                       salvor.dev/run-id=r1
-                      salvor.dev/tool-version=0.1.0
+                      salvor.dev/tool-version=salvor 0.1.0
                       velero.io/source-cluster-k8s-gitversion=v1.32.1
 
         Phase:  Completed

@@ -141,10 +141,38 @@ impl Messages {
         )
     }
 
-    /// Above what differs.
+    /// Nothing differs.
     #[must_use]
-    pub fn no_differences(self) -> String {
-        self.say(format_args!("no differences"), format_args!("차이 없음"))
+    pub fn no_differences(self, same: u64) -> String {
+        self.say(
+            format_args!(
+                "no differences: {} compared",
+                count(same, "object", "objects")
+            ),
+            format_args!("차이 없음: 오브젝트 {same}개를 비교했습니다"),
+        )
+    }
+
+    /// A resource could not be compared.
+    #[must_use]
+    pub fn not_compared(self, resource: &str, reason: &str) -> String {
+        self.say(
+            format_args!("{resource} not compared: {reason}"),
+            format_args!("{resource}{} 비교하지 못했습니다: {reason}", eun(resource)),
+        )
+    }
+
+    /// An object refers to one that the backup does not have.
+    #[must_use]
+    pub fn reference_missing(self, object: &str, needs: &str) -> String {
+        self.say(
+            format_args!("{object} refers to {needs}, which is not in the backup"),
+            format_args!(
+                "{object}{} 백업에 없는 {needs}{} 가리킵니다",
+                eun(object),
+                eul(needs)
+            ),
+        )
     }
 
     /// How much differs.

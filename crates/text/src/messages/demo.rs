@@ -95,8 +95,10 @@ impl Messages {
     #[must_use]
     pub fn demo_proven(self, objects: u64) -> String {
         self.say(
-            format_args!("compared {objects} objects with the backup: nothing differs"),
-            format_args!("오브젝트 {objects}개를 백업과 비교했습니다. 다른 것이 없습니다"),
+            format_args!(
+                "compared all {objects} objects with what they were before: nothing differs"
+            ),
+            format_args!("오브젝트 {objects}개를 모두 처음과 비교했습니다. 다른 것이 없습니다"),
         )
     }
 
@@ -104,8 +106,8 @@ impl Messages {
     #[must_use]
     pub fn demo_differs(self, differences: u64) -> String {
         self.say(
-            format_args!("{differences} objects differ from the backup after the restore"),
-            format_args!("복원 뒤에도 오브젝트 {differences}개가 백업과 다릅니다"),
+            format_args!("{differences} objects differ from what they were before"),
+            format_args!("복원 뒤에도 오브젝트 {differences}개가 처음과 다릅니다"),
         )
     }
 
