@@ -409,7 +409,11 @@ async fn create_record(
             .ok()
             .and_then(|backup| backup.metadata.annotations.get(labels::RUN_ID).cloned());
         claim.assert_held().await?;
-        if replaced || !claim.follows_another || run_of.is_none() {
+        let gives_way = match &run_of {
+            Some(run) if !replaced => claim.follows(run).await?,
+            _ => false,
+        };
+        if !gives_way {
             return Err(Error::BackupExists {
                 name: name.to_string(),
                 location: location.name().to_owned(),

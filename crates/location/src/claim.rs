@@ -331,6 +331,20 @@ impl Claim {
         }
     }
 
+    /// Whether `run` held this name before us.
+    pub(crate) async fn follows(&self, run: &str) -> Result<bool> {
+        for number in (1..self.number).rev() {
+            let key = claim_key(&self.folder, number, "json");
+            match record::read::<ClaimRecord>(&self.store, &key, CLAIM_VERSION).await {
+                Ok(earlier) if earlier.run.as_str() == run => return Ok(true),
+                Ok(_) | Err(Error::BadRecord { .. }) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
     /// Says that the holder is done, whatever came of it. A failure to say so only makes the next one wait
     /// for the lease, so it is not an error.
     pub(crate) async fn close(self) {

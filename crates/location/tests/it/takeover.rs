@@ -134,6 +134,52 @@ async fn a_commit_that_its_overtaker_has_seen_and_respected_is_done() {
 }
 
 #[tokio::test]
+async fn only_the_record_of_an_earlier_holder_gives_way() {
+    // A name that was used before, so that there are earlier claims.
+    let store = MemoryStore::new();
+    let plain = location(Arc::new(store.clone()));
+    write_backup(&plain, &RunId::generate())
+        .await
+        .expect("written");
+    let record = key("backups/nightly/velero-backup.json");
+    let stranger = store
+        .get(&record, GetOptions::default())
+        .await
+        .expect("there")
+        .bytes(1 << 16)
+        .await
+        .expect("small");
+    let stranger = String::from_utf8(stranger.to_vec()).expect("JSON");
+    let (before, run) = stranger
+        .split_once("run-id\": \"")
+        .expect("it names its run");
+    let (_, after) = run.split_once('"').expect("quoted");
+    let stranger = Bytes::from(format!("{before}run-id\": \"copied-here\"{after}"));
+    plain
+        .delete_backup(&name("nightly"), &RunId::generate())
+        .await
+        .expect("deleted");
+    let overtaken = {
+        let (store, stranger, record) = (store.clone(), stranger.clone(), record.clone());
+        before_the_record(&store.clone(), move || {
+            let (store, stranger) = (store.clone(), stranger.clone());
+            let record = record.clone();
+            async move {
+                let put = store.put(&record, stranger, PutMode::Create).await;
+                put.expect("copied");
+            }
+        })
+    };
+    let error = write_backup(&overtaken, &RunId::generate())
+        .await
+        .expect_err("somebody else's backup is there");
+    assert!(matches!(error, Error::BackupExists { .. }), "{error}");
+    let kept = store.get(&record, GetOptions::default()).await;
+    let kept = kept.expect("kept").bytes(1 << 16).await.expect("small");
+    assert_eq!(kept, stranger);
+}
+
+#[tokio::test]
 async fn a_stale_look_does_not_remove_a_committed_backup() {
     let fault = FaultStore::new(Arc::new(MemoryStore::new()));
     let location = location(Arc::new(fault.clone()));
