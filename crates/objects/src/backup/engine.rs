@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{self, TryStreamExt as _};
 use salvor_api::go::Time;
 use salvor_api::name::BackupName;
@@ -52,8 +53,9 @@ pub async fn run(
     request: BackupRequest,
     progress: ProgressSink,
 ) -> Result<BackupOutcome, BackupError> {
-    // Boxed once here, as the state of a whole run is large to move about.
-    Box::pin(make(request, progress)).await
+    // Boxed once here, as the state of a whole run is large to move about; and it may go to any thread.
+    let made: BoxFuture<'static, _> = Box::pin(make(request, progress));
+    made.await
 }
 
 async fn make(
