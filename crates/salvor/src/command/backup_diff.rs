@@ -1,6 +1,8 @@
 //! `backup diff`.
 
-use salvor_api::velero::RestoreSpec;
+use salvor_api::filter::{BackupFilter, Choice};
+use salvor_api::resource::ObjectKey;
+use salvor_api::velero::{BackupSpec, RestoreSpec};
 use salvor_objects::diff::{self, Change, DiffReport};
 use salvor_objects::restore::Source;
 use salvor_objects::restore::selection::Selection;
@@ -40,7 +42,10 @@ pub(crate) async fn run(args: &DiffArgs, session: &Session) -> Result<Exit, Fail
     let work = async {
         if to == LIVE {
             let cluster = session.cluster(None).await?;
-            let report = diff::with_cluster(&first, &cluster, &selection).await?;
+            let mut report = diff::with_cluster(&first, &cluster, &selection).await?;
+            report.differences.retain(|one| {
+                one.change != Change::Added || covers(&first.backup.spec, &one.object)
+            });
             Ok::<_, Failure>(report)
         } else {
             let second = Source::open(&location, &read::backup_name(to)?).await?;
@@ -61,6 +66,31 @@ pub(crate) async fn run(args: &DiffArgs, session: &Session) -> Result<Exit, Fail
     })
 }
 
+/// Whether a backup with this specification would hold an object of the cluster. What it was never meant
+/// to hold is no difference. Labels are not known here, so a selector covers nothing.
+fn covers(spec: &BackupSpec, object: &ObjectKey) -> bool {
+    let Ok(filter) = BackupFilter::compile(spec) else {
+        return true;
+    };
+    if !filter.labels.is_everything() {
+        return false;
+    }
+    let resource = object.resource.to_string();
+    let namespace = match &object.namespace {
+        Some(namespace) => Some(namespace.as_str()),
+        None if resource == "namespaces" => Some(object.name.as_str()),
+        None => None,
+    };
+    match namespace {
+        Some(namespace) if !filter.namespaces.should_include(namespace) => false,
+        _ if resource == "namespaces" => true,
+        _ => {
+            let names = [resource.as_str(), object.resource.resource.as_str()];
+            filter.resources.choose(object.namespace.is_some(), &names) == Choice::Take
+        }
+    }
+}
+
 fn show(report: &DiffReport, output: Format, session: &Session) -> Result<(), Failure> {
     match output {
         Format::Json => session.printer.json(report),
@@ -75,12 +105,8 @@ fn show(report: &DiffReport, output: Format, session: &Session) -> Result<(), Fa
             Ok(())
         }
         Format::Table | Format::Wide => {
-            for difference in &report.differences {
-                session.printer.result(&difference.text)?;
-            }
-            for (resource, reason) in &report.not_compared {
-                let text = session.messages.not_compared(resource, reason);
-                session.printer.warning(&text);
+            if !report.is_empty() {
+                session.printer.result(&report.render())?;
             }
             let counts = report.counts();
             let count = |change| counts.get(&change).copied().unwrap_or(0);
@@ -95,6 +121,40 @@ fn show(report: &DiffReport, output: Format, session: &Session) -> Result<(), Fa
             };
             session.printer.remark(&line);
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_backup_was_never_meant_to_hold_is_no_difference() {
+        let spec = BackupSpec {
+            included_namespaces: vec!["shop".into()],
+            excluded_resources: vec!["secrets".into()],
+            ..BackupSpec::default()
+        };
+        let namespaced = |resource: &str, namespace: &str| {
+            ObjectKey::namespaced(resource.parse().expect("resource"), namespace, "x")
+        };
+        let cluster = |resource: &str, name: &str| {
+            ObjectKey::cluster(resource.parse().expect("resource"), name)
+        };
+        for (object, expected) in [
+            (namespaced("pods", "shop"), true),
+            (namespaced("secrets", "shop"), false),
+            (namespaced("pods", "other"), false),
+            (cluster("namespaces", "shop"), true),
+            (cluster("namespaces", "other"), false),
+            (
+                cluster("clusterroles.rbac.authorization.k8s.io", "x"),
+                false,
+            ),
+        ] {
+            assert_eq!(covers(&spec, &object), expected, "{object:?}");
+            assert!(covers(&BackupSpec::default(), &object), "{object:?}");
         }
     }
 }

@@ -1,0 +1,82 @@
+//! The configuration file and the commands on locations.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::{Place, command};
+
+fn run(place: &Place, line: &str) -> crate::support::Run {
+    let args = line.split_whitespace();
+    let output = command(place.home.path()).args(args).output();
+    output.expect("the binary runs").into()
+}
+
+#[test]
+fn locations_are_named_once_and_the_first_is_the_default() {
+    let place = Place::new();
+    let main = place.home.path().join("main");
+    let line = format!("backup-location create main {}", main.display());
+    run(&place, &line).expect(0);
+    let again = run(&place, &line);
+    assert_eq!(again.code, 4, "{}", again.err);
+    run(
+        &place,
+        "backup-location create off s3://bucket/prefix?region=x --read-only",
+    )
+    .expect(0);
+    let config = place.home.path().join(".config/salvor/config.yaml");
+    let mode = std::fs::metadata(&config).expect("written").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+    let empty = run(&place, "backup get");
+    assert!(
+        empty.err.contains("no backups in location main"),
+        "{}",
+        empty.err
+    );
+    run(&place, "backup-location set-default off").expect(0);
+    let text = std::fs::read_to_string(&config).expect("readable");
+    assert!(text.contains("defaultLocation: off") || text.contains("defaultLocation: \"off\""));
+    assert_eq!(run(&place, "backup-location set-default nowhere").code, 3);
+    assert_eq!(run(&place, "backup get --location nowhere").code, 3);
+}
+
+#[test]
+fn a_folder_is_checked_and_labelled_temporary() {
+    let place = Place::new();
+    let check = place.run("backup-location check");
+    let text = check.expect(0);
+    for step in ["list", "write", "read", "ready for backups"] {
+        assert!(text.contains(step), "{step}: {text}");
+    }
+    assert!(check.err.contains("temporary"), "{}", check.err);
+    let get = place.run("backup-location get");
+    assert!(
+        get.expect(0).contains("temporary: lost with the cluster"),
+        "{}",
+        get.out
+    );
+    let described = place.run("backup-location describe");
+    let text = described.expect(0);
+    assert!(text.contains("Counts as off-site copy:  false"), "{text}");
+    let rows = place.run("backup-location get -o json");
+    let rows: serde_json::Value = serde_json::from_str(rows.expect(0)).expect("JSON");
+    assert_eq!(rows[0]["temporary"], true);
+    assert_eq!(rows[0]["phase"], "Available");
+}
+
+#[test]
+fn a_configuration_that_is_not_understood_is_refused() {
+    let place = Place::new();
+    let path = place.home.path().join("config.yaml");
+    for (text, reason) in [
+        ("version: 9", "it has format 9"),
+        ("locations: {}", "is missing"),
+        ("version: 1\nsurprise: 1", "unknown field"),
+        ("\u{0}\u{1}", "read configuration"),
+    ] {
+        std::fs::write(&path, text).expect("written");
+        let line = format!("backup get --config {} --location x", path.display());
+        let run = run(&place, &line);
+        assert_eq!(run.code, 2, "{text:?}: {}", run.err);
+        assert!(run.err.contains(reason), "{text:?}: {}", run.err);
+    }
+}

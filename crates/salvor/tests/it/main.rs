@@ -1,0 +1,9 @@
+//! The binary as its users meet it: arguments, exit codes, what it prints, and whole stories against the
+//! in-process API server over HTTP.
+
+mod arguments;
+mod browse;
+mod demo;
+mod locations;
+mod recovery;
+mod support;
