@@ -176,6 +176,13 @@ pub const EXPECTED: &[Expected] = &[
     },
 ];
 
+/// True when a difference of this object must be there, or may. Both sides as the server sent them.
+pub(crate) fn is_expected(key: &ObjectKey, before: Option<&Value>, after: Option<&Value>) -> bool {
+    EXPECTED
+        .iter()
+        .any(|rule| (rule.matches)(key, before, after))
+}
+
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {

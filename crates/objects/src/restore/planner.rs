@@ -5,15 +5,16 @@
 //! in archive order, transformed and compared.
 
 mod picks;
-mod volumes;
+pub(crate) mod volumes;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use salvor_api::filter::LabelFilter;
 use salvor_api::labels::CLUSTER_UID;
 use salvor_api::resource::{GroupResource, GroupVersion, ObjectKey};
 use salvor_archive::archive::Archive;
+use salvor_archive::index::Entry;
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Discovery, ListOptions};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -479,16 +480,21 @@ impl Fold {
             resource: namespaces.clone(),
             group_version: GroupVersion::new("", "v1"),
         };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let held: HashMap<&str, (usize, Entry<'_>)> = archive
+            .index()
+            .in_archive_order()
+            .enumerate()
+            .filter(|(_, entry)| *entry.resource() == namespaces)
+            .map(|(at, entry)| (entry.name(), (at, entry)))
+            .collect();
         for name in missing {
             let source = self.source_of_namespace(archive, &name);
             let key = ObjectKey::cluster(namespaces.clone(), source.clone());
             let reason = "needed by the objects in it";
-            let place = archive
-                .index()
-                .in_archive_order()
-                .enumerate()
-                .find(|(_, entry)| entry.resource() == &namespaces && entry.name() == source);
-            let (version, at, object) = match &place {
+            let (version, at, object) = match held.get(source.as_str()) {
                 Some((at, entry)) => {
                     let bytes = archive.get(entry).doing(|| "read the archive".to_owned())?;
                     (entry.version(), *at, parse(&bytes))

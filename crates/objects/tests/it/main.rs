@@ -2,4 +2,7 @@
 
 mod backup;
 mod backup_faults;
+mod restore;
+mod restore_faults;
+mod restore_world;
 mod world;

@@ -1,6 +1,6 @@
 //! What a restore leaves to read: its log, its results, its resource list, in Velero's files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read as _;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::backup::runlog::{About, RunLog, Subject};
 use crate::restore::body;
 use crate::restore::error::{Doing as _, RestoreError};
 use crate::restore::plan::{Action, PlanEntry, PlanHeader};
+use crate::restore::planner::volumes::holds_data;
 use crate::restore::planner::{blocking, parse};
 use crate::restore::skip::Skip;
 use crate::restore::source::Source;
@@ -117,20 +118,23 @@ impl Record {
 
     /// Volumes of pods that have no claim: their data is in the backup and is not restored.
     fn log_unrestored_pod_volumes(&self, entries: &[PlanEntry], source: &Source) {
-        for info in &source.volumes {
-            let Some(volume) = &info.pvb_info else {
-                continue;
-            };
-            if !info.pvc_name.is_empty() || volume.pod_name.is_empty() {
-                continue;
-            }
-            let selected = entries.iter().any(|entry| {
-                let key = entry.source();
-                key.resource.to_string() == "pods"
-                    && key.name == volume.pod_name
-                    && key.namespace.as_deref() == Some(&volume.pod_namespace)
-            });
-            if selected {
+        let lost: Vec<_> = source
+            .volumes
+            .iter()
+            .filter(|info| info.pvc_name.is_empty() && holds_data(info))
+            .filter_map(|info| info.pvb_info.as_ref())
+            .collect();
+        if lost.is_empty() {
+            return;
+        }
+        let pods: HashSet<(String, String)> = entries
+            .iter()
+            .map(PlanEntry::source)
+            .filter(|key| key.resource.group.is_empty() && key.resource.resource == "pods")
+            .map(|key| (key.namespace.unwrap_or_default(), key.name))
+            .collect();
+        for volume in lost {
+            if pods.contains(&(volume.pod_namespace.clone(), volume.pod_name.clone())) {
                 let text = format!(
                     "volume {} of pod {} comes back empty: its data is in the backup, but volume data is \
                      not restored by this version",

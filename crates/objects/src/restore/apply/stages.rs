@@ -1,13 +1,13 @@
 //! The stages of a restore, the deferred queue between them, and the journal beside them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use salvor_api::go::Time;
 use salvor_api::velero::{Restore, RestorePhase, RestoreProgress};
-use salvor_cluster::{Cluster, DiscoverOptions};
+use salvor_cluster::{ApiResource, Cluster, DiscoverOptions};
 use salvor_location::{RestoreWriter, RunId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use super::journal::{self, Done, Line};
 use super::record::Record;
 use super::{Observer, Progress, RestoreOutcome, relink};
 use crate::restore::error::{Doing as _, RestoreError};
+use crate::restore::mapping::is_namespace;
 use crate::restore::order::Stage;
 use crate::restore::plan::{PlanEntry, RestorePlan};
 use crate::restore::request::RestoreOptions;
@@ -449,10 +450,57 @@ impl Engine {
         Ok(())
     }
 
+    /// Objects whose namespace was deleted under us do not wait for it: that is told at once.
+    async fn stop_lost_namespaces(&mut self) -> Result<(), RestoreError> {
+        let header = self.hands.header.clone();
+        let target = |engine: &Self, item: &Deferred| {
+            engine.entries[item.entry as usize].target(&header.rules)
+        };
+        let waiting: BTreeSet<String> = self
+            .deferred
+            .iter()
+            .map(|item| target(self, item))
+            .filter(is_namespace)
+            .map(|key| key.name)
+            .collect();
+        let missed: BTreeSet<String> = self
+            .deferred
+            .iter()
+            .filter(|item| item.why == Why::NoNamespace)
+            .filter_map(|item| target(self, item).namespace)
+            .filter(|name| !waiting.contains(name))
+            .collect();
+        let mut lost = BTreeSet::new();
+        for name in missed {
+            let api = ApiResource::namespaces();
+            // A server that does not answer here is asked again by the queue itself.
+            if let Ok(None) = self.hands.cluster.get(&api, None, &name).await {
+                lost.insert(name);
+            }
+        }
+        for item in std::mem::take(&mut self.deferred) {
+            match target(self, &item).namespace {
+                Some(name) if item.why == Why::NoNamespace && lost.contains(&name) => {
+                    let line = Line {
+                        entry: item.entry,
+                        done: Done::Failed,
+                        message: format!("namespace {name} was deleted during the restore"),
+                        warnings: Vec::new(),
+                    };
+                    self.record_line(&line, false);
+                    self.unwritten.push(line);
+                }
+                _ => self.deferred.push(item),
+            }
+        }
+        Ok(())
+    }
+
     /// After the last stage: with growing pauses, until nothing waits or the time is up.
     async fn wait_for_the_rest(&mut self) -> Result<(), RestoreError> {
         let mut deadline = Instant::now() + self.hands.timeout;
         let mut pause = FIRST_PAUSE;
+        self.stop_lost_namespaces().await?;
         while !self.deferred.is_empty() && !self.cancel.is_cancelled() {
             if Instant::now() + pause > deadline {
                 return Ok(());
