@@ -129,6 +129,12 @@ impl ObjectStore for FsStore {
     }
 
     async fn upload(&self, key: &Key, mode: PutMode) -> Result<Box<dyn Upload>> {
+        if is_part(std::ffi::OsStr::new(key.file_name())) {
+            // It would not be listed, and swept.
+            return Err(Error::new(ErrorKind::Invalid, verb(mode), key)
+                .in_store(self.describe())
+                .with_detail("the name is one of temporary files"));
+        }
         let target = self.path(key);
         let taken = target.clone();
         let part = self
@@ -724,6 +730,18 @@ mod tests {
         let listed = store.list_folder("a").await.expect("listed");
         assert_eq!((listed.objects.len(), listed.folders.len()), (1, 1));
         store.head(&key("a/b/c")).await.expect_err("never was");
+    }
+
+    #[tokio::test]
+    async fn an_object_cannot_have_the_name_of_a_temporary_file() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let store = FsStore::new(folder.path());
+        let error = store
+            .put(&key("a/.salvor-1.part"), Bytes::new(), PutMode::Overwrite)
+            .await
+            .expect_err("it would be swept");
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(!error.may_have_happened());
     }
 
     #[tokio::test]
