@@ -13,6 +13,7 @@ use salvor_api::velero::Backup;
 use salvor_seal::Digest;
 use salvor_storage::{GetOptions, Key, ObjectInfo, ObjectStore, PutMode, StoreUrl};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::claim::{ClaimPolicy, read_small};
 use crate::error::{Error, Result};
@@ -227,7 +228,10 @@ impl Location {
                 Err(error) => return Err(error),
             };
             let kept = read_small(&self.store, &key, 64).await? == "first";
-            self.store.delete(&key).await?;
+            if let Err(error) = self.store.delete(&key).await {
+                // Credentials that may not delete, or a retention rule: no reason not to back up.
+                warn!(%error, "what was written for a trial stays");
+            }
             Ok(refused && kept)
         };
         probe.await.map_err(Error::store(format!(

@@ -239,6 +239,28 @@ async fn a_newer_location_is_refused_not_guessed_at() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backup_can_be_written_by_whoever_may_not_delete() {
+    let probe = FaultStore::new(Arc::new(MemoryStore::new()));
+    write_backup(&location(Arc::new(probe.clone())), &RunId::generate())
+        .await
+        .expect("written");
+    let fault = FaultStore::new(Arc::new(MemoryStore::new()));
+    let mut deletions = 0;
+    for (number, operation) in probe.log().iter().enumerate() {
+        if operation.name == "delete" {
+            fault.at(number, Fault::Before(salvor_storage::ErrorKind::Denied));
+            deletions += 1;
+        }
+    }
+    assert!(deletions > 0, "the trial is removed");
+    let location = location(Arc::new(fault));
+    let run = RunId::generate();
+    write_backup(&location, &run).await.expect("written");
+    let committed = assert_whole_or_absent(&location, "no right to delete").await;
+    assert_eq!(committed, Some(run));
+}
+
+#[tokio::test(start_paused = true)]
 async fn deletion_removes_the_record_first_and_may_be_repeated() {
     let probe = FaultStore::new(Arc::new(MemoryStore::new()));
     let at_probe = location(Arc::new(probe.clone()));
