@@ -246,10 +246,8 @@ pub(crate) fn complete(object: &mut Map<String, Value>, now: &str) {
         });
     let status = crate::entry::child_mut(object, "status");
     status.insert("acceptedNames".into(), accepted);
-    if !status
-        .get("conditions")
-        .is_some_and(|all| all.as_array().is_some_and(|l| !l.is_empty()))
-    {
+    let conditions = status.get("conditions").and_then(Value::as_array);
+    if conditions.is_none_or(Vec::is_empty) {
         let condition = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message});
         status.insert(
             "conditions".into(),

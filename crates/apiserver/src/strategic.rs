@@ -222,7 +222,7 @@ fn merge_list(
 
 /// Puts the elements that `order` names into that order; the others keep their place relative to the
 /// named element before them.
-fn reorder(list: &mut Vec<Value>, order: &[Value], merge_key: Option<&str>) {
+fn reorder(list: &mut [Value], order: &[Value], merge_key: Option<&str>) {
     let id = |value: &Value| -> Value {
         match merge_key {
             Some(key) if value.is_object() => value.get(key).cloned().unwrap_or_default(),

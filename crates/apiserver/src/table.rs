@@ -1,7 +1,9 @@
 //! `meta.k8s.io/v1 Table`: what `kubectl get` prints.
 //!
-//! Columns for common built-in kinds are below, custom resources bring their own, everything else has a
-//! name and an age.
+//! Columns of common built-in kinds are in `data/columns.txt`, custom resources bring their own, everything
+//! else has a name and an age.
+
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -9,518 +11,173 @@ use serde_json::{Map, Value, json};
 use crate::crd::{Column as CustomColumn, at_json_path};
 use crate::registry::{Resource, Version};
 
-type Cell = fn(&Value, Timestamp) -> Value;
-
+/// A column of a built-in kind.
+#[derive(Debug)]
 pub(crate) struct Column {
-    name: &'static str,
-    kind: &'static str,
+    name: String,
+    kind: String,
     /// Above zero only `-o wide` shows it.
     priority: i64,
     cell: Cell,
+    arguments: Vec<String>,
+}
+
+type Cell = fn(&Look<'_>) -> Value;
+
+/// What a cell is made from.
+struct Look<'a> {
+    object: &'a Value,
+    arguments: &'a [String],
+    now: Timestamp,
 }
 
 /// The columns of a resource in one version.
 pub(crate) enum Columns<'a> {
-    BuiltIn(&'static [Column]),
+    BuiltIn(&'a [Column]),
     Custom(&'a [CustomColumn]),
 }
 
-const fn column(name: &'static str, kind: &'static str, cell: Cell) -> Column {
-    Column {
-        name,
-        kind,
-        priority: 0,
-        cell,
+static BUILT_IN: LazyLock<Vec<(String, Vec<Column>)>> =
+    LazyLock::new(|| parse(include_str!("../data/columns.txt")));
+
+static DEFAULT: LazyLock<Vec<Column>> = LazyLock::new(|| {
+    let lines = [
+        "Name|string|raw .metadata.name",
+        "Age|string|age .metadata.creationTimestamp",
+    ];
+    lines.iter().filter_map(|line| parse_column(line)).collect()
+});
+
+fn parse(text: &str) -> Vec<(String, Vec<Column>)> {
+    let mut resources: Vec<(String, Vec<Column>)> = Vec::new();
+    for line in text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        match parse_column(line) {
+            None => resources.push((line.to_owned(), Vec::new())),
+            Some(column) => {
+                if let Some((_, columns)) = resources.last_mut() {
+                    columns.push(column);
+                }
+            }
+        }
     }
+    resources
 }
 
-const fn wide(name: &'static str, kind: &'static str, cell: Cell) -> Column {
-    Column {
-        name,
-        kind,
-        priority: 1,
-        cell,
-    }
+fn parse_column(line: &str) -> Option<Column> {
+    let mut parts = line.split('|');
+    let (name, kind, how) = (parts.next()?, parts.next()?, parts.next()?);
+    let mut words = how.split(' ').map(str::to_owned);
+    Some(Column {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        priority: i64::from(parts.next() == Some("wide")),
+        cell: cell(&words.next()?)?,
+        arguments: words.collect(),
+    })
 }
 
-const NAME: Column = column("Name", "string", |object, _| {
-    object["metadata"]["name"].clone()
-});
-const AGE: Column = column("Age", "string", |object, now| {
-    age(&object["metadata"]["creationTimestamp"], now)
-});
-const LABELS_OF_SELECTOR: Column = wide("Selector", "string", |object, _| {
-    selector(&object["spec"]["selector"])
-});
-const CONTAINERS: Column = wide("Containers", "string", |object, _| {
-    containers(object, "name")
-});
-const IMAGES: Column = wide("Images", "string", |object, _| containers(object, "image"));
+fn cell(how: &str) -> Option<Cell> {
+    Some(match how {
+        "raw" => |look| look.value(0).clone(),
+        "text" => |look| or_none(look.text(0)),
+        "none" => |_| or_none(""),
+        "number" => |look| look.number(0, 0).into(),
+        "one" => |look| look.number(0, 1).into(),
+        "count" => |look| look.values().map(size).sum::<usize>().into(),
+        "flag" => |look| {
+            if look.truth() {
+                "True".into()
+            } else {
+                "False".into()
+            }
+        },
+        "truth" => |look| look.truth().into(),
+        "ratio" => |look| format!("{}/{}", look.number(0, 0), look.number(1, 1)).into(),
+        "pair" => |look| match (look.text(0), look.text(1)) {
+            ("", "") => "".into(),
+            (first, second) => format!("{first}/{second}").into(),
+        },
+        "about" => |look| format!("{}/{}", look.text(0).to_lowercase(), look.text(1)).into(),
+        "age" => |look| age(look.values().find(|value| !value.is_null()), look.now),
+        "since" => |look| match look.value(0) {
+            Value::Null => or_none(""),
+            time => age(Some(time), look.now),
+        },
+        "between" => between,
+        "selector" => |look| selector(look.value(0)),
+        "modes" => |look| joined(items(look.value(0)).map(short_mode)).into(),
+        "or-na" => |look| match look.value(0) {
+            Value::Null => "N/A".into(),
+            Value::String(text) => text.as_str().into(),
+            other => other.to_string().into(),
+        },
+        "condition" => |look| condition(look.object, look.argument(0)).into(),
+        "containers" => containers,
+        "pod-ready" => pod_ready,
+        "pod-status" => pod_status,
+        "restarts" => restarts,
+        "job-status" => job_status,
+        "node-status" => |look| match condition(look.object, "Ready") {
+            "True" => "Ready".into(),
+            _ => "NotReady".into(),
+        },
+        "external-ip" => external_ip,
+        "addresses" => |look| addresses(look.object).into(),
+        "service-ports" => service_ports,
+        "endpoints" => endpoints,
+        "hosts" => hosts,
+        "ingress-ports" => |look| match &look.object["spec"]["tls"] {
+            Value::Array(_) => "80, 443".into(),
+            _ => "80".into(),
+        },
+        "class-name" => class_name,
+        "api-service" => |look| match &look.object["spec"]["service"] {
+            Value::Null => "Local".into(),
+            service => format!(
+                "{}/{}",
+                plain(&service["namespace"]),
+                plain(&service["name"])
+            )
+            .into(),
+        },
+        _ => return None,
+    })
+}
 
-static DEFAULT: &[Column] = &[NAME, AGE];
+impl<'a> Look<'a> {
+    fn argument(&self, index: usize) -> &'a str {
+        self.arguments
+            .get(index)
+            .map(String::as_str)
+            .unwrap_or_default()
+    }
 
-static BUILT_IN: &[(&str, &str, &[Column])] = &[
-    (
-        "",
-        "pods",
-        &[
-            NAME,
-            column("Ready", "string", |o, _| pod_ready(o)),
-            column("Status", "string", |o, _| pod_status(o)),
-            column("Restarts", "string", |o, _| restarts(o).into()),
-            AGE,
-            wide("IP", "string", |o, _| text(&o["status"]["podIP"])),
-            wide("Node", "string", |o, _| text(&o["spec"]["nodeName"])),
-            wide("Nominated Node", "string", |o, _| {
-                text(&o["status"]["nominatedNodeName"])
-            }),
-            wide("Readiness Gates", "string", |_, _| "<none>".into()),
-        ],
-    ),
-    (
-        "apps",
-        "deployments",
-        &[
-            NAME,
-            column("Ready", "string", |o, _| {
-                ratio(&o["status"]["readyReplicas"], &o["spec"]["replicas"])
-            }),
-            column("Up-to-date", "integer", |o, _| {
-                number(&o["status"]["updatedReplicas"])
-            }),
-            column("Available", "integer", |o, _| {
-                number(&o["status"]["availableReplicas"])
-            }),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            LABELS_OF_SELECTOR,
-        ],
-    ),
-    (
-        "apps",
-        "statefulsets",
-        &[
-            NAME,
-            column("Ready", "string", |o, _| {
-                ratio(&o["status"]["readyReplicas"], &o["spec"]["replicas"])
-            }),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-        ],
-    ),
-    (
-        "apps",
-        "replicasets",
-        &[
-            NAME,
-            column("Desired", "integer", |o, _| number(&o["spec"]["replicas"])),
-            column("Current", "integer", |o, _| {
-                number(&o["status"]["replicas"])
-            }),
-            column("Ready", "integer", |o, _| {
-                number(&o["status"]["readyReplicas"])
-            }),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            LABELS_OF_SELECTOR,
-        ],
-    ),
-    (
-        "",
-        "replicationcontrollers",
-        &[
-            NAME,
-            column("Desired", "integer", |o, _| number(&o["spec"]["replicas"])),
-            column("Current", "integer", |o, _| {
-                number(&o["status"]["replicas"])
-            }),
-            column("Ready", "integer", |o, _| {
-                number(&o["status"]["readyReplicas"])
-            }),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            LABELS_OF_SELECTOR,
-        ],
-    ),
-    (
-        "apps",
-        "daemonsets",
-        &[
-            NAME,
-            column("Desired", "integer", |o, _| {
-                number(&o["status"]["desiredNumberScheduled"])
-            }),
-            column("Current", "integer", |o, _| {
-                number(&o["status"]["currentNumberScheduled"])
-            }),
-            column("Ready", "integer", |o, _| {
-                number(&o["status"]["numberReady"])
-            }),
-            column("Up-to-date", "integer", |o, _| {
-                number(&o["status"]["updatedNumberScheduled"])
-            }),
-            column("Available", "integer", |o, _| {
-                number(&o["status"]["numberAvailable"])
-            }),
-            column("Node Selector", "string", |o, _| {
-                selector(&o["spec"]["template"]["spec"]["nodeSelector"])
-            }),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            LABELS_OF_SELECTOR,
-        ],
-    ),
-    (
-        "batch",
-        "jobs",
-        &[
-            NAME,
-            column("Status", "string", |o, _| job_status(o)),
-            column("Completions", "string", |o, _| {
-                ratio(&o["status"]["succeeded"], &o["spec"]["completions"])
-            }),
-            column("Duration", "string", |o, now| job_duration(o, now)),
-            AGE,
-            CONTAINERS,
-            IMAGES,
-            LABELS_OF_SELECTOR,
-        ],
-    ),
-    (
-        "batch",
-        "cronjobs",
-        &[
-            NAME,
-            column("Schedule", "string", |o, _| o["spec"]["schedule"].clone()),
-            column("Timezone", "string", |o, _| text(&o["spec"]["timeZone"])),
-            column("Suspend", "boolean", |o, _| {
-                capital(o["spec"]["suspend"].as_bool().unwrap_or(false))
-            }),
-            column("Active", "integer", |o, _| count(&o["status"]["active"])),
-            column("Last Schedule", "string", |o, now| {
-                match &o["status"]["lastScheduleTime"] {
-                    Value::Null => "<none>".into(),
-                    time => age(time, now),
-                }
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "",
-        "services",
-        &[
-            NAME,
-            column("Type", "string", |o, _| o["spec"]["type"].clone()),
-            column("Cluster-IP", "string", |o, _| text(&o["spec"]["clusterIP"])),
-            column("External-IP", "string", |o, _| external_ip(o)),
-            column("Port(s)", "string", |o, _| service_ports(o)),
-            AGE,
-            LABELS_OF_SELECTOR,
-        ],
-    ),
-    (
-        "",
-        "endpoints",
-        &[
-            NAME,
-            column("Endpoints", "string", |o, _| endpoints(o)),
-            AGE,
-        ],
-    ),
-    (
-        "",
-        "configmaps",
-        &[
-            NAME,
-            column("Data", "string", |o, _| {
-                (size(&o["data"]) + size(&o["binaryData"])).into()
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "",
-        "secrets",
-        &[
-            NAME,
-            column("Type", "string", |o, _| o["type"].clone()),
-            column("Data", "string", |o, _| count(&o["data"])),
-            AGE,
-        ],
-    ),
-    (
-        "",
-        "serviceaccounts",
-        &[
-            NAME,
-            column("Secrets", "string", |o, _| count(&o["secrets"])),
-            AGE,
-        ],
-    ),
-    (
-        "",
-        "namespaces",
-        &[
-            NAME,
-            column("Status", "string", |o, _| o["status"]["phase"].clone()),
-            AGE,
-        ],
-    ),
-    (
-        "",
-        "nodes",
-        &[
-            NAME,
-            column("Status", "string", |o, _| {
-                if condition(o, "Ready") == "True" {
-                    "Ready".into()
-                } else {
-                    "NotReady".into()
-                }
-            }),
-            column("Roles", "string", |_, _| "<none>".into()),
-            AGE,
-            column("Version", "string", |o, _| {
-                o["status"]["nodeInfo"]["kubeletVersion"].clone()
-            }),
-        ],
-    ),
-    (
-        "",
-        "persistentvolumes",
-        &[
-            NAME,
-            column("Capacity", "string", |o, _| {
-                o["spec"]["capacity"]["storage"].clone()
-            }),
-            column("Access Modes", "string", |o, _| {
-                access_modes(&o["spec"]["accessModes"])
-            }),
-            column("Reclaim Policy", "string", |o, _| {
-                o["spec"]["persistentVolumeReclaimPolicy"].clone()
-            }),
-            column("Status", "string", |o, _| o["status"]["phase"].clone()),
-            column("Claim", "string", |o, _| match &o["spec"]["claimRef"] {
-                Value::Object(claim) => {
-                    format!("{}/{}", plain(&claim["namespace"]), plain(&claim["name"])).into()
-                }
-                _ => "".into(),
-            }),
-            column("StorageClass", "string", |o, _| {
-                plain(&o["spec"]["storageClassName"]).into()
-            }),
-            column("Reason", "string", |o, _| {
-                plain(&o["status"]["reason"]).into()
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "",
-        "persistentvolumeclaims",
-        &[
-            NAME,
-            column("Status", "string", |o, _| o["status"]["phase"].clone()),
-            column("Volume", "string", |o, _| {
-                plain(&o["spec"]["volumeName"]).into()
-            }),
-            column("Capacity", "string", |o, _| {
-                plain(&o["status"]["capacity"]["storage"]).into()
-            }),
-            column("Access Modes", "string", |o, _| {
-                access_modes(&o["status"]["accessModes"])
-            }),
-            column("StorageClass", "string", |o, _| {
-                plain(&o["spec"]["storageClassName"]).into()
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "storage.k8s.io",
-        "storageclasses",
-        &[
-            column("Name", "string", |o, _| {
-                let key = "storageclass.kubernetes.io/is-default-class";
-                let mark = if o["metadata"]["annotations"][key] == "true" {
-                    " (default)"
-                } else {
-                    ""
-                };
-                format!("{}{mark}", plain(&o["metadata"]["name"])).into()
-            }),
-            column("Provisioner", "string", |o, _| o["provisioner"].clone()),
-            column("ReclaimPolicy", "string", |o, _| o["reclaimPolicy"].clone()),
-            column("VolumeBindingMode", "string", |o, _| {
-                o["volumeBindingMode"].clone()
-            }),
-            column("AllowVolumeExpansion", "string", |o, _| {
-                o["allowVolumeExpansion"].as_bool().unwrap_or(false).into()
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "networking.k8s.io",
-        "ingresses",
-        &[
-            NAME,
-            column("Class", "string", |o, _| {
-                text(&o["spec"]["ingressClassName"])
-            }),
-            column("Hosts", "string", |o, _| hosts(o)),
-            column("Address", "string", |o, _| addresses(o).into()),
-            column("Ports", "string", |o, _| {
-                if o["spec"]["tls"].is_array() {
-                    "80, 443".into()
-                } else {
-                    "80".into()
-                }
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "networking.k8s.io",
-        "networkpolicies",
-        &[
-            NAME,
-            column("Pod-Selector", "string", |o, _| {
-                selector(&o["spec"]["podSelector"])
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "autoscaling",
-        "horizontalpodautoscalers",
-        &[
-            NAME,
-            column("Reference", "string", |o, _| {
-                let target = &o["spec"]["scaleTargetRef"];
-                format!("{}/{}", plain(&target["kind"]), plain(&target["name"])).into()
-            }),
-            column("MinPods", "string", |o, _| {
-                o["spec"]["minReplicas"].as_i64().unwrap_or(1).into()
-            }),
-            column("MaxPods", "string", |o, _| {
-                number(&o["spec"]["maxReplicas"])
-            }),
-            column("Replicas", "string", |o, _| {
-                number(&o["status"]["currentReplicas"])
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "policy",
-        "poddisruptionbudgets",
-        &[
-            NAME,
-            column("Min Available", "string", |o, _| {
-                or_na(&o["spec"]["minAvailable"])
-            }),
-            column("Max Unavailable", "string", |o, _| {
-                or_na(&o["spec"]["maxUnavailable"])
-            }),
-            column("Allowed Disruptions", "integer", |o, _| {
-                number(&o["status"]["disruptionsAllowed"])
-            }),
-            AGE,
-        ],
-    ),
-    ("rbac.authorization.k8s.io", "roles", CREATED_AT),
-    ("rbac.authorization.k8s.io", "clusterroles", CREATED_AT),
-    ("rbac.authorization.k8s.io", "rolebindings", BINDING),
-    ("rbac.authorization.k8s.io", "clusterrolebindings", BINDING),
-    (
-        "",
-        "events",
-        &[
-            column("Last Seen", "string", |o, now| match &o["lastTimestamp"] {
-                Value::Null => age(&o["metadata"]["creationTimestamp"], now),
-                time => age(time, now),
-            }),
-            column("Type", "string", |o, _| o["type"].clone()),
-            column("Reason", "string", |o, _| o["reason"].clone()),
-            column("Object", "string", |o, _| {
-                let about = &o["involvedObject"];
-                format!(
-                    "{}/{}",
-                    plain(&about["kind"]).to_lowercase(),
-                    plain(&about["name"])
-                )
-                .into()
-            }),
-            column("Message", "string", |o, _| {
-                plain(&o["message"]).trim().into()
-            }),
-        ],
-    ),
-    (
-        "apiextensions.k8s.io",
-        "customresourcedefinitions",
-        CREATED_AT,
-    ),
-    (
-        "apiregistration.k8s.io",
-        "apiservices",
-        &[
-            NAME,
-            column("Service", "string", |o, _| match &o["spec"]["service"] {
-                Value::Object(service) => format!(
-                    "{}/{}",
-                    plain(&service["namespace"]),
-                    plain(&service["name"])
-                )
-                .into(),
-                _ => "Local".into(),
-            }),
-            column("Available", "string", |o, _| {
-                condition(o, "Available").into()
-            }),
-            AGE,
-        ],
-    ),
-    (
-        "scheduling.k8s.io",
-        "priorityclasses",
-        &[
-            NAME,
-            column("Value", "integer", |o, _| number(&o["value"])),
-            column("Global-Default", "boolean", |o, _| {
-                o["globalDefault"].as_bool().unwrap_or(false).into()
-            }),
-            AGE,
-        ],
-    ),
-];
+    fn value(&self, index: usize) -> &'a Value {
+        at_json_path(self.object, self.argument(index)).unwrap_or(&Value::Null)
+    }
 
-static CREATED_AT: &[Column] = &[
-    NAME,
-    column("Created At", "date", |object, _| {
-        object["metadata"]["creationTimestamp"].clone()
-    }),
-];
+    fn values(&self) -> impl Iterator<Item = &'a Value> {
+        let (object, paths) = (self.object, self.arguments);
+        paths
+            .iter()
+            .map(|path| at_json_path(object, path).unwrap_or(&Value::Null))
+    }
 
-static BINDING: &[Column] = &[
-    NAME,
-    column("Role", "string", |o, _| {
-        format!(
-            "{}/{}",
-            plain(&o["roleRef"]["kind"]),
-            plain(&o["roleRef"]["name"])
-        )
-        .into()
-    }),
-    AGE,
-];
+    fn text(&self, index: usize) -> &'a str {
+        plain(self.value(index))
+    }
+
+    fn number(&self, index: usize, absent: i64) -> i64 {
+        self.value(index).as_i64().unwrap_or(absent)
+    }
+
+    fn truth(&self) -> bool {
+        self.value(0).as_bool().unwrap_or(false)
+    }
+}
 
 /// The columns of a resource.
 pub(crate) fn columns<'a>(resource: &Resource, version: &'a Version) -> Columns<'a> {
@@ -531,10 +188,9 @@ pub(crate) fn columns<'a>(resource: &Resource, version: &'a Version) -> Columns<
     {
         return Columns::Custom(&custom.columns);
     }
-    let found = BUILT_IN
-        .iter()
-        .find(|(group, plural, _)| resource.is(group, plural));
-    Columns::BuiltIn(found.map_or(DEFAULT, |(_, _, columns)| columns))
+    let name = resource.name.to_string();
+    let found = BUILT_IN.iter().find(|(resource, _)| *resource == name);
+    Columns::BuiltIn(found.map_or(&DEFAULT, |(_, columns)| columns))
 }
 
 impl Columns<'_> {
@@ -544,15 +200,9 @@ impl Columns<'_> {
         match self {
             Self::BuiltIn(columns) => columns
                 .iter()
-                .map(|column| {
-                    let format = if column.name == "Name" { "name" } else { "" };
-                    definition(
-                        column.name,
-                        column.kind,
-                        format,
-                        column.priority,
-                        column.name,
-                    )
+                .map(|one| {
+                    let format = if one.name == "Name" { "name" } else { "" };
+                    definition(&one.name, &one.kind, format, one.priority, &one.name)
                 })
                 .collect(),
             Self::Custom(columns) => {
@@ -576,7 +226,13 @@ impl Columns<'_> {
         let cells: Vec<Value> = match self {
             Self::BuiltIn(columns) => columns
                 .iter()
-                .map(|column| (column.cell)(object, now))
+                .map(|one| {
+                    (one.cell)(&Look {
+                        object,
+                        arguments: &one.arguments,
+                        now,
+                    })
+                })
                 .collect(),
             Self::Custom(columns) => std::iter::once(object["metadata"]["name"].clone())
                 .chain(
@@ -602,21 +258,32 @@ pub(crate) fn partial(metadata: &Value) -> Value {
 fn custom_cell(object: &Value, column: &CustomColumn, now: Timestamp) -> Value {
     match at_json_path(object, &column.path) {
         None | Some(Value::Null) => Value::Null,
-        Some(value) if column.kind == "date" => age(value, now),
+        Some(value) if column.kind == "date" => age(Some(value), now),
         Some(value @ (Value::Object(_) | Value::Array(_))) => value.to_string().into(),
         Some(value) => value.clone(),
     }
 }
 
+fn time(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
 /// Time since a time stamp, as `kubectl` prints it.
-fn age(time: &Value, now: Timestamp) -> Value {
-    let Some(then) = time
-        .as_str()
-        .and_then(|text| text.parse::<Timestamp>().ok())
-    else {
-        return "<unknown>".into();
-    };
-    human_duration(now.as_second() - then.as_second()).into()
+fn age(value: Option<&Value>, now: Timestamp) -> Value {
+    match value.and_then(time) {
+        Some(then) => human_duration(now.as_second() - then.as_second()).into(),
+        None => "<unknown>".into(),
+    }
+}
+
+fn between(look: &Look<'_>) -> Value {
+    match time(look.value(0)) {
+        None => "".into(),
+        Some(start) => {
+            let end = time(look.value(1)).unwrap_or(look.now);
+            human_duration(end.as_second() - start.as_second()).into()
+        }
+    }
 }
 
 fn human_duration(seconds: i64) -> String {
@@ -648,24 +315,12 @@ fn plain(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn text(value: &Value) -> Value {
-    match value.as_str() {
-        None | Some("") => "<none>".into(),
-        Some(text) => text.into(),
+fn or_none(text: &str) -> Value {
+    if text.is_empty() {
+        "<none>".into()
+    } else {
+        text.into()
     }
-}
-
-fn number(value: &Value) -> Value {
-    value.as_i64().unwrap_or(0).into()
-}
-
-fn ratio(done: &Value, wanted: &Value) -> Value {
-    format!(
-        "{}/{}",
-        done.as_i64().unwrap_or(0),
-        wanted.as_i64().unwrap_or(1)
-    )
-    .into()
 }
 
 fn size(value: &Value) -> usize {
@@ -674,22 +329,6 @@ fn size(value: &Value) -> usize {
         .map(Map::len)
         .or(value.as_array().map(Vec::len))
         .unwrap_or(0)
-}
-
-fn count(value: &Value) -> Value {
-    size(value).into()
-}
-
-fn capital(flag: bool) -> Value {
-    if flag { "True".into() } else { "False".into() }
-}
-
-fn or_na(value: &Value) -> Value {
-    match value {
-        Value::Null => "N/A".into(),
-        Value::String(text) => text.as_str().into(),
-        other => other.to_string().into(),
-    }
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
@@ -706,146 +345,135 @@ fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
 }
 
 fn selector(value: &Value) -> Value {
-    let pairs = value.get("matchLabels").unwrap_or(value);
-    let Some(pairs) = pairs.as_object().filter(|pairs| !pairs.is_empty()) else {
-        return "<none>".into();
-    };
-    let pairs = pairs.iter().filter(|(_, value)| value.is_string());
-    pairs
+    let pairs = value.get("matchLabels").unwrap_or(value).as_object();
+    let pairs = pairs
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| value.is_string());
+    let pairs: Vec<String> = pairs
         .map(|(key, value)| format!("{key}={}", plain(value)))
-        .collect::<Vec<_>>()
-        .join(",")
-        .into()
+        .collect();
+    or_none(&pairs.join(","))
 }
 
-fn containers(object: &Value, key: &str) -> Value {
-    joined(items(&object["spec"]["template"]["spec"]["containers"]).map(|one| plain(&one[key])))
-        .into()
+fn containers(look: &Look<'_>) -> Value {
+    let containers = items(&look.object["spec"]["template"]["spec"]["containers"]);
+    joined(containers.map(|one| plain(&one[look.argument(0)]))).into()
 }
 
-fn pod_ready(object: &Value) -> Value {
-    let ready = items(&object["status"]["containerStatuses"]).filter(|one| one["ready"] == true);
-    format!("{}/{}", ready.count(), size(&object["spec"]["containers"])).into()
+fn pod_ready(look: &Look<'_>) -> Value {
+    let statuses = items(&look.object["status"]["containerStatuses"]);
+    let ready = statuses.filter(|one| one["ready"] == true).count();
+    format!("{ready}/{}", size(&look.object["spec"]["containers"])).into()
 }
 
-fn pod_status(object: &Value) -> Value {
+fn pod_status(look: &Look<'_>) -> Value {
+    let object = look.object;
     if object["metadata"]["deletionTimestamp"].is_string() {
         return "Terminating".into();
     }
-    let waiting = items(&object["status"]["containerStatuses"])
-        .filter_map(|one| {
-            one["state"]["waiting"]["reason"]
-                .as_str()
-                .or(one["state"]["terminated"]["reason"].as_str())
-        })
-        .last();
-    match waiting.or(object["status"]["reason"].as_str()) {
+    let reason = |state: &Value| {
+        let waiting = state["waiting"]["reason"].as_str();
+        waiting
+            .or(state["terminated"]["reason"].as_str())
+            .map(str::to_owned)
+    };
+    let statuses = items(&object["status"]["containerStatuses"]);
+    let last = statuses.filter_map(|one| reason(&one["state"])).last();
+    match last.as_deref().or(object["status"]["reason"].as_str()) {
         Some(reason) => reason.into(),
         None => object["status"]["phase"].clone(),
     }
 }
 
-fn restarts(object: &Value) -> String {
-    let counts = items(&object["status"]["containerStatuses"]);
-    counts
-        .filter_map(|one| one["restartCount"].as_i64())
-        .sum::<i64>()
-        .to_string()
+fn restarts(look: &Look<'_>) -> Value {
+    let statuses = items(&look.object["status"]["containerStatuses"]);
+    let counts = statuses.filter_map(|one| one["restartCount"].as_u64());
+    counts.fold(0, u64::saturating_add).to_string().into()
 }
 
-fn job_status(object: &Value) -> Value {
-    for (kind, shown) in [
-        ("Complete", "Complete"),
-        ("Failed", "Failed"),
-        ("Suspended", "Suspended"),
-    ] {
-        if condition(object, kind) == "True" {
-            return shown.into();
-        }
-    }
-    "Running".into()
+fn job_status(look: &Look<'_>) -> Value {
+    let states = ["Complete", "Failed", "Suspended"];
+    let found = states
+        .into_iter()
+        .find(|state| condition(look.object, state) == "True");
+    found.unwrap_or("Running").into()
 }
 
-fn job_duration(object: &Value, now: Timestamp) -> Value {
-    let time = |key: &str| object["status"][key].as_str()?.parse::<Timestamp>().ok();
-    match time("startTime") {
-        None => "".into(),
-        Some(start) => {
-            let end = time("completionTime").unwrap_or(now);
-            human_duration(end.as_second() - start.as_second()).into()
-        }
-    }
-}
-
-fn external_ip(object: &Value) -> Value {
-    let spec = &object["spec"];
+fn external_ip(look: &Look<'_>) -> Value {
+    let spec = &look.object["spec"];
     let fixed = joined(items(&spec["externalIPs"]).map(plain));
-    let found = match spec["type"].as_str() {
-        Some("ExternalName") => plain(&spec["externalName"]).to_owned(),
-        Some("LoadBalancer") => {
-            let given = addresses(object);
-            if given.is_empty() && fixed.is_empty() {
-                "<pending>".to_owned()
-            } else {
-                format!("{given}{fixed}")
-            }
-        }
-        _ => fixed,
-    };
-    text(&found.into())
+    match spec["type"].as_str() {
+        Some("ExternalName") => or_none(plain(&spec["externalName"])),
+        Some("LoadBalancer") => match addresses(look.object) + &fixed {
+            none if none.is_empty() => "<pending>".into(),
+            found => found.into(),
+        },
+        _ => or_none(&fixed),
+    }
 }
 
 fn addresses(object: &Value) -> String {
-    joined(
-        items(&object["status"]["loadBalancer"]["ingress"]).map(|one| {
-            one["ip"]
-                .as_str()
-                .or(one["hostname"].as_str())
-                .unwrap_or_default()
-        }),
-    )
+    let points = items(&object["status"]["loadBalancer"]["ingress"]);
+    joined(points.map(|one| {
+        one["ip"]
+            .as_str()
+            .or(one["hostname"].as_str())
+            .unwrap_or_default()
+    }))
 }
 
-fn service_ports(object: &Value) -> Value {
-    let ports = items(&object["spec"]["ports"]).map(|port| {
+fn service_ports(look: &Look<'_>) -> Value {
+    let ports = items(&look.object["spec"]["ports"]).map(|port| {
         let (number, protocol) = (port["port"].as_i64().unwrap_or(0), plain(&port["protocol"]));
         match port["nodePort"].as_i64() {
             Some(node_port) if node_port > 0 => format!("{number}:{node_port}/{protocol}"),
             _ => format!("{number}/{protocol}"),
         }
     });
-    text(&ports.collect::<Vec<_>>().join(",").into())
+    or_none(&ports.collect::<Vec<_>>().join(","))
 }
 
-fn endpoints(object: &Value) -> Value {
+fn endpoints(look: &Look<'_>) -> Value {
     let mut shown = Vec::new();
-    for subset in items(&object["subsets"]) {
+    for subset in items(&look.object["subsets"]) {
         for address in items(&subset["addresses"]) {
             let ports = items(&subset["ports"]).map(|port| port["port"].as_i64().unwrap_or(0));
             shown.extend(ports.map(|port| format!("{}:{port}", plain(&address["ip"]))));
         }
     }
-    text(&shown.join(",").into())
+    or_none(&shown.join(","))
 }
 
-fn access_modes(value: &Value) -> Value {
-    joined(items(value).map(|mode| match mode.as_str() {
-        Some("ReadWriteOnce") => "RWO",
-        Some("ReadOnlyMany") => "ROX",
-        Some("ReadWriteMany") => "RWX",
-        Some("ReadWriteOncePod") => "RWOP",
-        other => other.unwrap_or_default(),
-    }))
-    .into()
+fn short_mode(mode: &Value) -> &str {
+    match plain(mode) {
+        "ReadWriteOnce" => "RWO",
+        "ReadOnlyMany" => "ROX",
+        "ReadWriteMany" => "RWX",
+        "ReadWriteOncePod" => "RWOP",
+        other => other,
+    }
 }
 
-fn hosts(object: &Value) -> Value {
-    let hosts = joined(items(&object["spec"]["rules"]).filter_map(|rule| rule["host"].as_str()));
+fn hosts(look: &Look<'_>) -> Value {
+    let rules = items(&look.object["spec"]["rules"]);
+    let hosts = joined(rules.filter_map(|rule| rule["host"].as_str()));
     if hosts.is_empty() {
         "*".into()
     } else {
         hosts.into()
     }
+}
+
+fn class_name(look: &Look<'_>) -> Value {
+    let metadata = &look.object["metadata"];
+    let is_default = &metadata["annotations"]["storageclass.kubernetes.io/is-default-class"];
+    let mark = if is_default == "true" {
+        " (default)"
+    } else {
+        ""
+    };
+    format!("{}{mark}", plain(&metadata["name"])).into()
 }
 
 #[cfg(test)]
@@ -868,5 +496,20 @@ mod tests {
         ] {
             assert_eq!(human_duration(seconds), expected, "{seconds}");
         }
+    }
+
+    #[test]
+    fn every_line_of_the_data_file_is_understood() {
+        let text = include_str!("../data/columns.txt");
+        let columns = text
+            .lines()
+            .filter(|line| line.contains('|') && !line.starts_with('#'));
+        let parsed: usize = BUILT_IN.iter().map(|(_, columns)| columns.len()).sum();
+        assert_eq!(parsed, columns.count());
+        assert!(
+            BUILT_IN
+                .iter()
+                .all(|(name, columns)| !name.contains('|') && columns.len() > 1)
+        );
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn has_generation(resource: &Resource) -> bool {
 }
 
 /// The version that a request names.
-pub(super) fn version<'a>(write: &'a Write) -> Result<&'a Version, Failure> {
+pub(super) fn version(write: &Write) -> Result<&Version, Failure> {
     write
         .resource
         .version(&write.version)

@@ -6,6 +6,7 @@ mod clients;
 mod custom;
 mod discovery;
 mod faults;
+mod hostile;
 mod lifecycle;
 mod objects;
 mod patches;
