@@ -315,7 +315,9 @@ impl Collector {
             "pods" => {
                 if let Some(pod) = Pod::read(body) {
                     state.volumes.pod(&pod);
-                    pod.references().into_iter().for_each(|key| state.want(key));
+                    let unlisted = |key: &ObjectKey| !self.is_listed(&key.resource);
+                    let references = pod.references().into_iter().filter(unlisted);
+                    references.for_each(|key| state.want(key));
                 }
             }
             "persistentvolumeclaims" => {
@@ -323,7 +325,9 @@ impl Collector {
                     state.volumes.claim(key, &claim);
                     if let Some(volume) = claim.volume() {
                         let volumes = GroupResource::new("persistentvolumes", "");
-                        state.want(ObjectKey::cluster(volumes, volume));
+                        if !self.is_listed(&volumes) {
+                            state.want(ObjectKey::cluster(volumes, volume));
+                        }
                     }
                 }
             }
@@ -366,6 +370,15 @@ impl Collector {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// True when a list brings every object of the resource, so that references to it need not be kept.
+    fn is_listed(&self, resource: &GroupResource) -> bool {
+        self.filter.labels.is_everything()
+            && self
+                .plan
+                .find(resource)
+                .is_some_and(|line| line.reach == Reach::Listed)
     }
 
     /// Asks for an object that another one refers to.
