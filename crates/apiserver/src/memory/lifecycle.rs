@@ -70,6 +70,8 @@ pub(super) fn after_remove(state: &mut State, key: &ObjectKey, last: &Arc<Entry>
         .get(&namespace_key(namespace))
         .map(|entry| entry.meta.deleting)
     {
+        // While a namespace is emptied, its end is looked at once, when all objects were deleted.
+        Some(true) if state.emptying.as_ref() == Some(namespace) => {}
         Some(true) => finish_namespace(state, namespace),
         Some(false) => seed::fill_namespace(state, namespace),
         None => {}
@@ -168,6 +170,7 @@ pub(super) fn empty_namespace(state: &mut State, namespace: &str) {
         .filter(|resource| resource.namespaced)
         .map(|resource| resource.name.clone())
         .collect();
+    let outer = state.emptying.replace(namespace.to_owned());
     for resource in resources {
         let keys: Vec<ObjectKey> = state
             .entries(&resource, Some(namespace))
@@ -177,6 +180,7 @@ pub(super) fn empty_namespace(state: &mut State, namespace: &str) {
             delete::delete(state, &key, Propagation::Background);
         }
     }
+    state.emptying = outer;
     finish_namespace(state, namespace);
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct State {
     dependents: HashMap<String, BTreeSet<ObjectKey>>,
     pub(crate) history: History,
     pub(crate) allocations: Allocations,
+    /// The namespace whose objects are being deleted one after the other.
+    pub(crate) emptying: Option<String>,
     random: u64,
 }
 
@@ -47,6 +49,7 @@ impl State {
             dependents: HashMap::new(),
             history: History::new(options.history_events, options.history_bytes),
             allocations: Allocations::default(),
+            emptying: None,
             random: seed,
             options,
         }

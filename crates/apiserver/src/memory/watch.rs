@@ -130,7 +130,7 @@ impl Follower {
                 return;
             }
         }
-        self.position = state.revision;
+        self.position = self.position.max(state.revision);
     }
 
     /// The event that this watch sees: an object that leaves the selection is deleted for it.

@@ -2,8 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
 use salvor_apiserver::{ApiServer, Options};
+use salvor_archive::archive::Archive;
+use serde_json::json;
+
+use crate::stored::archive;
 
 /// kubectl of one release with a folder of its own.
 struct Kubectl {
@@ -221,4 +226,82 @@ async fn kubectl_1_32_works_with_a_server_that_has_no_aggregated_discovery() {
 #[tokio::test]
 async fn kubectl_1_36_works() {
     works_with("SALVOR_KUBECTL_1_36", true).await;
+}
+
+async fn browses_with(variable: &str) {
+    let Some(program) = salvor_testkit::required_var(variable) else {
+        return;
+    };
+    let labels = json!({"app": "web"});
+    let (index, file) = archive(&[
+        (
+            "namespaces",
+            "v1",
+            true,
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"},
+            "status": {"phase": "Active"}}),
+        ),
+        (
+            "configmaps",
+            "v1",
+            true,
+            json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "settings", "namespace": "shop", "labels": labels}, "data": {"k": "v"}}),
+        ),
+        (
+            "deployments.apps",
+            "v1",
+            true,
+            json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "shop", "labels": labels},
+            "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "main", "image": "nginx:1"}]}}}, "status": {"readyReplicas": 2}}),
+        ),
+    ]);
+    let archive = Archive::open(index, Arc::new(file));
+    let server = ApiServer::archive(archive, Options::default()).expect("the archive is whole");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let handle = server.serve(listener).expect("the listener is bound");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let kubectl = Kubectl { program, folder };
+    kubectl.write("kubeconfig", &handle.kubeconfig("backup"));
+
+    let all = kubectl.run(&[0], "get all -n shop").await;
+    assert!(
+        all.contains("deployment.apps/web") && all.contains("2/2"),
+        "{all}"
+    );
+    let chosen = kubectl
+        .run(&[0], "get configmaps -A -l app=web -o name")
+        .await;
+    assert_eq!(chosen, "configmap/settings\n");
+    let yaml = kubectl
+        .run(&[0], "get configmap settings -n shop -o yaml")
+        .await;
+    assert!(
+        yaml.contains("k: v") && yaml.starts_with("apiVersion: v1\n"),
+        "{yaml}"
+    );
+    let described = kubectl.run(&[0], "describe deployment web -n shop").await;
+    assert!(described.contains("nginx:1"), "{described}");
+    assert_eq!(kubectl.run(&[0], "get pods -n shop -o name").await, "");
+    kubectl.run(&[1], "delete configmap settings -n shop").await;
+    handle.shutdown().await;
+}
+
+#[tokio::test]
+async fn kubectl_1_20_browses_a_backup() {
+    browses_with("SALVOR_KUBECTL_1_20").await;
+}
+
+#[tokio::test]
+async fn kubectl_1_32_browses_a_backup() {
+    browses_with("SALVOR_KUBECTL_1_32").await;
+}
+
+#[tokio::test]
+async fn kubectl_1_36_browses_a_backup() {
+    browses_with("SALVOR_KUBECTL_1_36").await;
 }

@@ -5,3 +5,5 @@ mod differential;
 mod kubectl;
 #[path = "../script/mod.rs"]
 mod script;
+#[path = "../script/stored.rs"]
+mod stored;

@@ -14,6 +14,8 @@ mod refusals;
 mod rules;
 #[path = "../script/mod.rs"]
 mod script;
+#[path = "../script/stored.rs"]
+mod stored;
 mod watches;
 
 use api::{Api, check};

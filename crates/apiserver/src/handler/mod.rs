@@ -1,24 +1,28 @@
 //! From an HTTP request to the store and back.
 
+mod answer;
+mod fault;
+mod write;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use salvor_api::resource::{GroupResource, ObjectKey};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::body::{self, ResponseBody, View};
-use crate::faults::{Fault, Faults, InFlight, RequestRecord, Requests};
+use crate::faults::{Faults, InFlight, RequestRecord, Requests};
 use crate::options::Options;
-use crate::patch::Patch;
 use crate::registry::Resource;
 use crate::request::{Form, Path, Query, ResourcePath, negotiate};
-use crate::status::{Failure, FieldError, deleted};
-use crate::store::{
-    Action, DeleteOptions, ListQuery, Propagation, Store, WatchQuery, Write, Written,
-};
-use crate::{discovery, openapi, protobuf, scale};
+use crate::status::Failure;
+use crate::store::{ListQuery, Store, WatchQuery};
+use crate::{discovery, openapi, scale};
+
+use answer::{aggregated_answer, bytes_answer, content_type, json_answer, refusal};
+use fault::Effect;
 
 /// Everything that answering a request needs.
 pub(crate) struct Handler {
@@ -74,90 +78,6 @@ impl Handler {
             &mut flight,
             answer.unwrap_or_else(|failure| refusal(&failure)),
         ))
-    }
-
-    async fn meet(&self, record: &RequestRecord, fault: Fault) -> Effect {
-        let resource = record
-            .resource
-            .clone()
-            .unwrap_or_else(|| GroupResource::new("", ""));
-        let name = record.name.as_deref().unwrap_or_default();
-        match fault {
-            Fault::TooManyRequests { retry_after } => Effect::Refuse(
-                Failure::new(
-                    429,
-                    "TooManyRequests",
-                    "The server has received too many requests and has asked us to try again later",
-                )
-                .retry_after(retry_after),
-            ),
-            Fault::ServerError(503) => Effect::Refuse(
-                Failure::new(
-                    503,
-                    "ServiceUnavailable",
-                    "the server is currently unable to handle the request",
-                )
-                .retry_after(1),
-            ),
-            Fault::ServerError(504) => {
-                Effect::Refuse(Failure::new(504, "Timeout", "the request timed out").retry_after(1))
-            }
-            Fault::ServerError(code) => Effect::Refuse(Failure::new(
-                code,
-                "InternalError",
-                "an injected internal error",
-            )),
-            Fault::Conflict => Effect::Refuse(Failure::modified(&resource, name)),
-            Fault::Forbidden => {
-                let verb = &record.verb;
-                let why = format!(
-                    "User \"injected\" cannot {verb} resource \"{}\" in API group \"{}\"",
-                    resource.resource, resource.group
-                );
-                Effect::Refuse(Failure::forbidden(&resource, name, &why))
-            }
-            Fault::Expired => Effect::Refuse(Failure::expired(
-                "The provided continue parameter is too old to display a consistent list result.",
-            )),
-            Fault::Delay(time) => {
-                tokio::time::sleep(time).await;
-                Effect::None
-            }
-            Fault::ConnectionLost => Effect::Break,
-            Fault::LostAnswer => Effect::LoseAnswer,
-            Fault::CutAfter(count) => Effect::CutAfter(count),
-            Fault::DeniedByWebhook {
-                ref webhook,
-                ref message,
-                code,
-                ref until,
-            } => {
-                let allowed = match until {
-                    Some(key) => matches!(self.store.get(key, "").await, Ok(Some(_))),
-                    None => false,
-                };
-                if allowed {
-                    self.faults.spare(record, &fault);
-                    return Effect::None;
-                }
-                let reason = if code == 403 {
-                    "Forbidden"
-                } else {
-                    "BadRequest"
-                };
-                let message =
-                    format!("admission webhook \"{webhook}\" denied the request: {message}");
-                Effect::Refuse(Failure::new(code, reason, message))
-            }
-            Fault::GroupUnavailable => Effect::Refuse(
-                Failure::new(
-                    503,
-                    "ServiceUnavailable",
-                    "the server is currently unable to handle the request",
-                )
-                .retry_after(1),
-            ),
-        }
     }
 
     async fn route(
@@ -385,111 +305,6 @@ impl Handler {
         content_type(&mut response, "application/json");
         Ok(response)
     }
-
-    async fn write(
-        &self,
-        request: Received,
-        path: ResourcePath,
-        query: &Query,
-        view: View,
-    ) -> Answer {
-        let body = request.body?;
-        let media = media_type(&request.headers);
-        let verb = verb_of(&request.method, &path, query);
-        let mut dry_run = query.dry_run()?;
-        let action = match verb {
-            "create" => Action::Create(read_object(media, &body)?),
-            "update" => Action::Update(read_object(media, &body)?),
-            "patch" => Action::Patch(Patch::parse(media, &body)?),
-            "delete" | "deletecollection" => {
-                let (options, dry) = delete_options(media, &body, query)?;
-                dry_run |= dry;
-                if verb == "delete" {
-                    Action::Delete(options)
-                } else {
-                    let selection = query.selection()?;
-                    selection.fields.check(&view.resource, &view.version)?;
-                    Action::DeleteCollection(options, selection)
-                }
-            }
-            _ => return Err(Failure::method_not_allowed()),
-        };
-        let written = self
-            .store
-            .write(Write {
-                resource: Arc::clone(&view.resource),
-                version: view.version.clone(),
-                namespace: path.namespace.clone(),
-                name: path.name.clone(),
-                subresource: path.subresource.clone(),
-                dry_run,
-                strict: query.text("fieldValidation") == "Strict",
-                action,
-            })
-            .await?;
-        Ok(match written {
-            Written::Created(entry) => bytes_answer(StatusCode::CREATED, view.object(&entry)),
-            Written::Updated(entry) if path.subresource.as_deref() == Some("scale") => {
-                let version = view.resource.version(&view.version);
-                let paths = version.and_then(|one| one.schema.as_ref()?.scale.clone());
-                json_answer(
-                    StatusCode::OK,
-                    &Value::Object(scale::read(&entry, paths.as_deref())),
-                )
-            }
-            Written::Updated(entry) => bytes_answer(StatusCode::OK, view.object(&entry)),
-            Written::Deleted { entry, gone } => {
-                if gone && !answers_deleted_object(&view.resource) {
-                    let name = &view.resource.name;
-                    json_answer(
-                        StatusCode::OK,
-                        &deleted(name, &entry.meta.name, &entry.meta.uid),
-                    )
-                } else {
-                    bytes_answer(StatusCode::OK, view.object(&entry))
-                }
-            }
-            Written::DeletedCollection(entries) => {
-                let listing = crate::store::Listing {
-                    revision: entries
-                        .iter()
-                        .map(|one| one.meta.resource_version)
-                        .max()
-                        .unwrap_or(0),
-                    continue_token: None,
-                    remaining: None,
-                    entries: Box::pin(futures::stream::iter(entries.into_iter().map(Ok))),
-                };
-                let mut response = Response::new(view.list(listing, None));
-                content_type(&mut response, "application/json");
-                response
-            }
-        })
-    }
-}
-
-enum Effect {
-    None,
-    Refuse(Failure),
-    Break,
-    LoseAnswer,
-    CutAfter(usize),
-}
-
-/// Kinds whose deletion answers the object and not a `Status`.
-fn answers_deleted_object(resource: &Resource) -> bool {
-    resource.name.group.is_empty()
-        && matches!(
-            resource.name.resource.as_str(),
-            "pods"
-                | "services"
-                | "serviceaccounts"
-                | "persistentvolumes"
-                | "persistentvolumeclaims"
-                | "resourcequotas"
-                | "podtemplates"
-                | "namespaces"
-        )
 }
 
 fn verb_of(method: &Method, path: &ResourcePath, query: &Query) -> &'static str {
@@ -557,104 +372,6 @@ fn key(path: &ResourcePath) -> ObjectKey {
     }
 }
 
-fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    value
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-}
-
-fn read_object(media: &str, body: &[u8]) -> Result<Map<String, Value>, Failure> {
-    let value: Value = match media {
-        "" | "application/json" => serde_json::from_slice(body).map_err(|error| {
-            Failure::bad_request(format!("the object provided is unrecognized: {error}"))
-        })?,
-        protobuf::CONTENT_TYPE => return protobuf::read(body),
-        "application/yaml" | "application/x-yaml" => {
-            serde_saphyr::from_slice(body).map_err(|error| {
-                Failure::bad_request(format!("error converting YAML to JSON: {error}"))
-            })?
-        }
-        other => {
-            return Err(Failure::unsupported_media_type(format!(
-                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/yaml"
-            )));
-        }
-    };
-    match value {
-        Value::Object(object) => Ok(object),
-        _ => Err(Failure::bad_request(
-            "the object provided is not a JSON object",
-        )),
-    }
-}
-
-fn delete_options(
-    media: &str,
-    body: &[u8],
-    query: &Query,
-) -> Result<(DeleteOptions, bool), Failure> {
-    let given = if body.is_empty() {
-        Map::new()
-    } else {
-        read_object(media, body)?
-    };
-    let text = |key: &str| {
-        given
-            .get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let mut policy = text("propagationPolicy");
-    if policy.is_empty() {
-        query.text("propagationPolicy").clone_into(&mut policy);
-    }
-    let orphan = given.get("orphanDependents").and_then(Value::as_bool);
-    let orphan = orphan.or_else(|| {
-        query
-            .has("orphanDependents")
-            .then(|| query.flag("orphanDependents"))
-    });
-    let propagation = match (policy.as_str(), orphan) {
-        ("Background", None) => Some(Propagation::Background),
-        ("Foreground", None) => Some(Propagation::Foreground),
-        ("Orphan", None) | ("", Some(true)) => Some(Propagation::Orphan),
-        ("", Some(false)) => Some(Propagation::Background),
-        ("", None) => None,
-        (other, _) => {
-            let allowed =
-                ["Foreground", "Background", "Orphan", "nil"].map(|one| format!("\"{one}\""));
-            let error = FieldError::unsupported("propagationPolicy", &other.into(), &allowed);
-            return Err(Failure::invalid(
-                "meta.k8s.io",
-                "DeleteOptions",
-                "",
-                &[error],
-            ));
-        }
-    };
-    let precondition = |key: &str| {
-        let value = given.get("preconditions").and_then(|all| all.get(key));
-        value.and_then(Value::as_str).map(str::to_owned)
-    };
-    let dry_run = given
-        .get("dryRun")
-        .and_then(Value::as_array)
-        .is_some_and(|all| all.iter().any(|one| one == "All"));
-    let options = DeleteOptions {
-        propagation,
-        uid: precondition("uid"),
-        resource_version: precondition("resourceVersion"),
-    };
-    Ok((options, dry_run))
-}
-
 fn record(request: &Received, path: &Path, query: &Query) -> RequestRecord {
     let mut record = RequestRecord {
         method: request.method.to_string(),
@@ -700,43 +417,5 @@ struct NameOfMetadata {
 
 fn finish(flight: &mut InFlight, response: Response<ResponseBody>) -> Response<ResponseBody> {
     flight.record.code = response.status().as_u16();
-    response
-}
-
-fn content_type(response: &mut Response<ResponseBody>, value: &'static str) {
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
-}
-
-fn json_answer(code: StatusCode, value: &Value) -> Response<ResponseBody> {
-    bytes_answer(code, value.to_string().into())
-}
-
-fn bytes_answer(code: StatusCode, bytes: Bytes) -> Response<ResponseBody> {
-    let mut response = Response::new(body::full(bytes));
-    *response.status_mut() = code;
-    content_type(&mut response, "application/json");
-    response
-}
-
-fn aggregated_answer(document: &Value) -> Response<ResponseBody> {
-    let mut response = Response::new(body::document(document));
-    content_type(&mut response, discovery::AGGREGATED);
-    response
-}
-
-fn refusal(failure: &Failure) -> Response<ResponseBody> {
-    let code = StatusCode::from_u16(failure.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_answer(code, &failure.to_json());
-    if failure.is_plain() {
-        *response.body_mut() = body::full(format!("{}\n", failure.message()));
-        content_type(&mut response, "text/plain; charset=utf-8");
-    }
-    if let Some(seconds) = failure.retry_after_seconds() {
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
     response
 }
