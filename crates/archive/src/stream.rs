@@ -5,7 +5,7 @@ mod resolve;
 mod spill;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 use serde::Deserialize;
 
@@ -68,8 +68,11 @@ pub(crate) fn transcode(reader: impl Read, limits: &Limits) -> Result<(Index, Fi
     }
 }
 
+/// Decompressed bytes asked of the decoder at once. It is slow when asked for single headers.
+const DECODED_BYTES: usize = 128 << 10;
+
 struct Pass<'a, R: Read> {
-    tar: TarReader<Metered<R>>,
+    tar: TarReader<BufReader<Metered<R>>>,
     limits: &'a Limits,
     spill: Option<Spill>,
     index: IndexBuilder,
@@ -83,7 +86,10 @@ struct Pass<'a, R: Read> {
 impl<'a, R: Read> Pass<'a, R> {
     fn new(reader: R, limits: &'a Limits, spill: Option<Spill>) -> Self {
         Self {
-            tar: TarReader::new(Metered::new(reader, limits)),
+            tar: TarReader::new(BufReader::with_capacity(
+                DECODED_BYTES,
+                Metered::new(reader, limits),
+            )),
             limits,
             spill,
             index: IndexBuilder::default(),
@@ -107,7 +113,7 @@ impl<'a, R: Read> Pass<'a, R> {
             Ok(false) => {}
             Err(error) => return Err(self.locate(error, None)),
         }
-        let meter = self.tar.get_ref();
+        let meter = self.tar.get_ref().get_ref();
         if meter.compressed_bytes() == 0 {
             return Err(self.locate(TarError::Truncated, None));
         }
@@ -285,7 +291,7 @@ impl<'a, R: Read> Pass<'a, R> {
 
     /// Says where it happened, and which of the layers it was.
     fn locate(&self, error: TarError, entry: Option<&TarEntry>) -> ArchiveError {
-        let meter = self.tar.get_ref();
+        let meter = self.tar.get_ref().get_ref();
         let within = entry.map(|entry| format!("`{}`", printable(&entry.path)));
         let compressed_offset = meter.compressed_bytes();
         let tar_offset = self.tar.offset();
