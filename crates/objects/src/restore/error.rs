@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug)]
 pub struct RestoreError {
     doing: String,
-    cause: Cause,
+    cause: Box<Cause>,
 }
 
 /// The parts that a restore works with.
@@ -38,7 +38,7 @@ impl RestoreError {
     pub(crate) fn new(doing: impl Into<String>, cause: impl Into<Cause>) -> Self {
         Self {
             doing: doing.into(),
-            cause: cause.into(),
+            cause: Box::new(cause.into()),
         }
     }
 
@@ -59,7 +59,7 @@ impl RestoreError {
     /// The rules that the restore breaks; empty when that is not the reason.
     #[must_use]
     pub fn validation_errors(&self) -> &[String] {
-        match &self.cause {
+        match &*self.cause {
             Cause::Invalid(errors) => errors,
             _ => &[],
         }
@@ -68,7 +68,7 @@ impl RestoreError {
     /// True when the same call may succeed a little later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        match &self.cause {
+        match &*self.cause {
             Cause::Cluster(error) => error.is_retryable(),
             Cause::Location(error) => error.is_retryable(),
             Cause::Open(error) => error.is_retryable(),
@@ -79,7 +79,7 @@ impl RestoreError {
     /// True when its user stopped it.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        match &self.cause {
+        match &*self.cause {
             Cause::Cluster(error) => error.is_cancelled(),
             Cause::Cancelled => true,
             _ => false,
@@ -89,7 +89,7 @@ impl RestoreError {
     /// True when it is not known whether the last write happened. Resuming looks before it writes.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
-        match &self.cause {
+        match &*self.cause {
             Cause::Cluster(error) => error.may_have_happened(),
             Cause::Location(error) => error.may_have_happened(),
             _ => false,
@@ -100,7 +100,7 @@ impl RestoreError {
 impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.doing)?;
-        match &self.cause {
+        match &*self.cause {
             Cause::Invalid(errors) => write!(f, ": {}", errors.join("; ")),
             Cause::Refused(why) => write!(f, ": {why}"),
             Cause::Cancelled => f.write_str(": cancelled"),
@@ -111,7 +111,7 @@ impl fmt::Display for RestoreError {
 
 impl std::error::Error for RestoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.cause {
+        match &*self.cause {
             Cause::Cluster(error) => Some(error),
             Cause::Location(error) => Some(error),
             Cause::Archive(error) => Some(error),

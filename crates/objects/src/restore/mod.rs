@@ -46,3 +46,29 @@ pub use plan::RestorePlan;
 pub use planner::plan;
 pub use request::{RestoreOptions, RestoreRequest};
 pub use source::Source;
+
+/// A restore may run in a task of its own: this does not compile when its futures are not `Send`.
+#[cfg(test)]
+fn _futures_can_be_spawned(
+    request: &RestoreRequest,
+    location: &salvor_location::Location,
+    plan_made: RestorePlan,
+    run: &salvor_location::RunId,
+    name: &salvor_api::name::RestoreName,
+    cancel: &tokio_util::sync::CancellationToken,
+) {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&plan(request, cancel));
+    let observer = Observer::none();
+    is_send(&apply(request, location, plan_made, run, &observer, cancel));
+    let options = RestoreOptions::default();
+    is_send(&resume(
+        &request.cluster,
+        location,
+        name,
+        options,
+        run,
+        &observer,
+        cancel,
+    ));
+}

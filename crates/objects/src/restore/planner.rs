@@ -222,7 +222,9 @@ async fn live_names(
             Ok(None) => return Ok(names),
             Ok(Some(page)) => names.extend(page.items().filter_map(|item| {
                 let object: Value = serde_json::from_slice(item).ok()?;
-                Some(body::text_at(&object, &["metadata", "name"]).to_owned())
+                // What is being deleted does not count as there.
+                let stays = body::text_at(&object, &["metadata", "deletionTimestamp"]).is_empty();
+                stays.then(|| body::text_at(&object, &["metadata", "name"]).to_owned())
             })),
             Err(error) if error.kind() == salvor_cluster::ErrorKind::Forbidden => return Ok(names),
             Err(error) => return Err(error).doing(|| format!("list {resource} of the target")),

@@ -114,7 +114,7 @@ async fn labelled(
         ));
     }
     let first = page.items().next();
-    Ok(first.map(|item| data_of(item)))
+    Ok(first.map(data_of))
 }
 
 async fn config_map(

@@ -2,6 +2,7 @@
 
 mod backup;
 mod backup_faults;
+mod diff;
 mod restore;
 mod restore_faults;
 mod restore_world;

@@ -949,11 +949,61 @@ async fn an_undelete_brings_an_object_with_what_it_needs_and_a_namespace_with_ev
     let before = snapshot(&source).await;
     source.delete("namespaces", None, "shop").await;
     let request = request(&source, &location, "r", |_, o| {
-        o.only = Some(all.keys.clone())
+        o.only = Some(all.keys.clone());
     })
     .await;
     let outcome = carried_out(&request, &location).await.expect("a restore");
     assert_eq!(complaints(&outcome), Vec::<String>::new());
     let comparison = compared(&before, &source).await;
     assert!(comparison.is_clean(), "{}", comparison.report);
+}
+
+#[tokio::test]
+async fn another_stored_version_is_taken_where_the_target_lacks_the_preferred_one() {
+    let source = World::empty();
+    let versions = |served: &[&str]| {
+        let list: Vec<Value> = ["v1", "v2"]
+            .iter()
+            .filter(|v| served.contains(v))
+            .map(|v| {
+                json!({"name": v, "served": true, "storage": *v == served[0], "schema": {"openAPIV3Schema":
+                    {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})
+            })
+            .collect();
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "bands.music.example.io"}, "spec": {"group": "music.example.io", "scope": "Namespaced",
+            "names": {"plural": "bands", "singular": "band", "kind": "Band", "listKind": "BandList"}, "versions": list}})
+    };
+    source.create(versions(&["v1", "v2"])).await;
+    source.create(namespace("prod")).await;
+    source
+        .create(json!({"apiVersion": "music.example.io/v2", "kind": "Band",
+            "metadata": {"namespace": "prod", "name": "b"}, "spec": {"members": 4}}))
+        .await;
+    let location = memory_location();
+    salvor_objects::backup::run(
+        salvor_objects::backup::BackupRequest {
+            cluster: source.cluster.clone(),
+            location: location.clone(),
+            backup: backup_request("b", |_| ()),
+            options: salvor_objects::backup::BackupOptions {
+                all_versions: true,
+                ..salvor_objects::backup::BackupOptions::default()
+            },
+        },
+        salvor_objects::backup::ProgressSink::none(),
+    )
+    .await
+    .expect("a backup");
+    let target = World::empty();
+    target.create(versions(&["v1"])).await;
+    let request = request(&target, &location, "r", |r, _| {
+        r.spec.included_resources = strings(&["bands.music.example.io"]);
+    })
+    .await;
+    let outcome = carried_out(&request, &location).await.expect("a restore");
+    assert_eq!(complaints(&outcome), Vec::<String>::new());
+    let band = live(&target, "bands", Some("prod"), "b").await;
+    assert_eq!(band["apiVersion"], "music.example.io/v1");
+    assert_eq!(band["spec"]["members"], 4);
 }

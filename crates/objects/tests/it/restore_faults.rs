@@ -379,3 +379,89 @@ async fn a_plan_is_not_applied_to_another_cluster_or_under_another_name() {
     let name = RestoreName::new("r").expect("valid");
     assert!(location.restore(&name).await.is_err(), "nothing was begun");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_deleted_meanwhile_is_told_at_once_and_the_rest_goes_on() {
+    let location = memory_location();
+    hand_made(
+        &location,
+        &[
+            ("configmaps", config_map("lost", "a")),
+            ("configmaps", config_map("prod", "b")),
+        ],
+    )
+    .await;
+    let world = World::empty();
+    let request = request(&world, &location, "r", |_, o| {
+        o.resource_timeout = Duration::from_secs(600);
+    })
+    .await;
+    let mut made = planned(&request).await.expect("a plan");
+    // The namespace stood when the plan was made and is gone now.
+    made.entries
+        .retain(|entry| entry.source().to_string() != "namespaces lost");
+    let started = tokio::time::Instant::now();
+    let outcome = apply(
+        &request,
+        &location,
+        made,
+        &RunId::generate(),
+        &Observer::none(),
+        &CancellationToken::new(),
+    )
+    .await
+    .expect("a restore");
+    assert_eq!(*outcome.phase(), RestorePhase::PartiallyFailed);
+    assert_eq!(
+        complaints(&outcome),
+        ["error: configmaps lost/a: namespace lost was deleted during the restore"]
+    );
+    assert!(world.get("configmaps", Some("prod"), "b").await.is_some());
+    assert!(started.elapsed() < Duration::from_secs(600));
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_still_going_is_waited_for() {
+    let location = memory_location();
+    hand_made(&location, &[("configmaps", config_map("prod", "a"))]).await;
+    let world = World::empty();
+    world.create(crate::world::namespace("prod")).await;
+    let mut held = config_map("prod", "held");
+    held["metadata"]["finalizers"] = serde_json::json!(["example.io/slow"]);
+    world.create(held).await;
+    world.delete("namespaces", None, "prod").await;
+    let request = request(&world, &location, "r", |_, o| {
+        o.resource_timeout = Duration::from_secs(60);
+    })
+    .await;
+    let made = planned(&request).await.expect("a plan");
+    let warned = made.header.findings.iter().any(|f| f.code == "namespace");
+    assert!(warned, "{:?}", made.header.findings);
+    let configmaps = world.resource("configmaps").await;
+    let free = async {
+        // The finalizer goes once the restore has met the namespace.
+        while world
+            .server
+            .requests()
+            .count("create", &group_resource("configmaps"))
+            < 2
+        {
+            tokio::task::yield_now().await;
+        }
+        let patch = br#"{"metadata":{"finalizers":null}}"#;
+        let options = salvor_cluster::WriteOptions::default();
+        world
+            .cluster
+            .merge_patch(&configmaps, Some("prod"), "held", None, patch, &options)
+            .await
+            .expect("patched");
+    };
+    let run = RunId::generate();
+    let cancel = CancellationToken::new();
+    let observer = Observer::none();
+    let restore = apply(&request, &location, made, &run, &observer, &cancel);
+    let (outcome, ()) = tokio::join!(restore, free);
+    let outcome = outcome.expect("a restore");
+    assert_eq!(complaints(&outcome), Vec::<String>::new());
+    assert!(world.get("configmaps", Some("prod"), "a").await.is_some());
+}

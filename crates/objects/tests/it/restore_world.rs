@@ -52,15 +52,9 @@ pub(crate) async fn carried_out(
     location: &Location,
 ) -> Result<RestoreOutcome, RestoreError> {
     let plan = planned(request).await?;
-    apply(
-        request,
-        location,
-        plan,
-        &RunId::generate(),
-        &Observer::none(),
-        &CancellationToken::new(),
-    )
-    .await
+    let (run, cancel) = (RunId::generate(), CancellationToken::new());
+    let observer = Observer::none();
+    Box::pin(apply(request, location, plan, &run, &observer, &cancel)).await
 }
 
 /// Restores everything under this name.

@@ -131,7 +131,7 @@ pub async fn apply(
         writer.suspend().await;
         return Err(error);
     }
-    stages::run(
+    Box::pin(stages::run(
         stages::Job {
             cluster: request.cluster.clone(),
             source: request.source.clone(),
@@ -143,7 +143,7 @@ pub async fn apply(
             cancel: cancel.clone(),
         },
         writer,
-    )
+    ))
     .await
 }
 
@@ -202,7 +202,7 @@ pub async fn resume(
         writer.suspend().await;
         return Err(error);
     }
-    stages::run(
+    Box::pin(stages::run(
         stages::Job {
             cluster: cluster.clone(),
             source,
@@ -214,7 +214,7 @@ pub async fn resume(
             cancel: cancel.clone(),
         },
         writer,
-    )
+    ))
     .await
 }
 

@@ -35,10 +35,11 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> Vec<(ObjectKey, String)> {
     let owners = Owners::default();
-    let made = done
+    let made: Vec<u32> = done
         .iter()
         .filter(|(_, done)| matches!(done, Done::Created | Done::Updated))
-        .map(|(at, _)| *at);
+        .map(|(at, _)| *at)
+        .collect();
     let problems = stream::iter(made)
         .map(|at| {
             let (hands, entries, owners) = (hands.clone(), entries.clone(), &owners);

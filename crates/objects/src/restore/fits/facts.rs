@@ -82,8 +82,7 @@ impl Facts {
         }
         if !demands.node_selectors.is_empty() || !demands.volume_affinities.is_empty() {
             let nodes = reader.list("nodes", None).await?;
-            facts.node_labels =
-                nodes.map(|nodes| nodes.iter().map(|node| body::labels(node)).collect());
+            facts.node_labels = nodes.map(|nodes| nodes.iter().map(body::labels).collect());
         }
         if let Some(namespaces) = reader.list("namespaces", None).await? {
             facts.terminating_namespaces = namespaces
@@ -226,10 +225,13 @@ impl Reader<'_> {
         for kind in ["mutating", "validating"] {
             let resource = format!("{kind}webhookconfigurations.admissionregistration.k8s.io");
             let configs = self.list(&resource, None).await?.unwrap_or_default();
-            for (config, webhook) in configs
-                .iter()
-                .flat_map(|c| body::list_at(c, &["webhooks"]).iter().map(move |w| (c, w)))
-            {
+            let mut webhooks = Vec::new();
+            for config in &configs {
+                let name = body::text_at(config, &["metadata", "name"]);
+                let own = body::list_at(config, &["webhooks"]);
+                webhooks.extend(own.iter().map(|webhook| (name, webhook)));
+            }
+            for (config, webhook) in webhooks {
                 let namespace = body::text_at(webhook, &["clientConfig", "service", "namespace"]);
                 let service = body::text_at(webhook, &["clientConfig", "service", "name"]);
                 if body::text_at(webhook, &["failurePolicy"]) == "Ignore" || service.is_empty() {
@@ -246,11 +248,7 @@ impl Reader<'_> {
                             .any(|subset| !body::list_at(subset, &["addresses"]).is_empty())
                 });
                 if !is_ready {
-                    unready.push(format!(
-                        "{} of {}",
-                        body::text_at(webhook, &["name"]),
-                        body::text_at(config, &["metadata", "name"])
-                    ));
+                    unready.push(format!("{} of {config}", body::text_at(webhook, &["name"])));
                 }
             }
         }
