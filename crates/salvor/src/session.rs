@@ -16,6 +16,8 @@ use crate::config::{Config, default_path};
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
 
+/// Namespace of backups and restores when none is given, as in Velero.
+const NAMESPACE: &str = "velero";
 /// Name of a location that was given as a URL.
 const UNNAMED: &str = "default";
 
@@ -48,6 +50,11 @@ impl Session {
             global,
             cancel: CancellationToken::new(),
         }
+    }
+
+    /// The namespace that backups and restores belong to.
+    pub(crate) fn namespace(&self) -> &str {
+        self.global.namespace.as_deref().unwrap_or(NAMESPACE)
     }
 
     /// The time that ages are counted from.

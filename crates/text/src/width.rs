@@ -40,6 +40,37 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Text for a terminal: line ends, tabs and colours stay, every other control sequence becomes its
+/// escape, so that text from an archive or a server cannot move the cursor or rename the window.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let tail = &rest[c.len_utf8()..];
+        match (c, color_sequence(tail)) {
+            ('\u{1b}', Some(length)) => {
+                out.push(c);
+                out.push_str(&tail[..length]);
+                rest = &tail[length..];
+                continue;
+            }
+            ('\n' | '\t', _) => out.push(c),
+            (c, _) if c.is_control() => out.extend(c.escape_default()),
+            (c, _) => out.push(c),
+        }
+        rest = tail;
+    }
+    out
+}
+
+/// Length of `[31m`, `[1;32m` and the like at the start of a text.
+fn color_sequence(text: &str) -> Option<usize> {
+    let body = text.strip_prefix('[')?;
+    let end = body.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+    (body[end..].starts_with('m')).then_some(end + 2)
+}
+
 /// At most `cells` wide, cut with `…` when longer.
 #[must_use]
 pub fn truncate(text: &str, cells: usize) -> String {
@@ -85,6 +116,10 @@ mod tests {
         assert_eq!(truncate("백업하기", 5), "백업…");
         assert_eq!(truncate("백업", 4), "백업");
         assert_eq!(truncate("abc", 0), "");
+        assert_eq!(
+            harmless("\u{1b}[31mred\u{1b}[0m\t\u{1b}[2J\u{1b}]0;title\u{7}\n"),
+            "\u{1b}[31mred\u{1b}[0m\t\\u{1b}[2J\\u{1b}]0;title\\u{7}\n"
+        );
         assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
     }
 }

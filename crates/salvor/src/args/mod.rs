@@ -51,15 +51,10 @@ pub(crate) struct Global {
     /// Context of the kubeconfig.
     #[arg(long, global = true, alias = "kubecontext", value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// Namespace that backups and restores belong to, as in Velero.
-    #[arg(
-        short,
-        long,
-        global = true,
-        default_value = "velero",
-        value_name = "NAME"
-    )]
-    pub(crate) namespace: String,
+    /// Namespace that backups and restores belong to, as in Velero [default: velero]; for undelete,
+    /// the namespace of the object.
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
     /// Where backups are: file:///folder, s3://bucket/prefix?..., or a name from the configuration.
     #[arg(long, global = true, env = "SALVOR_LOCATION", value_name = "URL|NAME")]
     pub(crate) location: Option<String>,
@@ -202,9 +197,6 @@ pub(crate) enum DeleteCommand {
 pub(crate) struct UndeleteArgs {
     /// KIND/NAME, such as deployment/web or namespace/production.
     pub(crate) object: String,
-    /// Namespace of the object, when the name alone does not say which.
-    #[arg(long = "in", value_name = "NAMESPACE")]
-    pub(crate) in_namespace: Option<String>,
     /// Backup to take it from [default: the newest].
     #[arg(long, value_name = "BACKUP")]
     pub(crate) from_backup: Option<String>,

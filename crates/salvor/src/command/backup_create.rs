@@ -30,6 +30,10 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     if printing && args.from_schedule.is_none() {
         return print(&backup, args.output, session);
     }
+    for flag in without_effect(&args.volumes) {
+        let text = session.messages.flag_has_no_effect(flag);
+        session.printer.warning(&text);
+    }
     let cluster = session.cluster(args.concurrency).await?;
     if let Some(schedule) = &args.from_schedule {
         backup = from_schedule(&cluster, schedule, backup, session).await?;
@@ -67,6 +71,38 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         session.note_if_temporary(&location);
     }
     Ok(exit)
+}
+
+/// Flags that only say how volume data would be captured. Those that ask for the data itself make the
+/// backup partial where there are volumes; the engine decides that.
+fn without_effect(volumes: &VolumeArgs) -> Vec<&'static str> {
+    let VolumeArgs {
+        snapshot_volumes: _,
+        snapshot_move_data: _,
+        data_mover,
+        default_volumes_to_fs_backup: _,
+        volume_snapshot_locations,
+        csi_snapshot_timeout: _,
+        item_operation_timeout: _,
+        resource_policies_configmap: _,
+        parallel_files_upload,
+        volume_group_snapshot_label_key,
+    } = volumes;
+    [
+        ("--data-mover", data_mover.is_some()),
+        (
+            "--volume-snapshot-locations",
+            !volume_snapshot_locations.is_empty(),
+        ),
+        ("--parallel-files-upload", parallel_files_upload.is_some()),
+        (
+            "--volume-group-snapshot-label-key",
+            volume_group_snapshot_label_key.is_some(),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(flag, given)| given.then_some(flag))
+    .collect()
 }
 
 fn print(backup: &Backup, format: Format, session: &Session) -> Result<Exit, Failure> {
@@ -142,7 +178,7 @@ fn requested(args: &CreateArgs, session: &Session, started: Time) -> Result<Back
     };
     salvor_api::name::check_dns_subdomain("backup", &name)
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let mut backup = Backup::named(&session.global.namespace, &name);
+    let mut backup = Backup::named(session.namespace(), &name);
     backup.metadata.labels = args.filters.label_map().map_err(Failure::usage)?;
     backup.metadata.annotations = args.filters.annotation_map().map_err(Failure::usage)?;
     backup.spec = spec(args)?;
@@ -224,16 +260,13 @@ async fn from_schedule(
         .hint("install Velero's definitions, or give the filters on the command line"));
     };
     let found = cluster
-        .get(resource, Some(&session.global.namespace), schedule)
+        .get(resource, Some(session.namespace()), schedule)
         .await
         .map_err(|error| Failure::from(error).while_doing(&doing))?;
     let Some(bytes) = found else {
         return Err(Failure::new(
             Exit::NotFound,
-            format!(
-                "{doing}: it is not in namespace `{}`",
-                session.global.namespace
-            ),
+            format!("{doing}: it is not in namespace `{}`", session.namespace()),
         ));
     };
     #[derive(serde::Deserialize)]

@@ -105,21 +105,12 @@ fn show(report: &DiffReport, output: Format, session: &Session) -> Result<(), Fa
             Ok(())
         }
         Format::Table | Format::Wide => {
-            if !report.is_empty() {
+            if report.is_empty() {
+                let line = session.messages.no_differences(report.same);
+                session.printer.remark(&line);
+            } else {
                 session.printer.result(&report.render())?;
             }
-            let counts = report.counts();
-            let count = |change| counts.get(&change).copied().unwrap_or(0);
-            let line = if report.differences.is_empty() {
-                session.messages.no_differences(report.same)
-            } else {
-                session.messages.differences(
-                    count(Change::Added),
-                    count(Change::Removed),
-                    count(Change::Changed),
-                )
-            };
-            session.printer.remark(&line);
             Ok(())
         }
     }

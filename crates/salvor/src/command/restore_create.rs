@@ -43,6 +43,20 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         }
         return Ok(Exit::Done);
     }
+    let volumes = &args.volumes;
+    for (flag, given) in [
+        ("--restore-volumes", volumes.restore_volumes == Some(true)),
+        ("--write-sparse-files", volumes.write_sparse_files.is_some()),
+        (
+            "--parallel-files-download",
+            volumes.parallel_files_download.is_some(),
+        ),
+    ] {
+        if given {
+            let text = session.messages.flag_has_no_effect(flag);
+            session.printer.warning(&text);
+        }
+    }
     let location = session.location(None)?;
     if !restore.spec.schedule_name.is_empty() {
         choose_of_schedule(
@@ -270,7 +284,7 @@ fn requested(args: &CreateArgs, session: &Session) -> Result<Restore, Failure> {
         None => format!("{source}-{}", started.compact()),
     };
     let name = read::restore_name(&name)?;
-    let mut restore = Restore::named(&session.global.namespace, name.as_str());
+    let mut restore = Restore::named(session.namespace(), name.as_str());
     restore.metadata.labels = args.filters.label_map().map_err(Failure::usage)?;
     restore.metadata.annotations = args.filters.annotation_map().map_err(Failure::usage)?;
     restore.spec = spec(args)?;

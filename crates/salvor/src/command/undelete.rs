@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use salvor_api::go::Time;
 use salvor_api::name::BackupName;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_api::velero::{BackupPhase, DEFAULT_ITEM_OPERATION_TIMEOUT, Restore};
 use salvor_archive::archive::Archive;
 use salvor_cluster::{Cluster, DiscoverOptions};
-use salvor_location::Location;
+use salvor_location::{Location, RunId};
 use salvor_objects::restore::closure::closure;
 use salvor_objects::restore::plan::Action;
 use salvor_objects::restore::{self, RestoreOptions, RestoreRequest, Source};
@@ -23,12 +22,11 @@ use crate::session::Session;
 pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, Failure> {
     let UndeleteArgs {
         object,
-        in_namespace,
         from_backup,
         dry_run,
         confirm,
     } = args;
-    let wanted = Wanted::parse(object, in_namespace.as_deref())?;
+    let wanted = Wanted::parse(object, session.global.namespace.as_deref())?;
     let location = session.location(None)?;
     let backup = match from_backup {
         Some(name) => read::backup_name(name)?,
@@ -49,9 +47,10 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
             .reference_missing(&shown(by), &shown(missing));
         session.printer.warning(&text);
     }
-    let started = Time::new(session.now());
-    let name = read::restore_name(&format!("{backup}-undelete-{}", started.compact()))?;
-    let mut restore = Restore::named(&session.global.namespace, name.as_str());
+    // Two undeletes may begin in the same second, so the run names it.
+    let run = RunId::generate();
+    let name = read::restore_name(&format!("{backup}-undelete-{run}"))?;
+    let mut restore = Restore::named("velero", name.as_str());
     restore.spec.backup_name = backup.to_string();
     restore.spec.item_operation_timeout = DEFAULT_ITEM_OPERATION_TIMEOUT;
     let request = RestoreRequest {
@@ -219,7 +218,7 @@ async fn find(
             one.scoped_name(),
             other.scoped_name()
         ))
-        .hint("say which with --in NAMESPACE")),
+        .hint("say which with -n NAMESPACE")),
     }
 }
 

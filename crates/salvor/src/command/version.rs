@@ -17,13 +17,10 @@ pub(crate) async fn run(args: &VersionArgs, session: &Session) -> Result<Exit, F
     } else {
         Some(server(session).await)
     };
-    match &server {
-        Some(Ok((name, version))) => {
-            d.line("Cluster:");
-            d.nested(1, "Name", name);
-            d.nested(1, "Kubernetes", version);
-        }
-        Some(Err(_)) | None => {}
+    if let Some(Ok((name, version))) = &server {
+        d.line("Cluster:");
+        d.nested(1, "Name", name);
+        d.nested(1, "Kubernetes", version);
     }
     session.printer.result(&d.finish())?;
     match server {

@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 
 use jiff::Timestamp;
+use salvor_api::go::Time;
 use salvor_api::labels;
+use salvor_api::meta::LabelSelector;
 use salvor_api::velero::Backup;
 use salvor_text::Table;
 use salvor_text::duration::from_now;
@@ -99,8 +101,8 @@ pub(crate) fn table(backups: &[Backup], columns: &Columns<'_>, now: Timestamp) -
             status.warnings.to_string(),
             status
                 .start_timestamp
-                .map_or_else(|| "<nil>".to_owned(), |time| time.go_display()),
-            from_now(expires.map(|time| time.timestamp()), now),
+                .map_or_else(|| "<nil>".to_owned(), Time::go_display),
+            from_now(expires.map(Time::timestamp), now),
             spec.storage_location.clone(),
             match status.queue_position {
                 0 => String::new(),
@@ -108,7 +110,7 @@ pub(crate) fn table(backups: &[Backup], columns: &Columns<'_>, now: Timestamp) -
             },
             spec.label_selector
                 .as_ref()
-                .map_or_else(|| "<none>".to_owned(), |selector| selector.display()),
+                .map_or_else(|| "<none>".to_owned(), LabelSelector::display),
         ];
         if *wide {
             row.push(

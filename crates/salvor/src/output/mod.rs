@@ -11,7 +11,7 @@ pub(crate) mod structured;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use salvor_text::Messages;
-use salvor_text::width::printable;
+use salvor_text::width::{harmless, printable};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
@@ -35,15 +35,15 @@ impl Printer {
         }
     }
 
-    /// Writes a result as it is.
+    /// Writes a result for people or machines; control sequences in it are made harmless.
     ///
     /// # Errors
     /// Standard output cannot be written. A reader that went away ends the program quietly.
     pub(crate) fn result(&self, text: &str) -> Result<(), Failure> {
-        self.bytes(text.as_bytes())
+        self.bytes(harmless(text).as_bytes())
     }
 
-    /// Writes bytes of a result.
+    /// Writes bytes of a result as they are: logs, archives, scripts.
     ///
     /// # Errors
     /// As [`Printer::result`].

@@ -1,5 +1,7 @@
 //! `restore get`: Velero's columns.
 
+use salvor_api::go::Time;
+use salvor_api::meta::LabelSelector;
 use salvor_api::velero::Restore;
 use salvor_text::Table;
 
@@ -27,9 +29,7 @@ pub(crate) fn table(restores: &[Restore], color: bool) -> String {
             status,
             ..
         } = restore;
-        let time = |time: Option<salvor_api::go::Time>| {
-            time.map_or_else(|| "<nil>".to_owned(), |time| time.go_display())
-        };
+        let time = |time: Option<Time>| time.map_or_else(|| "<nil>".to_owned(), Time::go_display);
         let state = if metadata.deletion_timestamp.is_some() {
             "Deleting"
         } else {
@@ -46,7 +46,7 @@ pub(crate) fn table(restores: &[Restore], color: bool) -> String {
             time(metadata.creation_timestamp),
             spec.label_selector
                 .as_ref()
-                .map_or_else(|| "<none>".to_owned(), |selector| selector.display()),
+                .map_or_else(|| "<none>".to_owned(), LabelSelector::display),
         ]);
     }
     table.to_string()

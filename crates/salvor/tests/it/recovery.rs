@@ -95,7 +95,7 @@ fn one_object_or_one_namespace_is_undeleted_with_what_it_needs() {
         preview.out
     );
     assert_eq!(place.get("deployment", Some("shop"), "web"), None);
-    let unconfirmed = place.run("undelete deployment/web");
+    let unconfirmed = place.run("undelete deployment/web -n shop");
     assert_eq!(unconfirmed.code, 4, "{}", unconfirmed.err);
     place.run("undelete deploy/shop/web --yes").expect(0);
     assert!(place.get("deployment", Some("shop"), "web").is_some());
@@ -104,6 +104,7 @@ fn one_object_or_one_namespace_is_undeleted_with_what_it_needs() {
     place.delete("namespace", None, "shop");
     place.run("undelete namespace/shop --yes").expect(0);
     assert!(place.get("service", Some("shop"), "web").is_some());
+    assert_eq!(place.run("undelete deployment/web -n other --yes").code, 3);
     assert_eq!(place.run("undelete deployment/nothing --yes").code, 3);
     assert_eq!(place.run("undelete spaceship/web --yes").code, 3);
 }
@@ -192,6 +193,20 @@ fn volume_data_that_was_asked_for_is_never_silently_missing() {
         described.expect(0).contains("shop/data"),
         "{}",
         described.out
+    );
+    let flag = place.run("backup create flag --data-mover velero --include-resources secrets");
+    flag.expect(0);
+    assert!(
+        flag.err.contains("--data-mover has no effect"),
+        "{}",
+        flag.err
+    );
+    let flag = place.run("restore create r --from-backup flag --write-sparse-files");
+    flag.expect(0);
+    assert!(
+        flag.err.contains("--write-sparse-files has no effect"),
+        "{}",
+        flag.err
     );
     let policy = place.run("backup create policy --resource-policies-configmap p");
     assert_eq!(policy.code, 2, "{}", policy.err);

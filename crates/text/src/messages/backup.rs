@@ -86,13 +86,8 @@ impl Messages {
     #[must_use]
     pub fn backup_will_be_deleted(self, name: &str, location: &str, size: &str) -> String {
         self.say(
-            format_args!(
-                "backup {name} of location {location} ({size}) will be deleted for good, with the \
-                 records of restores made from it"
-            ),
-            format_args!(
-                "위치 {location}의 백업 {name}({size})을 이 백업으로 한 복원 기록과 함께 영구히 삭제합니다"
-),
+            format_args!("backup {name} of location {location} ({size}) will be deleted for good"),
+            format_args!("위치 {location}의 백업 {name}({size})을 영구히 삭제합니다"),
         )
     }
 
@@ -153,15 +148,6 @@ impl Messages {
         )
     }
 
-    /// A resource could not be compared.
-    #[must_use]
-    pub fn not_compared(self, resource: &str, reason: &str) -> String {
-        self.say(
-            format_args!("{resource} not compared: {reason}"),
-            format_args!("{resource}{} 비교하지 못했습니다: {reason}", eun(resource)),
-        )
-    }
-
     /// An object refers to one that the backup does not have.
     #[must_use]
     pub fn reference_missing(self, object: &str, needs: &str) -> String {
@@ -172,15 +158,6 @@ impl Messages {
                 eun(object),
                 eul(needs)
             ),
-        )
-    }
-
-    /// How much differs.
-    #[must_use]
-    pub fn differences(self, added: u64, removed: u64, changed: u64) -> String {
-        self.say(
-            format_args!("{added} added, {removed} removed, {changed} changed"),
-            format_args!("추가 {added}, 삭제 {removed}, 변경 {changed}"),
         )
     }
 

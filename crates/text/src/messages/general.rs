@@ -74,6 +74,15 @@ impl Messages {
         )
     }
 
+    /// A flag is about volume data, which is neither captured nor restored.
+    #[must_use]
+    pub fn flag_has_no_effect(self, flag: &str) -> String {
+        self.say(
+            format_args!("{flag} has no effect: this version does not handle volume data"),
+            format_args!("{flag} 는 효과가 없습니다. 이 버전은 볼륨 데이터를 다루지 않습니다"),
+        )
+    }
+
     /// The command ended because of Ctrl-C.
     #[must_use]
     pub fn cancelled(self) -> String {
