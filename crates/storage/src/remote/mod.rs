@@ -18,6 +18,7 @@ mod failure;
 mod gcs;
 mod list;
 mod options;
+mod proxy;
 mod read;
 mod s3;
 mod store;

@@ -18,6 +18,7 @@ use opendal::raw::ServiceOperation;
 use opendal::{Buffer, HttpBody, HttpTransport};
 use tokio::time::{Instant, Sleep};
 
+use super::proxy::ProxyConnector;
 use super::tls::{self, Trust};
 use super::trace::{Effect, Failure, Refusal, Trace};
 
@@ -41,7 +42,7 @@ const ERROR_BODY: usize = 64 << 10;
 /// A pooled HTTP client. Clones share its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
-    ordinary: HyperClient<HttpsConnector<HttpConnector>, Full<Buffer>>,
+    ordinary: HyperClient<HttpsConnector<ProxyConnector>, Full<Buffer>>,
     link_local: HyperClient<HttpConnector, Full<Buffer>>,
 }
 
@@ -63,7 +64,7 @@ impl Client {
             .with_tls_config(tls::client_config(trust)?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(connector(CONNECT));
+            .wrap_connector(ProxyConnector::from_environment(connector(CONNECT)));
         let mut builder = HyperClient::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
