@@ -38,6 +38,9 @@ pub fn required_path(name: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    skipped(&format!("{name} names {}, which does not exist", path.display()));
+    skipped(&format!(
+        "{name} names {}, which does not exist",
+        path.display()
+    ));
     None
 }
