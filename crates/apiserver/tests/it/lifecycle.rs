@@ -2,7 +2,9 @@
 
 use expect_test::expect;
 
-use crate::check;
+use salvor_apiserver::Options;
+
+use crate::{Api, check};
 
 #[tokio::test]
 async fn finalizers_hold_an_object_until_they_are_gone() {
@@ -234,6 +236,74 @@ async fn collections_are_chosen_by_selectors() {
             200 .items[].metadata.name=["b"]
             200 .kind="SecretList" .items[].metadata.name=["a"]
             200 .items[].metadata.name=["b","c"]
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn without_controllers_nothing_follows_by_itself() {
+    let api = Api::with(Options {
+        controllers: false,
+        ..Options::default()
+    });
+    let script = r#"
+        POST /api/v1/namespaces {"metadata":{"name":"shop"}} -> .status.phase
+        GET /api/v1/namespaces/shop/serviceaccounts -> .items
+        POST /api/v1/namespaces/shop/secrets {"metadata":{"name":"owner"}} -> uid=.metadata.uid
+        POST /api/v1/namespaces/shop/configmaps {"metadata":{"name":"child","ownerReferences":[{"apiVersion":"v1","kind":"Secret","name":"owner","uid":"${uid}"}]}}
+        DELETE /api/v1/namespaces/shop/secrets/owner {"propagationPolicy":"Foreground"} -> .metadata.finalizers
+        GET /api/v1/namespaces/shop/configmaps/child -> .metadata.name
+        DELETE /api/v1/namespaces/shop -> .status.phase .spec.finalizers
+        GET /api/v1/namespaces/shop/configmaps -> .items[].metadata.name
+        PUT /api/v1/namespaces/shop/finalize {"metadata":{"name":"shop"},"spec":{"finalizers":[]}} -> .spec.finalizers
+        GET /api/v1/namespaces/shop
+    "#;
+    let outcomes = crate::script::run(&api, script).await;
+    let text: String = outcomes
+        .iter()
+        .map(|one| format!("{}\n", one.full()))
+        .collect();
+    expect![[r#"
+        201 .status.phase="Active"
+        200 .items=[]
+        201
+        201
+        200 .metadata.finalizers=["foregroundDeletion"]
+        200 .metadata.name="child"
+        200 .status.phase="Terminating" .spec.finalizers=["kubernetes"]
+        200 .items[].metadata.name=["child"]
+        200 .spec.finalizers=[]
+        404 NotFound: namespaces "shop" not found
+    "#]].assert_eq(&text);
+}
+
+#[tokio::test]
+async fn a_definition_waits_for_its_objects() {
+    check(
+        r#"
+        POST /apis/apiextensions.k8s.io/v1/customresourcedefinitions {"metadata":{"name":"ws.x.io"},"spec":{"group":"x.io","scope":"Namespaced","names":{"plural":"ws","kind":"W"},"versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object"}}}]}}
+        POST /apis/x.io/v1/namespaces/default/ws {"apiVersion":"x.io/v1","kind":"W","metadata":{"name":"held","finalizers":["x.io/hold"]}}
+        POST /apis/x.io/v1/namespaces/default/ws {"apiVersion":"x.io/v1","kind":"W","metadata":{"name":"free"}}
+        DELETE /apis/apiextensions.k8s.io/v1/customresourcedefinitions/ws.x.io -> .metadata.finalizers .status.conditions[].type
+        GET /apis/x.io/v1/ws -> .items[].metadata.name
+        POST /apis/x.io/v1/namespaces/default/ws {"apiVersion":"x.io/v1","kind":"W","metadata":{"name":"late"}}
+        PATCH:merge /apis/x.io/v1/namespaces/default/ws/held {"metadata":{"finalizers":null}}
+        GET /apis/x.io/v1/ws
+        GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions/ws.x.io
+        GET /apis/apiregistration.k8s.io/v1/apiservices/v1.x.io
+        "#,
+        expect![[r#"
+            201
+            201
+            201
+            200 .metadata.finalizers=["customresourcecleanup.apiextensions.k8s.io"] .status.conditions[].type=["NamesAccepted","Established","Terminating"]
+            200 .items[].metadata.name=["held"]
+            405 MethodNotAllowed: create not allowed while custom resource definition is terminating
+            200
+            404 : 
+            404 NotFound: customresourcedefinitions.apiextensions.k8s.io "ws.x.io" not found
+            404 NotFound: apiservices.apiregistration.k8s.io "v1.x.io" not found
         "#]],
     )
     .await;
