@@ -1,15 +1,22 @@
 //! What a backup does when the cluster or the store misbehaves.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
 use salvor_api::velero::BackupPhase;
 use salvor_apiserver::{Fault, FaultRule, Options};
+use salvor_cluster::{Body, Cluster};
 use salvor_objects::backup::{BackupError, BackupOptions, BackupRequest, ProgressSink, run};
 use salvor_storage::testing::{Fault as StoreFault, FaultStore};
-use salvor_storage::{ErrorKind, MemoryStore};
+use salvor_storage::{ErrorKind, FsStore, MemoryStore};
+use salvor_testkit::velero_check::check_location;
+use tower::ServiceExt as _;
 
 use crate::world::{
-    Stored, World, back_up, config_map, group_resource, location_on, memory_location, request,
+    Stored, World, back_up, back_up_cluster, config_map, group_resource, location_on,
+    memory_location, request,
 };
 
 #[tokio::test]
@@ -300,4 +307,90 @@ async fn whichever_request_is_refused_nothing_is_missing_from_a_completed_backup
     }
     // Only the identity of the cluster, which takes two requests, may be missing without being an error.
     assert!(completed <= 2, "{completed}");
+}
+
+/// The world's server, but with another answer to the list of ConfigMaps.
+fn lying(world: &World, config_maps: &'static str) -> Cluster {
+    let server = world.server.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let server = server.clone();
+        async move {
+            let is_list = request.uri().path() == "/api/v1/configmaps";
+            let response = server.oneshot(request).await.expect("no faults are set");
+            let (parts, body) = response.into_parts();
+            let body = match is_list {
+                true => config_maps.into(),
+                false => body.collect().await.expect("whole").to_bytes(),
+            };
+            Ok::<_, Infallible>(Response::from_parts(parts, Full::from(body)))
+        }
+    });
+    Cluster::from_service(service, "lying")
+}
+
+#[tokio::test]
+async fn a_server_that_lies_costs_its_own_objects_and_nothing_else() {
+    for (answer, errors) in [
+        ("", 1),
+        ("{\"kind\":\"ConfigMapList\",\"items\":[{]}", 1),
+        (r#"{"kind":"SecretLis","items":[]}"#, 1),
+        (
+            r#"{"kind":"ConfigMapList","items":[7,null,{},{"metadata":{"name":"x"}}]}"#,
+            4,
+        ),
+        (
+            r#"{"kind":"ConfigMapList","items":[
+                {"metadata":{"namespace":"dev","name":"../../../etc/passwd"}},
+                {"metadata":{"namespace":"a/b","name":"x"}},
+                {"metadata":{"namespace":"dev","name":"x\u0000y"}},
+                {"kind":"Secret","metadata":{"namespace":"dev","name":"other"}},
+                {"metadata":{"namespace":"dev","name":"good"}}]}"#,
+            4,
+        ),
+    ] {
+        let world = World::platform().await;
+        let location = memory_location();
+        let outcome =
+            back_up_cluster(&lying(&world, answer), &location, request("b", |_| ())).await;
+        let outcome = outcome.expect("a backup");
+        assert_eq!(outcome.backup.status.phase, BackupPhase::PartiallyFailed);
+        assert_eq!(
+            outcome.backup.status.errors, errors,
+            "{answer}: {:#?}",
+            outcome.results
+        );
+        let stored = Stored::read(&location, "b").await;
+        assert!(stored.has("secrets shop/password"));
+        assert_eq!(stored.has("configmaps dev/good"), answer.contains("good"));
+        assert!(stored.entries.iter().all(|(path, _)| !path.contains("../")));
+    }
+}
+
+#[tokio::test]
+async fn an_independent_checker_accepts_every_kind_of_outcome() {
+    let world = World::platform().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = location_on(Arc::new(FsStore::new(folder.path())));
+    back_up(&world, &location, request("whole", |_| ()))
+        .await
+        .expect("a backup");
+    let one = request("one", |b| {
+        b.spec.included_namespaces = vec!["shop".to_owned(), "lost".to_owned()];
+        b.spec.snapshot_volumes = Some(true);
+    });
+    back_up(&world, &location, one).await.expect("a backup");
+    let nothing = request("nothing", |b| {
+        b.spec.included_resources = vec!["nodes".to_owned()]
+    });
+    back_up(&world, &location, nothing).await.expect("a backup");
+    world
+        .server
+        .faults()
+        .add(FaultRule::new(Fault::Forbidden).verb("list"));
+    let failed = back_up(&world, &location, request("failed", |_| ()))
+        .await
+        .expect("a record");
+    assert_eq!(failed.backup.status.phase, BackupPhase::Failed);
+    assert_eq!(location.backups().await.expect("readable").entries.len(), 4);
+    assert_eq!(check_location(folder.path()), Vec::<String>::new());
 }

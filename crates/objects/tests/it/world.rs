@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use salvor_api::name::BackupName;
@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 pub(crate) struct World {
     pub(crate) server: ApiServer,
     pub(crate) cluster: Cluster,
+    /// What was discovered last; read anew when something is not in it.
+    known: Mutex<Arc<Discovery>>,
 }
 
 impl World {
@@ -39,7 +41,11 @@ impl World {
     pub(crate) fn with(options: Options) -> Self {
         let server = ApiServer::memory(options);
         let cluster = Cluster::from_service(server.clone(), "test");
-        Self { server, cluster }
+        Self {
+            server,
+            cluster,
+            known: Mutex::default(),
+        }
     }
 
     /// A cluster with two applications, their RBAC, volumes, a CRD with custom resources; see
@@ -57,21 +63,29 @@ impl World {
         self.cluster.discover(options).await.expect("discovery")
     }
 
-    async fn resource_of(&self, object: &Value) -> ApiResource {
-        let discovery = self.discovery().await;
-        let found = find_kind(&discovery, object);
+    async fn look_up(
+        &self,
+        find: impl Fn(&Discovery) -> Option<&ApiResource>,
+    ) -> Option<ApiResource> {
+        let known = Arc::clone(&self.known.lock().expect("no test panics while it looks"));
+        if let Some(found) = find(&known) {
+            return Some(found.clone());
+        }
+        let fresh = Arc::new(self.discovery().await);
+        let found = find(&fresh).cloned();
+        *self.known.lock().expect("no test panics while it looks") = fresh;
         found
-            .unwrap_or_else(|| panic!("no such kind: {object}"))
-            .clone()
+    }
+
+    async fn resource_of(&self, object: &Value) -> ApiResource {
+        let found = self.look_up(|known| find_kind(known, object)).await;
+        found.unwrap_or_else(|| panic!("no such kind: {object}"))
     }
 
     /// A resource by any of its names.
     pub(crate) async fn resource(&self, name: &str) -> ApiResource {
-        let discovery = self.discovery().await;
-        discovery
-            .resolve(name)
-            .unwrap_or_else(|| panic!("no resource {name}"))
-            .clone()
+        let found = self.look_up(|known| known.resolve(name)).await;
+        found.unwrap_or_else(|| panic!("no resource {name}"))
     }
 
     /// Creates an object and returns it as stored.
