@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What was measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Browsed {
-    /// From the start of the process until it printed its kubeconfig.
+    /// From the start of the process until it said that it serves.
     pub(crate) serving: Duration,
     /// From the start of the process until kubectl had printed its first table.
     pub(crate) first_answer: Duration,
@@ -42,37 +42,30 @@ pub(crate) async fn measure(
         .map(PathBuf::from)
         .ok_or("SALVOR_KUBECTL_1_32 is not set: `cargo xtask bench` sets it")?;
     let log = folder.join("browse.log");
-    let start = Instant::now();
+    let kubeconfig = folder.join("browse.kubeconfig");
     let mut command = Command::new(salvor);
-    command.args([
-        "--location",
-        location,
-        "--lang",
-        "en",
-        "backup",
-        "browse",
-        backup,
-    ]);
+    command
+        .args(["--location", location, "--lang", "en"])
+        .args(["backup", "browse", backup, "--write-kubeconfig"])
+        .arg(&kubeconfig);
+    let start = Instant::now();
     let mut running = Running(process::start_child(&mut command, &log)?);
     let pid = process::pid(&running.0)?;
     let mut looks = tokio::time::interval(Duration::from_millis(2));
-    let kubeconfig = loop {
+    // It prints the line for kubectl once it serves.
+    while !std::fs::read_to_string(&log).is_ok_and(|text| text.contains("kubectl --kubeconfig")) {
         looks.tick().await;
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        if let Some(kubeconfig) = kubeconfig_in(&text) {
-            break kubeconfig;
-        }
         let ended = running
             .0
             .try_wait()
             .map_err(|error| format!("wait for browse: {error}"))?;
         if ended.is_some() || start.elapsed() > PATIENCE {
             return Err(format!(
-                "`backup browse` printed no kubeconfig:\n{}",
+                "`backup browse` does not serve:\n{}",
                 process::tail(&log)
             ));
         }
-    };
+    }
     let serving = start.elapsed();
     let mut kubectl = Command::new(kubectl);
     kubectl
@@ -100,15 +93,4 @@ pub(crate) async fn measure(
         first_answer,
         peak_rss_bytes: process::peak_rss(pid).unwrap_or_default(),
     })
-}
-
-/// The path that the program prints once it serves, in a line such as `export KUBECONFIG=/tmp/x/kubeconfig`.
-fn kubeconfig_in(text: &str) -> Option<PathBuf> {
-    let (_, rest) = text
-        .split_once("KUBECONFIG=")
-        .or_else(|| text.split_once("--kubeconfig "))?;
-    // Only a line that has ended is whole.
-    let (line, _) = rest.split_once('\n')?;
-    let path = line.split_whitespace().next()?;
-    Some(PathBuf::from(path.trim_matches(['\'', '"'])))
 }

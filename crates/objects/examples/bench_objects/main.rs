@@ -170,9 +170,12 @@ impl Bench {
         let namespaces = recipe
             .namespaces()
             .map(|name| format!("/api/v1/namespaces/{name}"));
-        for path in namespaces.chain([crd]) {
-            cluster.delete(&path).await?;
-            let is_gone = async || cluster.is_missing(&path).await;
+        let paths: Vec<String> = namespaces.chain([crd]).collect();
+        for path in &paths {
+            cluster.delete(path).await?;
+        }
+        for path in &paths {
+            let is_gone = async || cluster.is_missing(path).await;
             fill::wait_until(&format!("{path} is gone"), is_gone).await?;
         }
         Ok(filled.capacity)
