@@ -275,7 +275,8 @@ async fn without_controllers_nothing_follows_by_itself() {
         200 .items[].metadata.name=["child"]
         200 .spec.finalizers=[]
         404 NotFound: namespaces "shop" not found
-    "#]].assert_eq(&text);
+    "#]]
+    .assert_eq(&text);
 }
 
 #[tokio::test]
