@@ -128,8 +128,8 @@ async fn two_backups_differ_where_the_cluster_was_changed_between_them() {
         .map(|d| format!("{:?} {}", d.change, d.object))
         .collect();
     expect![[r#"
-        Changed configmaps shop/settings
         Added configmaps shop/new
+        Changed configmaps shop/settings
         Changed secrets shop/password
         Removed serviceaccounts shop/web"#]]
     .assert_eq(&changed.join("\n"));

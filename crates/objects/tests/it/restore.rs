@@ -116,10 +116,12 @@ async fn definitions_come_before_their_resources_and_webhooks_last() {
     world.server.requests().clear();
     let outcome = restore_all(&world, &location, "r").await;
     assert_eq!(complaints(&outcome), Vec::<String>::new());
-    let created: Vec<String> = (world.server.requests().records().into_iter())
+    let mut created: Vec<String> = (world.server.requests().records().into_iter())
         .filter(|r| r.verb == "create" && r.code == 201)
         .filter_map(|r| r.resource.map(|r| r.resource))
         .collect();
+    // These two are of one stage, where objects are created side by side.
+    created[4..6].sort();
     assert_eq!(
         created,
         [

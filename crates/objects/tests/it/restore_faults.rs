@@ -35,8 +35,18 @@ fn impatient(location: Location) -> Location {
     })
 }
 
-/// A small backup, and what a cluster looks like after it was restored undisturbed.
-async fn small_backup(location: &Location) -> Snapshot {
+/// What a cluster looks like after the small backup was restored undisturbed.
+async fn undisturbed() -> Snapshot {
+    let location = memory_location();
+    small_backup(&location).await;
+    let world = World::empty();
+    let outcome = restore_all(&world, &location, "undisturbed").await;
+    assert_eq!(*outcome.phase(), RestorePhase::Completed);
+    snapshot(&world).await
+}
+
+/// Four objects in one namespace.
+async fn small_backup(location: &Location) {
     let service = with_spec(
         stored("v1", "Service", "prod", "web"),
         serde_json::json!({"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}),
@@ -54,10 +64,6 @@ async fn small_backup(location: &Location) -> Snapshot {
         ],
     )
     .await;
-    let world = World::empty();
-    let outcome = restore_all(&world, location, "undisturbed").await;
-    assert_eq!(*outcome.phase(), RestorePhase::Completed);
-    snapshot(&world).await
 }
 
 fn options() -> RestoreOptions {
@@ -98,8 +104,7 @@ async fn bring_to_an_end(
 
 #[tokio::test]
 async fn a_restore_killed_at_any_request_to_the_cluster_resumes_to_the_same_end() {
-    let location = impatient(memory_location());
-    let expected = small_backup(&location).await;
+    let expected = undisturbed().await;
     let mut killed = 0;
     for requests in 0.. {
         let world = World::empty();
@@ -150,8 +155,7 @@ async fn a_restore_killed_at_any_request_to_the_cluster_resumes_to_the_same_end(
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_at_any_request_changes_nothing_about_the_end() {
-    let location = memory_location();
-    let expected = small_backup(&location).await;
+    let expected = undisturbed().await;
     for requests in 0.. {
         let world = World::empty();
         let location = memory_location();
@@ -182,8 +186,7 @@ async fn a_lost_answer_at_any_request_changes_nothing_about_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_at_any_operation_leaves_a_restore_that_can_be_finished() {
-    let healthy = memory_location();
-    let expected = small_backup(&healthy).await;
+    let expected = undisturbed().await;
     for fault in [
         StoreFault::Before(ErrorKind::Transient),
         StoreFault::AfterWithError,
@@ -222,7 +225,8 @@ async fn a_store_that_fails_at_any_operation_leaves_a_restore_that_can_be_finish
 #[tokio::test]
 async fn a_cancelled_restore_says_so_and_resumes() {
     let location = memory_location();
-    let expected = small_backup(&location).await;
+    small_backup(&location).await;
+    let expected = undisturbed().await;
     let world = World::empty();
     let request = request(&world, &location, "r", |_, _| ()).await;
     let cancel = CancellationToken::new();
