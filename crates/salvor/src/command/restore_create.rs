@@ -187,7 +187,7 @@ async fn ask_before(
     if replaced.len() > NAMED_BEFORE_ASKING {
         let more = session
             .messages
-            .demo_and_more(replaced.len() - NAMED_BEFORE_ASKING);
+            .and_more(replaced.len() - NAMED_BEFORE_ASKING);
         session.printer.remark(&format!("  {more}"));
     }
     session.confirm(yes, &target.name).await

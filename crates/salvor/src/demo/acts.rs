@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use salvor_api::resource::ObjectKey;
 use salvor_api::velero::{Backup, BackupPhase, Restore, RestorePhase};
 use salvor_apiserver::{ApiServer, Options};
 use salvor_cluster::{
@@ -241,9 +242,9 @@ pub(super) async fn recover(
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Compared {
     /// In the backup, not in the cluster.
-    pub(super) missing: Vec<String>,
+    pub(super) missing: Vec<ObjectKey>,
     /// In both, and different.
-    pub(super) changed: Vec<String>,
+    pub(super) changed: u64,
     /// In both, and equal.
     pub(super) equal: u64,
 }
@@ -254,17 +255,45 @@ impl Compared {
         let mut this = Self::default();
         for entry in &plan.entries {
             let key = entry.target(&plan.header.rules);
-            let name = format!("{} {}", key.resource, key.scoped_name());
             match entry.action {
-                Action::Create => this.missing.push(name),
+                Action::Create => this.missing.push(key),
                 Action::Update | Action::Recreate | Action::Conflict | Action::Blocked => {
-                    this.changed.push(name);
+                    this.changed += 1;
                 }
                 Action::Unchanged => this.equal += 1,
                 Action::Skip => {}
             }
         }
         this
+    }
+
+    /// What is missing, in a few lines: cluster-scoped objects by name, the others by number.
+    pub(super) fn summary(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut counts: BTreeMap<&str, BTreeMap<String, u64>> = BTreeMap::new();
+        for key in &self.missing {
+            let resource = key.resource.to_string();
+            match &key.namespace {
+                None => lines.push(format!("{resource} {}", key.name)),
+                Some(namespace) => {
+                    *counts
+                        .entry(namespace)
+                        .or_default()
+                        .entry(resource)
+                        .or_default() += 1;
+                }
+            }
+        }
+        for (namespace, resources) in counts {
+            let mut resources: Vec<(String, u64)> = resources.into_iter().collect();
+            resources.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+            let counted: Vec<String> = resources
+                .iter()
+                .map(|(resource, count)| format!("{count} {resource}"))
+                .collect();
+            lines.push(format!("{namespace}: {}", counted.join(", ")));
+        }
+        lines
     }
 }
 
@@ -273,4 +302,34 @@ fn resolve<'a>(discovery: &'a Discovery, resource: &str) -> Result<&'a ApiResour
         let what = format!("the demo cluster does not serve {resource}");
         Failure::new(Exit::Internal, what)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_or_counted() {
+        let key = |resource: &str, name: &str| {
+            let resource = resource.parse().expect("a resource");
+            match name.split_once('/') {
+                Some((namespace, name)) => ObjectKey::namespaced(resource, namespace, name),
+                None => ObjectKey::cluster(resource, name),
+            }
+        };
+        let compared = Compared {
+            missing: vec![
+                key("services", "b/x"),
+                key("pods", "b/x"),
+                key("pods", "b/y"),
+                key("namespaces", "b"),
+                key("secrets", "a/x"),
+            ],
+            ..Compared::default()
+        };
+        assert_eq!(
+            compared.summary(),
+            ["namespaces b", "a: 1 secrets", "b: 2 pods, 1 services"]
+        );
+    }
 }

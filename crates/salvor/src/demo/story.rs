@@ -13,9 +13,6 @@ use crate::args::DemoArgs;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
-/// Missing objects that are named.
-const NAMED: usize = 8;
-
 /// Runs the demo. Exits with 1 when anything differs at the end.
 pub(crate) async fn run(args: &DemoArgs, session: &Session) -> Result<Exit, Failure> {
     let began = Instant::now();
@@ -53,18 +50,15 @@ pub(crate) async fn run(args: &DemoArgs, session: &Session) -> Result<Exit, Fail
     let request = demo.restore_request(&location, &name).await?;
     let plan = acts::compare(&request, &session.cancel).await?;
     let compared = Compared::of(&plan);
-    let (missing, changed) = (compared.missing.len(), compared.changed.len());
-    teller.act(&said.demo_diff(missing as u64, changed as u64), act)?;
-    for object in compared.missing.iter().take(NAMED) {
-        teller.line(&format!("- {object}"))?;
-    }
-    if missing > NAMED {
-        teller.line(&said.demo_and_more(missing - NAMED))?;
+    let missing = compared.missing.len() as u64;
+    teller.act(&said.demo_diff(missing, compared.changed), act)?;
+    for line in compared.summary() {
+        teller.line(&format!("- {line}"))?;
     }
 
     let act = Instant::now();
     acts::recover(&request, &location, plan, &session.cancel).await?;
-    teller.act(&said.demo_restored(missing as u64, compared.equal), act)?;
+    teller.act(&said.demo_restored(missing, compared.equal), act)?;
 
     let act = Instant::now();
     let compared = demo.compare_with(&before).await?;

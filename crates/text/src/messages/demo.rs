@@ -73,15 +73,6 @@ impl Messages {
         )
     }
 
-    /// End of a shortened list.
-    #[must_use]
-    pub fn demo_and_more(self, more: usize) -> String {
-        self.say(
-            format_args!("... and {more} more"),
-            format_args!("... 외 {more}개"),
-        )
-    }
-
     /// Act five.
     #[must_use]
     pub fn demo_restored(self, created: u64, unchanged: u64) -> String {

@@ -83,6 +83,15 @@ impl Messages {
         )
     }
 
+    /// End of a shortened list.
+    #[must_use]
+    pub fn and_more(self, more: usize) -> String {
+        self.say(
+            format_args!("... and {more} more"),
+            format_args!("... 외 {more}개"),
+        )
+    }
+
     /// The command ended because of Ctrl-C.
     #[must_use]
     pub fn cancelled(self) -> String {
