@@ -43,7 +43,7 @@ impl FromStr for GroupResource {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (resource, group) = text.split_once('.').unwrap_or((text, ""));
-        if resource.is_empty() || text.contains('/') {
+        if resource.is_empty() || text.ends_with('.') || text.contains('/') {
             return Err(format!(
                 "`{text}` is not a resource such as `pods` or `deployments.apps`"
             ));
@@ -245,5 +245,6 @@ mod tests {
         }
         assert!("".parse::<GroupResource>().is_err());
         assert!("a/b".parse::<GroupResource>().is_err());
+        assert!("a.".parse::<GroupResource>().is_err());
     }
 }
