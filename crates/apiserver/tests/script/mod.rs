@@ -72,6 +72,7 @@ impl Outcome {
         } else {
             String::new()
         };
+        let refusal = refusal.trim_end();
         let shown: String = shown.iter().map(|one| format!(" {one}")).collect();
         format!("{code}{refusal}{shown}")
     }
