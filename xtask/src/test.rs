@@ -9,7 +9,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     requirements::prepare_tests()?;
     let mut cargo = workspace::cargo();
     cargo
-        .args(["test", "--release", "--workspace"])
+        .args(["test", "--release", "--workspace", "--no-fail-fast"])
         .args(arguments);
     cargo.envs(requirements::variables()?);
     command::run(&mut cargo)
