@@ -11,6 +11,7 @@ use salvor_objects::backup::{self, BackupOptions, BackupOutcome, BackupRequest, 
 use salvor_text::ByteCount;
 use salvor_text::duration::elapsed;
 use serde_json::json;
+use tracing::info;
 
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, VolumeArgs};
@@ -59,6 +60,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
             backup,
             options: BackupOptions { pagers, ..options },
         };
+        info!(run = %request.options.run, backup = %name, "backup begins");
         let shown = Arc::clone(&progress);
         let sink = ProgressSink::new(move |now| {
             let mut bar = shown.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 use salvor_archive::names::BackupFile;
 use salvor_location::RunId;
 use salvor_text::ByteCount;
+use tracing::info;
 
 use crate::args::backup::DeleteArgs;
 use crate::command::read;
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
     };
     session.confirm(confirm.yes, typed).await?;
     let run = RunId::generate();
+    info!(%run, backups = chosen.len(), "deletion begins");
     for name in &chosen {
         if session.cancel.is_cancelled() {
             return Err(Failure::new(Exit::Cancelled, session.messages.cancelled()));

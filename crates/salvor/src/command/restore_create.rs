@@ -13,6 +13,7 @@ use salvor_objects::restore::{
 };
 use salvor_text::duration::elapsed;
 use serde_json::json;
+use tracing::info;
 
 use crate::args::restore::{CreateArgs, ExistingPolicy, VolumeArgs};
 use crate::args::{Format, values};
@@ -99,6 +100,7 @@ pub(crate) async fn carry_out(
 ) -> Result<Exit, Failure> {
     let began = std::time::Instant::now();
     let run = RunId::generate();
+    info!(%run, restore = %request.restore.metadata.name, "restore begins");
     let outcome = {
         let observer = observer(&request.restore.metadata.name);
         let cancel = &session.cancel;
@@ -129,6 +131,7 @@ async fn resume(
     let cluster = session.cluster(args.concurrency).await?;
     let began = std::time::Instant::now();
     let run = RunId::generate();
+    info!(%run, restore = %name, "restore goes on");
     let outcome = {
         let observer = observer(name.as_str());
         Box::pin(restore::resume(

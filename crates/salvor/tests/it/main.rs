@@ -4,6 +4,7 @@
 mod arguments;
 mod browse;
 mod demo;
+mod interrupt;
 mod locations;
 mod recovery;
 mod support;

@@ -55,7 +55,7 @@ pub(crate) fn command(home: &Path) -> Command {
 pub(crate) struct Place {
     pub(crate) home: TempDir,
     runtime: tokio::runtime::Runtime,
-    cluster: Option<ServerHandle>,
+    cluster: Option<(ApiServer, ServerHandle)>,
 }
 
 impl Place {
@@ -77,7 +77,7 @@ impl Place {
 
     /// Replaces the cluster by a new, empty one. Another seed is another identity.
     pub(crate) fn new_cluster(&mut self, seed: u64) {
-        let handle = self.runtime.block_on(async {
+        let (server, handle) = self.runtime.block_on(async {
             let server = ApiServer::memory(Options {
                 seed: Some(seed),
                 ..Options::default()
@@ -85,11 +85,12 @@ impl Place {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
                 .await
                 .expect("a free port");
-            server.serve(listener).expect("served")
+            let handle = server.serve(listener).expect("served");
+            (server, handle)
         });
         let text = handle.kubeconfig("test");
         std::fs::write(self.kubeconfig(), text).expect("kubeconfig written");
-        self.cluster = Some(handle);
+        self.cluster = Some((server, handle));
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
@@ -100,14 +101,24 @@ impl Place {
         self.home.path().join("backups-of-test")
     }
 
-    /// Runs the binary with the location and cluster of this place.
-    pub(crate) fn salvor<S: AsRef<OsStr>>(&self, args: &[S]) -> Run {
+    /// The API server behind the kubeconfig.
+    pub(crate) fn server(&self) -> &ApiServer {
+        &self.cluster.as_ref().expect("a cluster was started").0
+    }
+
+    /// The binary with the location and cluster of this place.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: &[S]) -> Command {
         let mut command = command(self.home.path());
         command
             .env("KUBECONFIG", self.kubeconfig())
             .env("SALVOR_LOCATION", self.location())
             .args(args);
-        command.output().expect("the binary runs").into()
+        command
+    }
+
+    /// Runs the binary with the location and cluster of this place.
+    pub(crate) fn salvor<S: AsRef<OsStr>>(&self, args: &[S]) -> Run {
+        self.command(args).output().expect("the binary runs").into()
     }
 
     /// Runs the binary with words separated by spaces.
