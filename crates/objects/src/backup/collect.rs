@@ -35,6 +35,8 @@ pub(crate) struct Collector {
     pub(crate) log: Arc<RunLog>,
     pub(crate) sink: Arc<ArchiveSink>,
     mtime_unix: i64,
+    /// Resources whose objects are all brought by lists.
+    listed: HashSet<GroupResource>,
     state: Mutex<State>,
     /// Segments that are not full yet, one per thread that worked at once.
     builders: Mutex<Vec<SegmentBuilder>>,
@@ -99,7 +101,14 @@ impl Collector {
             resources_with_items: BTreeSet::new(),
             counts: Counts::default(),
         };
+        let lines = plan.resources.iter();
+        let listed = lines
+            .filter(|line| line.resource.preferred && line.reach == Reach::Listed)
+            .filter(|_| filter.labels.is_everything())
+            .map(|line| line.resource.group_resource())
+            .collect();
         Self {
+            listed,
             plan,
             spec,
             filter,
@@ -374,11 +383,7 @@ impl Collector {
 
     /// True when a list brings every object of the resource, so that references to it need not be kept.
     fn is_listed(&self, resource: &GroupResource) -> bool {
-        self.filter.labels.is_everything()
-            && self
-                .plan
-                .find(resource)
-                .is_some_and(|line| line.reach == Reach::Listed)
+        self.listed.contains(resource)
     }
 
     /// Asks for an object that another one refers to.

@@ -237,6 +237,14 @@ async fn resolve_namespaces(
             "the backup names it, but it does not exist",
         );
     }
+    for namespace in live.iter().filter(|n| n.is_managed_by_argo_cd()) {
+        if scope.why_not(&namespace.name).is_none() {
+            log.warn(
+                About::Namespace(&namespace.name),
+                "Argo CD manages it: what a restore brings back may be changed to what its repository says",
+            );
+        }
+    }
     for labelled in scope.labelled() {
         let excluded = &mut backup.spec.excluded_namespaces;
         let named = backup

@@ -41,6 +41,11 @@ impl LiveNamespace {
         })
     }
 
+    /// True when Argo CD keeps the namespace as its repository says.
+    pub(crate) fn is_managed_by_argo_cd(&self) -> bool {
+        self.labels.contains_key("argocd.argoproj.io/managed-by")
+    }
+
     pub(crate) fn is_excluded_by_label(&self) -> bool {
         self.labels
             .get(salvor_api::labels::EXCLUDE_FROM_BACKUP)

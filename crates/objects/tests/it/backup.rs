@@ -366,6 +366,22 @@ async fn objects_of_two_groups_are_stored_once() {
 }
 
 #[tokio::test]
+async fn a_namespace_of_argo_cd_is_a_warning() {
+    let world = World::platform().await;
+    let mut managed = namespace("managed");
+    managed["metadata"]["labels"] = json!({"argocd.argoproj.io/managed-by": "argocd"});
+    world.create(managed).await;
+    let location = memory_location();
+    let backup = request("b", |b| {
+        b.spec.included_namespaces = strings(&["managed", "dev"])
+    });
+    let outcome = back_up(&world, &location, backup).await.expect("a backup");
+    assert_eq!(outcome.backup.status.phase, BackupPhase::Completed);
+    let warned: Vec<&String> = outcome.results.warnings.namespaces.keys().collect();
+    assert_eq!(warned, ["managed"]);
+}
+
+#[tokio::test]
 async fn ordered_resources_come_first_in_their_order() {
     let world = World::platform().await;
     for name in ["a", "b", "c"] {
