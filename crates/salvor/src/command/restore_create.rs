@@ -148,6 +148,26 @@ async fn resume(
     conclude(&outcome, began.elapsed(), session)
 }
 
+/// Says so when the backup is of another cluster than the target; true then.
+pub(crate) fn warn_of_other_cluster(
+    request: &RestoreRequest,
+    plan: &RestorePlan,
+    session: &Session,
+) -> bool {
+    if plan.is_other_cluster() != Some(true) {
+        return false;
+    }
+    let annotations = &request.source.backup.metadata.annotations;
+    let source = annotations
+        .get(salvor_api::labels::CLUSTER_NAME)
+        .unwrap_or(&plan.header.source_cluster_uid);
+    let target = &plan.header.cluster.name;
+    let backup = request.source.name.as_str();
+    let text = session.messages.other_cluster(backup, source, target);
+    session.printer.warning(&text);
+    true
+}
+
 /// Another cluster's data, and objects that would be deleted and made anew, are asked about first.
 async fn ask_before(
     request: &RestoreRequest,
@@ -156,16 +176,7 @@ async fn ask_before(
     session: &Session,
 ) -> Result<(), Failure> {
     let target = &plan.header.cluster;
-    if plan.is_other_cluster() == Some(true) {
-        let annotations = &request.source.backup.metadata.annotations;
-        let source = annotations
-            .get(salvor_api::labels::CLUSTER_NAME)
-            .unwrap_or(&plan.header.source_cluster_uid);
-        let text =
-            session
-                .messages
-                .other_cluster(request.source.name.as_str(), source, &target.name);
-        session.printer.warning(&text);
+    if warn_of_other_cluster(request, plan, session) {
         session.printer.remark(&plan.summary());
         session.confirm(yes, &target.name).await?;
     }

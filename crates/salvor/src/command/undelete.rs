@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use salvor_api::labels;
 use salvor_api::name::BackupName;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_api::velero::{BackupPhase, DEFAULT_ITEM_OPERATION_TIMEOUT, Restore};
@@ -28,11 +29,11 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     } = args;
     let wanted = Wanted::parse(object, session.global.namespace.as_deref())?;
     let location = session.location(None)?;
+    let cluster = session.cluster(None).await?;
     let backup = match from_backup {
         Some(name) => read::backup_name(name)?,
-        None => newest(&location).await?,
+        None => newest(&location, &cluster.identity().await?.uid).await?,
     };
-    let cluster = session.cluster(None).await?;
     let source = Source::open(&location, &backup).await?;
     let key = find(&wanted, &cluster, &source.archive, &backup).await?;
     let archive = source.archive.clone();
@@ -92,6 +93,7 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
             .remark(&session.messages.nothing_to_undelete());
         return Ok(if blocked { Exit::Partial } else { Exit::Done });
     }
+    restore_create::warn_of_other_cluster(&request, &plan, session);
     session.confirm(confirm.yes, &key.name).await?;
     restore_create::carry_out(&request, &location, plan, session).await
 }
@@ -130,13 +132,20 @@ impl Wanted {
     }
 }
 
-/// The newest backup that can be restored.
-async fn newest(location: &Location) -> Result<BackupName, Failure> {
+/// The newest backup of this cluster that can be restored. One that does not say which cluster it is of,
+/// because Velero made it, counts as well.
+async fn newest(location: &Location, cluster_uid: &str) -> Result<BackupName, Failure> {
     let listing = location.backups().await?;
     listing
         .entries
         .into_iter()
         .filter(|record| record.backup.status.phase.is_restorable())
+        .filter(|record| {
+            let annotations = &record.backup.metadata.annotations;
+            annotations
+                .get(labels::CLUSTER_UID)
+                .is_none_or(|uid| uid == cluster_uid)
+        })
         .max_by_key(|record| {
             let status = &record.backup.status;
             (
@@ -146,13 +155,9 @@ async fn newest(location: &Location) -> Result<BackupName, Failure> {
         })
         .map(|record| record.name)
         .ok_or_else(|| {
-            Failure::new(
-                Exit::NotFound,
-                format!(
-                    "location `{}` has no backup to restore from",
-                    location.name()
-                ),
-            )
+            let name = location.name();
+            let what = format!("location `{name}` has no backup of this cluster to restore from");
+            Failure::new(Exit::NotFound, what).hint("name a backup with --from-backup")
         })
 }
 

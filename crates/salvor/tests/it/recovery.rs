@@ -116,6 +116,13 @@ fn another_cluster_is_asked_about_before_anything_is_restored_into_it() {
         .run("backup create first --include-namespaces shop")
         .expect(0);
     place.new_cluster(2);
+    let none = place.run("undelete namespace/shop --yes");
+    assert_eq!(none.code, 3, "{}", none.err);
+    assert!(
+        none.err.contains("no backup of this cluster"),
+        "{}",
+        none.err
+    );
     let refused = place.run("restore create back --from-backup first");
     assert_eq!(refused.code, 4, "{}", refused.err);
     assert!(refused.err.contains("migration"), "{}", refused.err);
