@@ -9,11 +9,20 @@ use crate::{command, paths};
 /// The version that the source package holds.
 pub(crate) const VERSION: &str = "1.20.2";
 
+/// Folder of the programs in the cache; the last number counts changes of how they are built.
+pub(crate) const FOLDER: &str = "kubernetes-1.20.2-2";
+
 /// What the test bed runs.
 const PROGRAMS: [&str; 2] = ["kube-apiserver", "kube-controller-manager"];
 
 /// Newer Go does not build this tree.
 const GO: &str = "/usr/lib/go-1.19/bin";
+
+/// Since Go 1.18 a map iterator is larger than the one that this tree's copy of reflect2 (1.0.1) lays out
+/// on the stack: a server built with that copy overwrites its memory and dies of a segmentation fault when it
+/// encodes the metadata of custom resources. 1.0.2 knows both sizes.
+const REFLECT2_PACKAGE: &str = "golang-github-modern-go-reflect2-dev";
+const REFLECT2: &str = "github.com/modern-go/reflect2";
 
 /// Without this file the servers call themselves v0.0.0 and clients misbehave.
 const VERSION_FILE: &str = "\
@@ -30,7 +39,7 @@ KUBE_GIT_MINOR='20'
 /// # Errors
 /// When the source package, Go or the disk space (4 GB while building) cannot be had.
 pub(crate) fn ensure(cache: &Path) -> Result<PathBuf, String> {
-    let folder = cache.join(format!("kubernetes-{VERSION}"));
+    let folder = cache.join(FOLDER);
     let _lock = paths::lock(&folder)?;
     let missing: Vec<&str> = PROGRAMS
         .into_iter()
@@ -47,12 +56,13 @@ pub(crate) fn ensure(cache: &Path) -> Result<PathBuf, String> {
 }
 
 fn build(folder: &Path, programs: &[&str], apt_folder: &Path) -> Result<(), String> {
-    debian::install(&["golang-1.19-go", "make", "rsync"])?;
+    debian::install(&["golang-1.19-go", REFLECT2_PACKAGE, "make", "rsync"])?;
     let work = folder.join("source");
     let tree = work.join("gopath/src/k8s.io/kubernetes");
     if !tree.join("Makefile").is_file() {
         fetch_source(&work, &tree, apt_folder)?;
     }
+    replace_reflect2(&tree)?;
     let version_file = work.join("version");
     paths::write(&version_file, VERSION_FILE)?;
     let targets: Vec<String> = programs.iter().map(|name| format!("cmd/{name}")).collect();
@@ -79,6 +89,31 @@ fn build(folder: &Path, programs: &[&str], apt_folder: &Path) -> Result<(), Stri
         )?;
     }
     paths::remove_folder(&work)
+}
+
+/// Puts the package's sources in the place of the tree's own.
+fn replace_reflect2(tree: &Path) -> Result<(), String> {
+    let vendored = tree.join("vendor").join(REFLECT2);
+    let packaged = Path::new("/usr/share/gocode/src").join(REFLECT2);
+    let sources = |folder: &Path| -> Result<Vec<PathBuf>, String> {
+        let entries = std::fs::read_dir(folder)
+            .map_err(|error| format!("list {}: {error}", folder.display()))?;
+        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+        Ok(paths
+            .filter(|path| path.extension().is_some_and(|ext| ext == "go" || ext == "s"))
+            .collect())
+    };
+    for old in sources(&vendored)? {
+        std::fs::remove_file(&old).map_err(|error| format!("remove {}: {error}", old.display()))?;
+    }
+    for new in sources(&packaged)? {
+        let Some(name) = new.file_name() else {
+            continue;
+        };
+        std::fs::copy(&new, vendored.join(name))
+            .map_err(|error| format!("copy {}: {error}", new.display()))?;
+    }
+    Ok(())
 }
 
 fn fetch_source(work: &Path, tree: &Path, apt_folder: &Path) -> Result<(), String> {

@@ -316,7 +316,7 @@ impl Bed {
 
     fn kubernetes_program(&self, name: &str) -> PathBuf {
         self.cache
-            .join(format!("kubernetes-{}", kubernetes::VERSION))
+            .join(kubernetes::FOLDER)
             .join(name)
     }
 
