@@ -45,6 +45,8 @@ const COHABITATING: &[(&str, &str, &str)] = &[
     ("daemonsets", "extensions", "apps"),
     ("replicasets", "extensions", "apps"),
     ("networkpolicies", "extensions", "networking.k8s.io"),
+    // Velero stores these twice; a restore would only meet its own object.
+    ("ingresses", "extensions", "networking.k8s.io"),
     ("events", "", "events.k8s.io"),
 ];
 
