@@ -7,7 +7,7 @@
 mod picks;
 pub(crate) mod volumes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use salvor_api::filter::LabelFilter;
@@ -123,7 +123,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         entries: Vec::new(),
         demands: Demands::default(),
         not_selected: BTreeMap::new(),
-        taken: HashSet::new(),
+        taken: HashMap::new(),
         needed_namespaces: BTreeSet::new(),
     };
     let mut folded = blocking({
@@ -275,7 +275,8 @@ struct Fold {
     entries: Vec<PlanEntry>,
     demands: Demands,
     not_selected: BTreeMap<GroupResource, u64>,
-    taken: HashSet<[u8; 16]>,
+    /// UIDs of the objects by where they go.
+    taken: HashMap<[u8; 16], Digest>,
     needed_namespaces: BTreeSet<String>,
 }
 
@@ -368,9 +369,20 @@ impl Fold {
                 return self.push(subject, Action::Blocked, Some(&reason), None, None);
             }
         };
-        if !self.taken.insert(key_hash(&sent.key)) {
-            let reason = format!("another object of the backup goes to {} too", sent.key);
-            return self.push(subject, Action::Blocked, Some(&reason), None, None);
+        let uid = Digest::of(body::at(object, &["metadata", "uid"]).unwrap_or(&Value::Null));
+        if let Some(other) = self.taken.insert(key_hash(&sent.key), uid) {
+            // Some objects are served, and so stored, under two groups: ingresses of old servers.
+            let is_same = other == uid && subject.source.resource != sent.key.resource;
+            let (action, reason) = if is_same {
+                (
+                    Action::Skip,
+                    format!("the backup holds it twice; it is restored as {}", sent.key),
+                )
+            } else {
+                let reason = format!("another object of the backup goes to {} too", sent.key);
+                (Action::Blocked, reason)
+            };
+            return self.push(subject, action, Some(&reason), None, None);
         }
         if let Some(namespace) = &sent.key.namespace
             && !self.needed_namespaces.contains(namespace)

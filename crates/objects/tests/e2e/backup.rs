@@ -20,7 +20,7 @@ use crate::world::{Stored, back_up_cluster, find_kind, location_on, request};
 
 const KUBECONFIG: &str = "SALVOR_E2E_KUBECONFIG";
 
-async fn connect(context: Option<&str>) -> Option<Cluster> {
+pub(crate) async fn connect(context: Option<&str>) -> Option<Cluster> {
     let options = ConnectOptions {
         kubeconfig: Some(required_path(KUBECONFIG)?),
         context: context.map(str::to_owned),
@@ -33,7 +33,7 @@ async fn connect(context: Option<&str>) -> Option<Cluster> {
     )
 }
 
-fn location_in(folder: &Path) -> Location {
+pub(crate) fn location_in(folder: &Path) -> Location {
     location_on(Arc::new(FsStore::new(folder.to_path_buf())))
 }
 
@@ -112,7 +112,7 @@ async fn fill(cluster: &Cluster, namespace: &str) -> usize {
     created
 }
 
-fn patience() -> Wait {
+pub(crate) fn patience() -> Wait {
     Wait {
         timeout: Duration::from_secs(60),
         cancel: CancellationToken::new(),
@@ -142,7 +142,7 @@ async fn remove(cluster: &Cluster, namespace: &str) {
 }
 
 /// Two runs of these tests may share a server.
-fn unique(what: &str) -> String {
+pub(crate) fn unique(what: &str) -> String {
     format!("e2e-{what}-{}", std::process::id())
 }
 

@@ -8,4 +8,12 @@
 )]
 mod world;
 
+#[path = "../it/restore_world.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests against the in-process server"
+)]
+mod restore_world;
+
 mod backup;
+mod restore;

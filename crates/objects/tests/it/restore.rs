@@ -30,7 +30,7 @@ fn pod(name: &str) -> Value {
 #[tokio::test]
 async fn an_emptied_cluster_is_the_same_after_a_restore_and_a_second_one_changes_nothing() {
     let source = World::platform().await;
-    let before = snapshot(&source).await;
+    let before = snapshot(&source.cluster).await;
     let location = memory_location();
     back_up(&source, &location, backup_request("b", |_| ()))
         .await
@@ -43,7 +43,7 @@ async fn an_emptied_cluster_is_the_same_after_a_restore_and_a_second_one_changes
     let comparison = compared(&before, &target).await;
     assert!(comparison.is_clean(), "{}", comparison.report);
 
-    let after_first = snapshot(&target).await;
+    let after_first = snapshot(&target.cluster).await;
     target.server.requests().clear();
     let second = restore_all(&target, &location, "second").await;
     assert_eq!(complaints(&second), Vec::<String>::new());
@@ -52,13 +52,13 @@ async fn an_emptied_cluster_is_the_same_after_a_restore_and_a_second_one_changes
         .filter(|r| !matches!(r.verb.as_str(), "get" | "list" | "discovery"))
         .collect();
     assert_eq!(writes, [], "the second restore wrote");
-    assert_eq!(snapshot(&target).await, after_first);
+    assert_eq!(snapshot(&target.cluster).await, after_first);
 }
 
 #[tokio::test]
 async fn a_namespace_and_a_definition_that_were_deleted_come_back_into_the_same_cluster() {
     let world = World::platform().await;
-    let before = snapshot(&world).await;
+    let before = snapshot(&world.cluster).await;
     let location = memory_location();
     back_up(&world, &location, backup_request("b", |_| ()))
         .await
@@ -178,7 +178,10 @@ async fn owner_references_are_relinked_to_owners_that_were_just_read() {
     )
     .await;
     let world = World::empty();
-    let request = request(&world, &location, "r", |_, o| o.relink_owners = true).await;
+    let request = request(&world.cluster, &location, "r", |_, o| {
+        o.relink_owners = true
+    })
+    .await;
     let outcome = carried_out(&request, &location).await.expect("a restore");
     assert_eq!(
         complaints(&outcome),
@@ -203,7 +206,7 @@ async fn a_namespace_mapping_moves_objects_subjects_and_claim_references() {
         .await
         .expect("a backup");
     let target = World::empty();
-    let request = request(&target, &location, "r", |r, _| {
+    let request = request(&target.cluster, &location, "r", |r, _| {
         r.spec.namespace_mapping = StringMap::from([("shop".to_owned(), "copy".to_owned())]);
     })
     .await;
@@ -273,7 +276,7 @@ async fn what_exists_and_differs_is_left_alone_with_a_warning_by_default() {
 #[tokio::test]
 async fn the_update_policy_patches_what_differs() {
     let (world, location) = half_there().await;
-    let request = request(&world, &location, "r", |r, _| {
+    let request = request(&world.cluster, &location, "r", |r, _| {
         r.spec.existing_resource_policy = "update".to_owned();
     })
     .await;
@@ -290,7 +293,7 @@ async fn the_update_policy_patches_what_differs() {
 #[tokio::test]
 async fn the_recreate_policy_makes_what_differs_anew_but_nothing_that_holds_data() {
     let (world, location) = half_there().await;
-    let request = request(&world, &location, "r", |r, _| {
+    let request = request(&world.cluster, &location, "r", |r, _| {
         r.spec.existing_resource_policy = "recreate".to_owned();
     })
     .await;
@@ -307,7 +310,7 @@ async fn the_recreate_policy_makes_what_differs_anew_but_nothing_that_holds_data
     };
     hand_made(&other, &[("persistentvolumeclaims", claim("2Gi"))]).await;
     world.create(claim("1Gi")).await;
-    let request = crate::restore_world::request(&world, &other, "r2", |r, _| {
+    let request = crate::restore_world::request(&world.cluster, &other, "r2", |r, _| {
         r.spec.existing_resource_policy = "recreate".to_owned();
     })
     .await;
@@ -341,7 +344,7 @@ async fn service_accounts_are_merged_whatever_the_policy() {
         json!([{"name": "other"}, {"name": "registry"}])
     );
     assert_eq!(merged["metadata"]["annotations"]["role"], "reader");
-    let again = request(&world, &location, "r2", |_, _| ()).await;
+    let again = request(&world.cluster, &location, "r2", |_, _| ()).await;
     assert!(planned(&again).await.expect("a plan").changes_nothing());
 }
 
@@ -376,7 +379,7 @@ async fn status_comes_back_where_the_restore_or_the_item_says_so() {
     ] {
         let world = World::empty();
         let name = format!("r{}", included.len());
-        let request = request(&world, &location, &name, |r, _| {
+        let request = request(&world.cluster, &location, &name, |r, _| {
             if !included.is_empty() {
                 r.spec.restore_status = Some(RestoreStatusSpec {
                     included_resources: included.clone(),
@@ -422,9 +425,14 @@ async fn addresses_are_allocated_anew_unless_a_user_chose_or_keeps_them() {
     .await;
     for preserve in [false, true] {
         let world = World::empty();
-        let request = request(&world, &location, &format!("r-{preserve}"), |r, _| {
-            r.spec.preserve_node_ports = Some(preserve);
-        })
+        let request = request(
+            &world.cluster,
+            &location,
+            &format!("r-{preserve}"),
+            |r, _| {
+                r.spec.preserve_node_ports = Some(preserve);
+            },
+        )
         .await;
         let outcome = carried_out(&request, &location).await.expect("a restore");
         assert_eq!(complaints(&outcome), Vec::<String>::new());
@@ -502,7 +510,7 @@ async fn what_has_ended_or_belongs_to_the_control_plane_stays_away_with_its_reas
     )
     .await;
     let world = World::empty();
-    let request = request(&world, &location, "r", |_, _| ()).await;
+    let request = request(&world.cluster, &location, "r", |_, _| ()).await;
     let plan = planned(&request).await.expect("a plan");
     expect![[r#"
         STAGE         ACTION  RESOURCE                            NAME                  REASON
@@ -684,7 +692,7 @@ resourceModifierRules:
 ";
     let rules = rules.replace("value: '1'", "value: '\"1\"'");
     setting(&world, "rules", json!({}), json!({"rules.yaml": rules})).await;
-    let request = request(&world, &location, "r", |r, _| {
+    let request = request(&world.cluster, &location, "r", |r, _| {
         r.spec.resource_modifier = Some(TypedLocalObjectReference {
             kind: "configmap".into(),
             name: "rules".into(),
@@ -707,7 +715,7 @@ async fn broken_requests_are_refused_with_every_rule_that_they_break() {
     let location = memory_location();
     hand_made(&location, &[("configmaps", config_map("prod", "a"))]).await;
     let world = World::empty();
-    let request = request(&world, &location, "r", |r, _| {
+    let request = request(&world.cluster, &location, "r", |r, _| {
         r.spec.included_resources = strings(&["nodes"]);
         r.spec.existing_resource_policy = "overwrite".to_owned();
         r.spec.schedule_name = "nightly".to_owned();
@@ -776,7 +784,7 @@ async fn one_object_is_restored_by_resource_and_name() {
         .await
         .expect("a backup");
     let target = World::empty();
-    let request = request(&target, &location, "r", |r, o| {
+    let request = request(&target.cluster, &location, "r", |r, o| {
         r.spec.included_resources = strings(&["deployments.apps"]);
         o.names = strings(&["web"]);
     })
@@ -801,7 +809,7 @@ async fn filters_take_related_volumes_and_definitions_along() {
         .await
         .expect("a backup");
     let target = World::empty();
-    let request = request(&target, &location, "r", |r, _| {
+    let request = request(&target.cluster, &location, "r", |r, _| {
         r.spec.included_namespaces = strings(&["shop"]);
     })
     .await;
@@ -840,9 +848,9 @@ async fn the_plan_of_a_dry_run_names_every_object_and_what_does_not_fit() {
         .create(json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"namespace": "prod", "name": "few"},
             "spec": {"hard": {"configmaps": "0"}}, "status": {"hard": {"configmaps": "0"}}}))
         .await;
-    let request = request(&world, &location, "r", |_, _| ()).await;
+    let request = request(&world.cluster, &location, "r", |_, _| ()).await;
     let plan = planned(&request).await.expect("a plan");
-    let before = snapshot(&world).await;
+    let before = snapshot(&world.cluster).await;
     expect![[r#"
         STAGE     ACTION     RESOURCE    NAME          REASON
         settings  conflict   configmaps  prod/changed  it exists and differs; existing-resource-policy none leaves it alone
@@ -862,13 +870,17 @@ async fn the_plan_of_a_dry_run_names_every_object_and_what_does_not_fit() {
     let stored = plan.encode().expect("memory");
     let read = salvor_objects::restore::RestorePlan::decode(&stored).expect("what was written");
     assert_eq!(read, plan);
-    assert_eq!(snapshot(&world).await, before, "planning changes nothing");
+    assert_eq!(
+        snapshot(&world.cluster).await,
+        before,
+        "planning changes nothing"
+    );
 }
 
 #[tokio::test]
 async fn what_changed_after_the_plan_is_left_alone_and_told() {
     let (world, location) = half_there().await;
-    let request = request(&world, &location, "r", |r, _| {
+    let request = request(&world.cluster, &location, "r", |r, _| {
         r.spec.existing_resource_policy = "update".to_owned();
     })
     .await;
@@ -948,9 +960,9 @@ async fn an_undelete_brings_an_object_with_what_it_needs_and_a_namespace_with_ev
             .any(|k| k.namespace.as_deref() == Some("dev"))
     );
 
-    let before = snapshot(&source).await;
+    let before = snapshot(&source.cluster).await;
     source.delete("namespaces", None, "shop").await;
-    let request = request(&source, &location, "r", |_, o| {
+    let request = request(&source.cluster, &location, "r", |_, o| {
         o.only = Some(all.keys.clone());
     })
     .await;
@@ -999,7 +1011,7 @@ async fn another_stored_version_is_taken_where_the_target_lacks_the_preferred_on
     .expect("a backup");
     let target = World::empty();
     target.create(versions(&["v1"])).await;
-    let request = request(&target, &location, "r", |r, _| {
+    let request = request(&target.cluster, &location, "r", |r, _| {
         r.spec.included_resources = strings(&["bands.music.example.io"]);
     })
     .await;
@@ -1008,4 +1020,41 @@ async fn another_stored_version_is_taken_where_the_target_lacks_the_preferred_on
     let band = live(&target, "bands", Some("prod"), "b").await;
     assert_eq!(band["apiVersion"], "music.example.io/v1");
     assert_eq!(band["spec"]["members"], 4);
+}
+
+#[tokio::test]
+async fn an_object_that_is_stored_under_two_groups_is_restored_once() {
+    let location = memory_location();
+    let web = |version: &str| {
+        with_spec(
+            stored(version, "Ingress", "prod", "web"),
+            json!({"backend": {"serviceName": "web", "servicePort": 80}}),
+        )
+    };
+    let mut other = web("networking.k8s.io/v1beta1");
+    other["metadata"]["uid"] = json!("another");
+    other["metadata"]["name"] = json!("other");
+    let mut clash = other.clone();
+    clash["apiVersion"] = json!("extensions/v1beta1");
+    clash["metadata"]["uid"] = json!("a third");
+    hand_made(
+        &location,
+        &[
+            (
+                "ingresses.networking.k8s.io",
+                web("networking.k8s.io/v1beta1"),
+            ),
+            ("ingresses.networking.k8s.io", other),
+            ("ingresses.extensions", web("extensions/v1beta1")),
+            ("ingresses.extensions", clash),
+        ],
+    )
+    .await;
+    let world = World::empty();
+    let outcome = restore_all(&world, &location, "r").await;
+    expect![[r#"
+        error: ingresses.networking.k8s.io prod/other: not restored: another object of the backup goes to ingresses.networking.k8s.io prod/other too"#]]
+    .assert_eq(&complaints(&outcome).join("\n"));
+    let web = live(&world, "ingresses", Some("prod"), "web").await;
+    assert_eq!(web["spec"]["defaultBackend"]["service"]["name"], "web");
 }

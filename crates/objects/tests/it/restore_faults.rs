@@ -42,7 +42,7 @@ async fn undisturbed() -> Snapshot {
     let world = World::empty();
     let outcome = restore_all(&world, &location, "undisturbed").await;
     assert_eq!(*outcome.phase(), RestorePhase::Completed);
-    snapshot(&world).await
+    snapshot(&world.cluster).await
 }
 
 /// Four objects in one namespace.
@@ -93,7 +93,7 @@ async fn bring_to_an_end(
         Ok(outcome) => Ok(Some(outcome)),
         Err(error) => match error.cause() {
             Cause::Location(LocationError::RestoreNotFound { .. }) => {
-                let request = request(world, location, "r", |_, _| ()).await;
+                let request = request(&world.cluster, location, "r", |_, _| ()).await;
                 carried_out(&request, location).await.map(Some)
             }
             Cause::Location(LocationError::RestoreExists { .. }) => Ok(None),
@@ -112,7 +112,7 @@ async fn a_restore_killed_at_any_request_to_the_cluster_resumes_to_the_same_end(
         let location = impatient(memory_location());
         small_backup(&location).await;
         let hang = FaultRule::new(Fault::Delay(Duration::from_secs(86_400))).after(requests);
-        let request = request(&world, &location, "r", |_, _| ()).await;
+        let request = request(&world.cluster, &location, "r", |_, _| ()).await;
         world.server.requests().clear();
         world.server.faults().add(hang);
         let mut restore = Box::pin(carried_out(&request, &location));
@@ -139,7 +139,7 @@ async fn a_restore_killed_at_any_request_to_the_cluster_resumes_to_the_same_end(
                 "killed at request {requests}"
             );
         }
-        let comparison = compare(&expected, &snapshot(&world).await);
+        let comparison = compare(&expected, &snapshot(&world.cluster).await);
         assert!(
             comparison.is_clean(),
             "killed at request {requests}: {}",
@@ -163,7 +163,7 @@ async fn a_lost_answer_at_any_request_changes_nothing_about_the_end() {
         world.server.requests().clear();
         let lost = FaultRule::new(Fault::LostAnswer).after(requests).times(1);
         world.server.faults().add(lost);
-        let request = request(&world, &location, "r", |_, _| ()).await;
+        let request = request(&world.cluster, &location, "r", |_, _| ()).await;
         let outcome = carried_out(&request, &location)
             .await
             .unwrap_or_else(|error| panic!("answer {requests} lost: {error}"));
@@ -172,7 +172,7 @@ async fn a_lost_answer_at_any_request_changes_nothing_about_the_end() {
             Vec::<String>::new(),
             "answer {requests} lost"
         );
-        let comparison = compare(&expected, &snapshot(&world).await);
+        let comparison = compare(&expected, &snapshot(&world.cluster).await);
         assert!(
             comparison.is_clean(),
             "answer {requests} lost: {}",
@@ -198,7 +198,7 @@ async fn a_store_that_fails_at_any_operation_leaves_a_restore_that_can_be_finish
             let location = impatient(location_on(Arc::new(store.clone())));
             small_backup(&location).await;
             let world = World::empty();
-            let request = request(&world, &location, "r", |_, _| ()).await;
+            let request = request(&world.cluster, &location, "r", |_, _| ()).await;
             let before = store.operations();
             store.at(before + operation, fault);
             let result = carried_out(&request, &location).await;
@@ -209,7 +209,7 @@ async fn a_store_that_fails_at_any_operation_leaves_a_restore_that_can_be_finish
                 let ended = bring_to_an_end(&world, &location).await;
                 assert!(ended.is_ok(), "{fault:?} at {at:?}: {:?}", ended.err());
             }
-            let comparison = compare(&expected, &snapshot(&world).await);
+            let comparison = compare(&expected, &snapshot(&world.cluster).await);
             assert!(
                 comparison.is_clean(),
                 "{fault:?} at {at:?}: {}",
@@ -228,7 +228,7 @@ async fn a_cancelled_restore_says_so_and_resumes() {
     small_backup(&location).await;
     let expected = undisturbed().await;
     let world = World::empty();
-    let request = request(&world, &location, "r", |_, _| ()).await;
+    let request = request(&world.cluster, &location, "r", |_, _| ()).await;
     let cancel = CancellationToken::new();
     let planned = plan(&request, &cancel).await.expect("a plan");
     let stop = cancel.clone();
@@ -251,12 +251,12 @@ async fn a_cancelled_restore_says_so_and_resumes() {
     let name = RestoreName::new("r").expect("valid");
     let record = location.restore(&name).await.expect("recorded");
     assert!(!record.finished && !record.active);
-    assert!(!compare(&expected, &snapshot(&world).await).is_clean());
+    assert!(!compare(&expected, &snapshot(&world.cluster).await).is_clean());
 
     let outcome = bring_to_an_end(&world, &location).await.expect("resumed");
     let outcome = outcome.expect("it was not finished");
     assert_eq!(*outcome.phase(), RestorePhase::Completed);
-    let comparison = compare(&expected, &snapshot(&world).await);
+    let comparison = compare(&expected, &snapshot(&world.cluster).await);
     assert!(comparison.is_clean(), "{}", comparison.report);
 }
 
@@ -330,7 +330,7 @@ async fn what_stays_denied_fails_with_the_reason_when_the_time_is_up() {
 #[tokio::test(start_paused = true)]
 async fn a_busy_and_stumbling_server_only_takes_longer() {
     let source = World::platform().await;
-    let before = snapshot(&source).await;
+    let before = snapshot(&source.cluster).await;
     let location = memory_location();
     back_up(&source, &location, backup_request("b", |_| ()))
         .await
@@ -352,7 +352,7 @@ async fn a_busy_and_stumbling_server_only_takes_longer() {
     target.server.faults().add(conflict);
     let outcome = restore_all(&target, &location, "r").await;
     assert_eq!(complaints(&outcome), Vec::<String>::new());
-    let comparison = compare(&before, &snapshot(&target).await);
+    let comparison = compare(&before, &snapshot(&target.cluster).await);
     assert!(comparison.is_clean(), "{}", comparison.report);
 }
 
@@ -361,7 +361,7 @@ async fn a_plan_is_not_applied_to_another_cluster_or_under_another_name() {
     let location = memory_location();
     small_backup(&location).await;
     let world = World::empty();
-    let request = request(&world, &location, "r", |_, _| ()).await;
+    let request = request(&world.cluster, &location, "r", |_, _| ()).await;
     let mut made = planned(&request).await.expect("a plan");
     made.header.cluster.uid = "another".to_owned();
     let run = RunId::generate();
@@ -396,7 +396,7 @@ async fn a_namespace_that_is_deleted_meanwhile_is_told_at_once_and_the_rest_goes
     )
     .await;
     let world = World::empty();
-    let request = request(&world, &location, "r", |_, o| {
+    let request = request(&world.cluster, &location, "r", |_, o| {
         o.resource_timeout = Duration::from_secs(600);
     })
     .await;
@@ -434,7 +434,7 @@ async fn a_namespace_that_is_still_going_is_waited_for() {
     held["metadata"]["finalizers"] = serde_json::json!(["example.io/slow"]);
     world.create(held).await;
     world.delete("namespaces", None, "prod").await;
-    let request = request(&world, &location, "r", |_, o| {
+    let request = request(&world.cluster, &location, "r", |_, o| {
         o.resource_timeout = Duration::from_secs(60);
     })
     .await;

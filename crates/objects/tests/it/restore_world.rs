@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use salvor_api::name::BackupName;
 use salvor_api::velero::{Backup, BackupPhase, Restore};
+use salvor_cluster::Cluster;
 use salvor_location::{Location, RunId};
 use salvor_objects::diff::comparison::{Comparison, Snapshot, compare};
 use salvor_objects::restore::{
@@ -21,7 +22,7 @@ use crate::world::{World, gunzip};
 
 /// A restore of backup `b`, changed by `change`.
 pub(crate) async fn request(
-    world: &World,
+    cluster: &Cluster,
     location: &Location,
     name: &str,
     change: impl FnOnce(&mut Restore, &mut RestoreOptions),
@@ -35,7 +36,7 @@ pub(crate) async fn request(
     };
     change(&mut restore, &mut options);
     RestoreRequest {
-        cluster: world.cluster.clone(),
+        cluster: cluster.clone(),
         source: Source::open(location, &backup).await.expect("a backup"),
         restore,
         options,
@@ -59,7 +60,7 @@ pub(crate) async fn carried_out(
 
 /// Restores everything under this name.
 pub(crate) async fn restore_all(world: &World, location: &Location, name: &str) -> RestoreOutcome {
-    let request = request(world, location, name, |_, _| ()).await;
+    let request = request(&world.cluster, location, name, |_, _| ()).await;
     carried_out(&request, location).await.expect("a restore")
 }
 
@@ -80,12 +81,12 @@ pub(crate) fn complaints(outcome: &RestoreOutcome) -> Vec<String> {
     lines
 }
 
-pub(crate) async fn snapshot(world: &World) -> Snapshot {
-    Snapshot::read(&world.cluster).await.expect("readable")
+pub(crate) async fn snapshot(cluster: &Cluster) -> Snapshot {
+    Snapshot::read(cluster).await.expect("readable")
 }
 
 pub(crate) async fn compared(before: &Snapshot, world: &World) -> Comparison {
-    compare(before, &snapshot(world).await)
+    compare(before, &snapshot(&world.cluster).await)
 }
 
 /// The live object.
