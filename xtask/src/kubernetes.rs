@@ -100,7 +100,10 @@ fn replace_reflect2(tree: &Path) -> Result<(), String> {
             .map_err(|error| format!("list {}: {error}", folder.display()))?;
         let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
         Ok(paths
-            .filter(|path| path.extension().is_some_and(|ext| ext == "go" || ext == "s"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|ext| ext == "go" || ext == "s")
+            })
             .collect())
     };
     for old in sources(&vendored)? {

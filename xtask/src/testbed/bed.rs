@@ -315,9 +315,7 @@ impl Bed {
     }
 
     fn kubernetes_program(&self, name: &str) -> PathBuf {
-        self.cache
-            .join(kubernetes::FOLDER)
-            .join(name)
+        self.cache.join(kubernetes::FOLDER).join(name)
     }
 
     fn etcd_port_file(&self) -> PathBuf {

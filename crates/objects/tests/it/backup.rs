@@ -373,7 +373,7 @@ async fn a_namespace_of_argo_cd_is_a_warning() {
     world.create(managed).await;
     let location = memory_location();
     let backup = request("b", |b| {
-        b.spec.included_namespaces = strings(&["managed", "dev"])
+        b.spec.included_namespaces = strings(&["managed", "dev"]);
     });
     let outcome = back_up(&world, &location, backup).await.expect("a backup");
     assert_eq!(outcome.backup.status.phase, BackupPhase::Completed);

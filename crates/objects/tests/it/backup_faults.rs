@@ -389,7 +389,7 @@ async fn an_independent_checker_accepts_every_kind_of_outcome() {
     });
     back_up(&world, &location, one).await.expect("a backup");
     let nothing = request("nothing", |b| {
-        b.spec.included_resources = vec!["nodes".to_owned()]
+        b.spec.included_resources = vec!["nodes".to_owned()];
     });
     back_up(&world, &location, nothing).await.expect("a backup");
     world

@@ -179,7 +179,7 @@ async fn owner_references_are_relinked_to_owners_that_were_just_read() {
     .await;
     let world = World::empty();
     let request = request(&world.cluster, &location, "r", |_, o| {
-        o.relink_owners = true
+        o.relink_owners = true;
     })
     .await;
     let outcome = carried_out(&request, &location).await.expect("a restore");
