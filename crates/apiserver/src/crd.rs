@@ -99,6 +99,9 @@ fn custom_version(version: &Value, spec: &Value, group: &str, kind: &str) -> Opt
     let name = version["name"].as_str()?.to_owned();
     let mut subresources = Vec::new();
     let mut scale = None;
+    if version["subresources"]["status"].is_object() {
+        subresources.push(custom_subresource("status", group, &name, kind));
+    }
     if let Some(paths) = version["subresources"]["scale"].as_object() {
         let path = |key: &str| paths.get(key).and_then(Value::as_str).map(str::to_owned);
         scale = Some(Arc::new(ScalePaths {
@@ -107,9 +110,6 @@ fn custom_version(version: &Value, spec: &Value, group: &str, kind: &str) -> Opt
             selector: path("labelSelectorPath"),
         }));
         subresources.push(custom_subresource("scale", "autoscaling", "v1", "Scale"));
-    }
-    if version["subresources"]["status"].is_object() {
-        subresources.push(custom_subresource("status", group, &name, kind));
     }
     let columns = version["additionalPrinterColumns"]
         .as_array()

@@ -95,15 +95,15 @@ pub(crate) fn api_version(group: &str, version: &str) -> String {
     }
 }
 
-/// The verbs of a resource that can do everything.
+/// The verbs of a custom resource, in the real server's order.
 pub(crate) fn all_verbs() -> Vec<String> {
     [
-        "create",
         "delete",
         "deletecollection",
         "get",
         "list",
         "patch",
+        "create",
         "update",
         "watch",
     ]

@@ -46,7 +46,11 @@ pub(crate) fn read(entry: &Entry, paths: Option<&ScalePaths>) -> Map<String, Val
         "apiVersion": "autoscaling/v1",
         "metadata": metadata,
         "spec": if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) },
-        "status": {"replicas": count(status), "selector": selector},
+        "status": if selector.is_empty() {
+            json!({"replicas": count(status)})
+        } else {
+            json!({"replicas": count(status), "selector": selector})
+        },
     });
     match scale {
         Value::Object(scale) => scale,

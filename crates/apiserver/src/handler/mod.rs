@@ -186,8 +186,8 @@ impl Handler {
             .filter(|one| one.version(&path.version).is_some())
             .cloned();
         let resource = resource.ok_or_else(|| match registry.group(&path.group) {
-            Some(_) => Failure::no_such_path(),
-            None => Failure::page_not_found(),
+            Some(group) if group.versions.contains(&path.version) => Failure::no_such_path(),
+            Some(_) | None => Failure::page_not_found(),
         })?;
         let scoped_right = match (&path.namespace, &path.name) {
             (Some(_), _) => resource.namespaced,

@@ -13,7 +13,7 @@ use crate::registry::Resource;
 use crate::request::{Query, ResourcePath};
 use crate::status::{Failure, FieldError, deleted};
 use crate::store::{Action, DeleteOptions, Propagation, Write, Written};
-use crate::{protobuf, scale};
+use crate::{crd, protobuf, scale};
 
 impl Handler {
     pub(super) async fn write(
@@ -100,18 +100,19 @@ impl Handler {
 
 /// Kinds whose deletion answers the object and not a `Status`.
 fn answers_deleted_object(resource: &Resource) -> bool {
-    resource.name.group.is_empty()
-        && matches!(
-            resource.name.resource.as_str(),
-            "pods"
-                | "services"
-                | "serviceaccounts"
-                | "persistentvolumes"
-                | "persistentvolumeclaims"
-                | "resourcequotas"
-                | "podtemplates"
-                | "namespaces"
-        )
+    const CORE: [&str; 8] = [
+        "pods",
+        "services",
+        "serviceaccounts",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "resourcequotas",
+        "podtemplates",
+        "namespaces",
+    ];
+    let name = &resource.name;
+    (name.group.is_empty() && CORE.contains(&name.resource.as_str()))
+        || resource.is(crd::GROUP, crd::PLURAL)
 }
 
 fn media_type(headers: &HeaderMap) -> &str {

@@ -36,7 +36,7 @@ async fn custom_resources_follow_their_schema() {
     check(&script, expect![[r#"
         404 : 
         201 .status.conditions[].type=["NamesAccepted","Established"] .status.storedVersions=["v1"] .status.acceptedNames.listKind="WidgetList"
-        200 .resources[].name=["widgets","widgets/scale","widgets/status"] .resources[].shortNames=[["wd"],null,null]
+        200 .resources[].name=["widgets","widgets/status","widgets/scale"] .resources[].shortNames=[["wd"],null,null]
         200 .versions[].version=["v1","v1beta1"] .preferredVersion.version="v1"
         404 NotFound: the server could not find the requested resource
         201 .spec={"color":"red","free":{"x":1},"map":{"k":1},"maybe":null,"port":"http","size":3,"template":{"extra":1,"kind":"Pod","metadata":{"name":"x"}}} .status=null .metadata.generation=1
@@ -48,12 +48,12 @@ async fn custom_resources_follow_their_schema() {
         422 Invalid: Widget.example.com "a" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update [FieldValueInvalid@metadata.resourceVersion]
         200 .spec={"color":"red","size":4} .status=null .metadata.generation=2
         200 .spec.size=4 .status={"phase":"z","replicas":2} .metadata.generation=2
-        200 .kind="Scale" .spec={"replicas":7} .status={"replicas":2,"selector":""}
+        200 .kind="Scale" .spec={"replicas":7} .status={"replicas":2}
         200 .spec.replicas=7 .metadata.generation=3
         415 UnsupportedMediaType: the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json
         200 .kind="Table" .columnDefinitions[].name=["Name","Size"] .rows[].cells=[["a",4]]
         200 .kind="WidgetList" .items[].kind=["Widget"]
-        200 .status="Success"
+        200 .status={"acceptedNames":{"categories":["all"],"kind":"Widget","listKind":"WidgetList","plural":"widgets","shortNames":["wd"],"singular":"widget"},"conditions":[{"lastTransitionTime":"2026-11-20T14:54:15Z","message":"no conflicts found","reason":"NoConflicts","status":"True","type":"NamesAccepted"},{"lastTransitionTime":"2026-11-20T14:54:15Z","message":"the initial names have been accepted","reason":"InitialNamesAccepted","status":"True","type":"Established"},{"lastTransitionTime":"2026-11-20T14:54:15Z","message":"CustomResource deletion is in progress","reason":"InstanceDeletionInProgress","status":"True","type":"Terminating"}],"storedVersions":["v1"]}
         404 : 
     "#]]).await;
 }
