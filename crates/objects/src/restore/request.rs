@@ -6,6 +6,7 @@ use std::time::Duration;
 use salvor_api::resource::ObjectKey;
 use salvor_api::velero::{Backup, BackupPhase, Restore};
 use salvor_cluster::Cluster;
+use serde::{Deserialize, Serialize};
 
 use super::error::{Cause, RestoreError};
 use super::existing::ExistingPolicy;
@@ -41,6 +42,57 @@ impl Default for RestoreOptions {
             modifiers: None,
             resource_timeout: DEFAULT_RESOURCE_TIMEOUT,
         }
+    }
+}
+
+/// Annotation of a restore's request: the options that its spec has no field for, so that a restore which
+/// was killed before its plan was stored is planned again as it was asked for.
+const OPTIONS: &str = "salvor.dev/restore-options";
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RecordedOptions {
+    names: Vec<String>,
+    only: Option<BTreeSet<ObjectKey>>,
+    relink_owners: bool,
+    modifiers: Option<Modifiers>,
+}
+
+impl RestoreOptions {
+    /// Writes the options that decide what is restored into the restore.
+    pub(crate) fn record(&self, restore: &mut Restore) {
+        let recorded = RecordedOptions {
+            names: self.names.clone(),
+            only: self.only.clone(),
+            relink_owners: self.relink_owners,
+            modifiers: self.modifiers.clone(),
+        };
+        let text = serde_json::to_string(&recorded).expect("plain data with string keys");
+        restore
+            .metadata
+            .annotations
+            .insert(OPTIONS.to_owned(), text);
+    }
+
+    /// Takes the recorded options out of the restore; they beat the ones given.
+    ///
+    /// # Errors
+    /// What is recorded cannot be read.
+    pub(crate) fn take_recorded(mut self, restore: &mut Restore) -> Result<Self, String> {
+        let Some(text) = restore.metadata.annotations.remove(OPTIONS) else {
+            return Ok(self);
+        };
+        let RecordedOptions {
+            names,
+            only,
+            relink_owners,
+            modifiers,
+        } = serde_json::from_str(&text).map_err(|error| format!("its options: {error}"))?;
+        self.names = names;
+        self.only = only;
+        self.relink_owners = relink_owners;
+        self.modifiers = modifiers;
+        Ok(self)
     }
 }
 
@@ -150,6 +202,28 @@ mod tests {
         backup.status.phase = phase;
         backup.status.start_timestamp = Some(start.parse().expect("a time"));
         backup
+    }
+
+    #[test]
+    fn options_travel_with_the_request_and_beat_the_ones_given() {
+        let key = ObjectKey::namespaced("pods".parse().expect("a resource"), "prod", "web");
+        let asked = RestoreOptions {
+            names: vec!["web".into()],
+            only: Some([key].into()),
+            relink_owners: true,
+            ..RestoreOptions::default()
+        };
+        let mut restore = Restore::named("velero", "r");
+        asked.record(&mut restore);
+        let read = RestoreOptions::default().take_recorded(&mut restore);
+        let read = read.expect("what was written");
+        assert_eq!((&read.names, &read.only), (&asked.names, &asked.only));
+        assert!(read.relink_owners);
+        assert_eq!(
+            restore,
+            Restore::named("velero", "r"),
+            "nothing stays behind"
+        );
     }
 
     #[test]

@@ -469,3 +469,26 @@ async fn a_namespace_that_is_still_going_is_waited_for() {
     assert_eq!(complaints(&outcome), Vec::<String>::new());
     assert!(world.get("configmaps", Some("prod"), "a").await.is_some());
 }
+
+#[tokio::test]
+async fn a_restore_of_one_object_that_was_killed_before_its_plan_was_stored_stays_one_of_one_object()
+ {
+    let store = FaultStore::new(Arc::new(MemoryStore::new()));
+    let location = impatient(location_on(Arc::new(store.clone())));
+    small_backup(&location).await;
+    let world = World::empty();
+    let request = request(&world.cluster, &location, "r", |_, o| {
+        o.names = vec!["a".to_owned()];
+    })
+    .await;
+    store.on_key("salvor-plan.zst", StoreFault::CrashBefore);
+    let killed = carried_out(&request, &location).await;
+    assert!(killed.is_err());
+    assert!(world.get("namespaces", None, "prod").await.is_none());
+    store.heal();
+    let outcome = bring_to_an_end(&world, &location).await.expect("resumed");
+    let outcome = outcome.expect("it was not finished");
+    assert_eq!(complaints(&outcome), Vec::<String>::new());
+    assert!(world.get("configmaps", Some("prod"), "a").await.is_some());
+    assert!(world.get("configmaps", Some("prod"), "b").await.is_none());
+}

@@ -123,10 +123,9 @@ pub async fn apply(
         ));
     }
     assert_same_cluster(&request.cluster, &plan).await?;
-    let mut writer = location
-        .begin_restore(&request.restore, run)
-        .await
-        .doing(doing)?;
+    let mut recorded = request.restore.clone();
+    request.options.record(&mut recorded);
+    let mut writer = location.begin_restore(&recorded, run).await.doing(doing)?;
     if let Err(error) = store_plan(&mut writer, &plan).await {
         writer.suspend().await;
         return Err(error);
@@ -162,7 +161,10 @@ pub async fn resume(
     cancel: &CancellationToken,
 ) -> Result<RestoreOutcome, RestoreError> {
     let doing = || format!("resume restore `{name}`");
-    let restore = location.restore(name).await.doing(doing)?.restore;
+    let mut restore = location.restore(name).await.doing(doing)?.restore;
+    let options = options
+        .take_recorded(&mut restore)
+        .map_err(|reason| RestoreError::refused(doing(), reason))?;
     let backup = BackupName::new(restore.spec.backup_name.clone())
         .map_err(|error| RestoreError::refused(doing(), error.to_string()))?;
     let source = Source::open(location, &backup).await?;

@@ -58,6 +58,12 @@ impl Record {
                 header.policy
             ),
         );
+        if !restore.spec.hooks.resources.is_empty() {
+            log.warn(
+                About::Run,
+                "the hooks of the restore are not run: this version restores objects only",
+            );
+        }
         Ok(Self {
             log,
             header: header.clone(),

@@ -71,6 +71,18 @@ fn a_pod_loses_node_priority_and_token_volumes() {
 }
 
 #[test]
+fn a_pod_that_asks_for_hooks_comes_back_with_a_warning() {
+    check(
+        "pods",
+        "web",
+        json!({"metadata": {"annotations": {"post.hook.restore.velero.io/command": "/bin/true"}}, "spec": {}}),
+        expect![[r#"
+            {"metadata":{"annotations":{"post.hook.restore.velero.io/command":"/bin/true"}},"spec":{}}
+            its restore hooks are not run: this version restores objects only"#]],
+    );
+}
+
+#[test]
 fn a_job_loses_generated_labels_and_selector_unless_its_user_manages_it() {
     let job = |manual: bool| {
         json!({"kind": "Job", "metadata": {"labels": {"controller-uid": "u"}},
