@@ -37,7 +37,15 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let given = [options.first, options.second];
     with_clusters(given, &Settings::default(), options.keep, |variables| {
         let mut cargo = workspace::cargo();
-        cargo.args(["test", "--release", "--workspace", "--test", "e2e", "--"]);
+        cargo.args([
+            "test",
+            "--release",
+            "--workspace",
+            "--no-fail-fast",
+            "--test",
+            "e2e",
+            "--",
+        ]);
         cargo.args(options.test_arguments);
         cargo
             .envs(requirements::variables()?)
