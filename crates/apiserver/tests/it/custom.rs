@@ -29,7 +29,7 @@ async fn custom_resources_follow_their_schema() {
         PATCH:strategic /apis/example.com/v1/namespaces/default/widgets/a {{"spec":{{"size":5}}}}
         GET:table /apis/example.com/v1/namespaces/default/widgets -> .kind .columnDefinitions[].name .rows[].cells
         GET /apis/example.com/v1/namespaces/default/widgets -> .kind .items[].kind
-        DELETE /apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com -> .status
+        DELETE /apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com -> .kind
         GET /apis/example.com/v1/namespaces/default/widgets
         "#
     );
@@ -53,7 +53,7 @@ async fn custom_resources_follow_their_schema() {
         415 UnsupportedMediaType: the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json
         200 .kind="Table" .columnDefinitions[].name=["Name","Size"] .rows[].cells=[["a",4]]
         200 .kind="WidgetList" .items[].kind=["Widget"]
-        200 .status={"acceptedNames":{"categories":["all"],"kind":"Widget","listKind":"WidgetList","plural":"widgets","shortNames":["wd"],"singular":"widget"},"conditions":[{"lastTransitionTime":"2026-11-20T14:54:15Z","message":"no conflicts found","reason":"NoConflicts","status":"True","type":"NamesAccepted"},{"lastTransitionTime":"2026-11-20T14:54:15Z","message":"the initial names have been accepted","reason":"InitialNamesAccepted","status":"True","type":"Established"},{"lastTransitionTime":"2026-11-20T14:54:15Z","message":"CustomResource deletion is in progress","reason":"InstanceDeletionInProgress","status":"True","type":"Terminating"}],"storedVersions":["v1"]}
+        200 .kind="CustomResourceDefinition"
         404 : 
     "#]]).await;
 }
