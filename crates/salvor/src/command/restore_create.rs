@@ -228,10 +228,14 @@ fn conclude(
                 .iter()
                 .map(|(done, count)| format!("{count} {}", done.as_str()))
                 .collect();
-            let line =
+            let took = elapsed(took);
+            let line = if counted.is_empty() {
+                session.messages.restore_changed_nothing(name, &took)
+            } else {
                 session
                     .messages
-                    .restore_completed(name, &counted.join(", "), &elapsed(took));
+                    .restore_completed(name, &counted.join(", "), &took)
+            };
             session.printer.result(&format!("{line}\n"))?;
             if warnings > 0 {
                 let note = session.messages.has_warnings(warnings, &describe);
@@ -299,6 +303,7 @@ fn requested(args: &CreateArgs, session: &Session) -> Result<Restore, Failure> {
     };
     let name = read::restore_name(&name)?;
     let mut restore = Restore::named(session.namespace(), name.as_str());
+    restore.metadata.creation_timestamp = Some(started);
     restore.metadata.labels = args.filters.label_map().map_err(Failure::usage)?;
     restore.metadata.annotations = args.filters.annotation_map().map_err(Failure::usage)?;
     restore.spec = spec(args)?;

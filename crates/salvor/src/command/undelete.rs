@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use salvor_api::go::Time;
 use salvor_api::labels;
 use salvor_api::name::BackupName;
 use salvor_api::resource::{GroupResource, ObjectKey};
@@ -52,6 +53,7 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     let run = RunId::generate();
     let name = read::restore_name(&format!("{backup}-undelete-{run}"))?;
     let mut restore = Restore::named("velero", name.as_str());
+    restore.metadata.creation_timestamp = Some(Time::new(session.now()));
     restore.spec.backup_name = backup.to_string();
     restore.spec.item_operation_timeout = DEFAULT_ITEM_OPERATION_TIMEOUT;
     let request = RestoreRequest {

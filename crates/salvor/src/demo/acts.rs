@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use salvor_api::resource::ObjectKey;
-use salvor_api::velero::{Backup, BackupPhase, Restore, RestorePhase};
+use salvor_api::velero::{
+    Backup, BackupPhase, DEFAULT_ITEM_OPERATION_TIMEOUT, Restore, RestorePhase,
+};
 use salvor_apiserver::{ApiServer, Options};
 use salvor_cluster::{
     ApiResource, Cluster, DeleteOptions, DiscoverOptions, Discovery, Look, Propagation, Wait,
@@ -195,6 +197,7 @@ impl DemoCluster {
         let source = Source::open(location, &read::backup_name(BACKUP)?).await?;
         let mut restore = Restore::named("velero", name);
         restore.spec.backup_name = BACKUP.to_owned();
+        restore.spec.item_operation_timeout = DEFAULT_ITEM_OPERATION_TIMEOUT;
         Ok(RestoreRequest {
             cluster: self.cluster.clone(),
             source,

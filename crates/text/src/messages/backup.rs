@@ -102,14 +102,14 @@ impl Messages {
 
     /// Every stored byte is as it was written.
     #[must_use]
-    pub fn backup_verified(self, name: &str, items: u64, size: &str) -> String {
+    pub fn backup_verified(self, name: &str, files: u64, size: &str) -> String {
         self.say(
             format_args!(
                 "backup {name} is intact: {}, {size} read and compared with their digests",
-                count(items, "object", "objects")
+                count(files, "file", "files")
             ),
             format_args!(
-                "백업 {name}{} 온전합니다. 오브젝트 {items}개, {size} 를 읽어 다이제스트와 비교했습니다",
+                "백업 {name}{} 온전합니다. 파일 {files}개, {size}를 읽어 다이제스트와 비교했습니다",
                 eun(name)
             ),
         )

@@ -45,6 +45,15 @@ impl Messages {
         )
     }
 
+    /// A restore found everything in place.
+    #[must_use]
+    pub fn restore_changed_nothing(self, name: &str, took: &str) -> String {
+        self.say(
+            format_args!("restore {name} completed: nothing had to be changed, {took}"),
+            format_args!("복원 {name} 완료: 바꿀 것이 없었습니다, {took}"),
+        )
+    }
+
     /// Objects would be deleted and made anew.
     #[must_use]
     pub fn will_be_recreated(self, objects: u64) -> String {
