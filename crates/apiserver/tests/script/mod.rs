@@ -1,6 +1,7 @@
 //! Requests as data, for any server: one line per request, one line per answer.
 //!
-//! A line is `METHOD[:media] PATH [BODY] [-> WHAT...]`; `UNTIL PATH` reads until the answer is 200. `media` is `merge`, `strategic`, `json` (patches),
+//! A line is `METHOD[:media] PATH [BODY] [-> WHAT...]`; `UNTIL PATH` reads until the answer
+//! is 200 and no condition in it is false. `media` is `merge`, `strategic`, `json` (patches),
 //! `table` (accept) or `yaml`. WHAT is a path such as `.spec.replicas` that is printed, or `name=.path` that is kept
 //! and put in place of `${name}` in later lines. A refusal prints reason, message and causes.
 
@@ -96,7 +97,7 @@ pub(crate) async fn run(target: &impl Target, script: &str) -> Vec<Outcome> {
         if step.until_ok {
             // A definition is served a moment after it was written; every turn is a request.
             let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
-            while code != 200 && std::time::Instant::now() < patience {
+            while (code != 200 || is_waiting(&body)) && std::time::Instant::now() < patience {
                 (code, body) = target.answer(&step).await;
             }
         }
@@ -162,6 +163,12 @@ fn parse(line: &str) -> Step {
         body,
         shows,
     }
+}
+
+/// Whether a condition of the object does not hold yet.
+fn is_waiting(body: &Value) -> bool {
+    let conditions = body["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|condition| condition["status"] == "False"))
 }
 
 fn causes(body: &Value) -> String {
