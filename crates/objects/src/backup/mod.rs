@@ -18,11 +18,14 @@
 mod collect;
 mod engine;
 mod error;
+mod finish;
+mod gather;
 mod item;
 mod namespaces;
 mod once;
 mod plan;
 mod prepare;
+mod progress;
 mod references;
 pub(crate) mod runlog;
 mod sink;
