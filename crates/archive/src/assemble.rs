@@ -62,22 +62,25 @@ impl Assembler {
     /// # Errors
     /// [`crate::ArchiveError::IndexFull`] beyond 4 billion entries or 4 GiB of names.
     pub fn add(&mut self, member: Member) -> Result<Bytes> {
-        let Member {
-            bytes,
-            tar_len,
-            placed,
-        } = member;
-        let compressed_len = bytes.len() as u64;
-        let number = self.index.add_member(MemberPlace {
-            offset: self.offset,
-            compressed_len,
-            tar_len,
-        })?;
+        let Member { parts, placed } = member;
+        let mut first = None;
+        for part in &parts {
+            let compressed_len = part.bytes.len() as u64;
+            let number = self.index.add_member(MemberPlace {
+                offset: self.offset,
+                compressed_len,
+                tar_len: part.tar_len,
+            })?;
+            first.get_or_insert(number);
+            self.offset += compressed_len;
+        }
+        let first = first.unwrap_or_default();
         for item in &placed {
             let row = Row {
                 ids: self.index.key_ids(&item.key)?,
                 version: self.index.version_id(&item.version),
-                member: number,
+                // Members are counted by a u32, as `add_member` has made sure of.
+                member: first + item.member as u32,
                 body_offset: item.body_offset,
                 body_len: item.body_len,
                 digest: item.digest,
@@ -85,8 +88,11 @@ impl Assembler {
             };
             self.index.add_row(row)?;
         }
-        self.offset += compressed_len;
-        Ok(bytes.into())
+        let mut bytes: Vec<Bytes> = parts.into_iter().map(|part| part.bytes).collect();
+        Ok(match bytes.len() {
+            1 => bytes.remove(0),
+            _ => bytes.concat().into(),
+        })
     }
 
     /// Bytes of the archive so far.

@@ -1,5 +1,10 @@
-//! Segments: runs of about 1 MiB of tar that are compressed independently, each into one gzip member.
+//! Segments: runs of about 1 MiB of tar that are compressed independently, mostly into one gzip member.
+//!
+//! Most items have two entries. The second one of a small item costs little, as deflate finds it again; that
+//! of an item beyond [`REPEATED_BYTES`] is out of its sight. Such a body becomes a member of its own, which is
+//! compressed once and stands in the archive twice.
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{ArchiveError, Result};
@@ -9,6 +14,10 @@ use crate::tar::write;
 /// Tar bytes at which a segment is full. Large enough that members compress nearly as well as one stream,
 /// small enough that reading one object costs little and eight workers hold 16 MiB.
 pub const TARGET_BYTES: usize = 1 << 20;
+
+/// Bytes of a body that is compressed once for both entries: deflate looks back 32 KiB, and three more members
+/// have to be small beside what they save.
+pub(crate) const REPEATED_BYTES: usize = 32 << 10;
 
 /// Fast levels cost half the CPU of gzip's default for a tenth more bytes.
 const COMPRESSION_LEVEL: i32 = 1;
@@ -30,9 +39,21 @@ pub(crate) struct Placed {
     pub(crate) key: salvor_api::resource::ObjectKey,
     pub(crate) version: String,
     pub(crate) preferred: bool,
+    /// Index into the members of the segment.
+    pub(crate) member: usize,
+    /// In the decompressed member.
     pub(crate) body_offset: u32,
     pub(crate) body_len: u32,
     pub(crate) digest: BodyDigest,
+}
+
+/// What one gzip member of a segment holds.
+#[derive(Clone, Copy, Debug)]
+enum Piece {
+    /// The tar from the end of the piece before up to here.
+    Until(usize),
+    /// The same as the piece with this number.
+    Again(usize),
 }
 
 /// Collects items until a segment is full.
@@ -50,6 +71,9 @@ pub(crate) struct Placed {
 #[derive(Debug, Default)]
 pub struct SegmentBuilder {
     tar: Vec<u8>,
+    pieces: Vec<Piece>,
+    /// Where the last, open piece begins.
+    open: usize,
     placed: Vec<Placed>,
 }
 
@@ -74,20 +98,44 @@ impl SegmentBuilder {
             reason: "its segment would be longer than 4 GiB".to_owned(),
         };
         u32::try_from(self.tar.len() + Self::entries_len(item)).map_err(too_long)?;
+        let digest = body_digest(item.body);
         let (first, second) = paths(item);
-        let at = write::append(&mut self.tar, &first, mtime_unix, item.body);
-        if let Some(second) = second {
-            write::append(&mut self.tar, &second, mtime_unix, item.body);
-        }
+        let (member, at) = match second {
+            Some(second) if item.body.len() > REPEATED_BYTES => {
+                write::append_header(&mut self.tar, &first, mtime_unix, size(item));
+                self.cut();
+                let body = self.pieces.len();
+                write::append_contents(&mut self.tar, item.body);
+                self.cut();
+                write::append_header(&mut self.tar, &second, mtime_unix, size(item));
+                self.cut();
+                self.pieces.push(Piece::Again(body));
+                (body, 0)
+            }
+            second => {
+                let at = write::append(&mut self.tar, &first, mtime_unix, item.body);
+                if let Some(second) = second {
+                    write::append(&mut self.tar, &second, mtime_unix, item.body);
+                }
+                (self.pieces.len(), at - self.open)
+            }
+        };
         self.placed.push(Placed {
             key: item.key.clone(),
             version: item.version.to_owned(),
             preferred: item.preferred,
+            member,
             body_offset: u32::try_from(at).map_err(too_long)?,
             body_len: u32::try_from(item.body.len()).map_err(too_long)?,
-            digest: body_digest(item.body),
+            digest,
         });
         Ok(())
+    }
+
+    /// Ends a piece: what follows is another gzip member.
+    fn cut(&mut self) {
+        self.pieces.push(Piece::Until(self.tar.len()));
+        self.open = self.tar.len();
     }
 
     /// True when the segment holds at least [`TARGET_BYTES`] of tar and should be finished.
@@ -117,9 +165,13 @@ impl SegmentBuilder {
 
     /// The finished segment, to be compressed by any thread.
     #[must_use]
-    pub fn finish(self) -> Segment {
+    pub fn finish(mut self) -> Segment {
+        if self.open < self.tar.len() || self.pieces.is_empty() {
+            self.cut();
+        }
         Segment {
             tar: self.tar,
+            pieces: self.pieces,
             placed: self.placed,
         }
     }
@@ -135,6 +187,7 @@ impl SegmentBuilder {
 #[derive(Debug)]
 pub struct Segment {
     tar: Vec<u8>,
+    pieces: Vec<Piece>,
     placed: Vec<Placed>,
 }
 
@@ -145,33 +198,53 @@ impl Segment {
         self.tar.len()
     }
 
-    /// Compresses the segment into one gzip member. Costs about 2 ms of one core; call it on as many
+    /// Compresses the segment into gzip members, mostly one. Costs about 2 ms of one core; call it on as many
     /// threads as there are cores.
     ///
     /// # Errors
     /// [`ArchiveError::Member`] when the compressor fails, which would be a fault of this program.
     pub fn compress(self) -> Result<Member> {
+        let mut parts: Vec<Part> = Vec::with_capacity(self.pieces.len());
+        let mut start = 0;
+        for piece in self.pieces {
+            parts.push(match piece {
+                Piece::Until(end) => {
+                    let tar = &self.tar[start..end];
+                    start = end;
+                    Part {
+                        tar_len: tar.len() as u64,
+                        bytes: gzip_member(tar)?.into(),
+                    }
+                }
+                Piece::Again(number) => parts[number].clone(),
+            });
+        }
         Ok(Member {
-            tar_len: self.tar.len() as u64,
-            bytes: gzip_member(&self.tar)?,
+            parts,
             placed: self.placed,
         })
     }
 }
 
-/// A compressed segment: one gzip member and where its items are.
+/// A compressed segment: gzip members, mostly one, and where its items are.
 #[derive(Debug)]
 pub struct Member {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) tar_len: u64,
+    pub(crate) parts: Vec<Part>,
     pub(crate) placed: Vec<Placed>,
 }
 
+/// One gzip member of a segment. Those that repeat share their bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) bytes: Bytes,
+    pub(crate) tar_len: u64,
+}
+
 impl Member {
-    /// Bytes of the gzip member.
+    /// Bytes of the gzip members.
     #[must_use]
     pub fn compressed_len(&self) -> usize {
-        self.bytes.len()
+        self.parts.iter().map(|part| part.bytes.len()).sum()
     }
 
     /// Items in it.
@@ -196,6 +269,10 @@ pub(crate) fn gzip_member(data: &[u8]) -> Result<Vec<u8>> {
     out.truncate(len);
     out.shrink_to_fit();
     Ok(out)
+}
+
+fn size(item: &ItemRef<'_>) -> u64 {
+    item.body.len() as u64
 }
 
 /// The path that holds the item, and the one that repeats it.

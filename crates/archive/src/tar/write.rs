@@ -13,9 +13,22 @@ const MAX_OCTAL_11: u64 = 0o77_777_777_777;
 /// A path that does not fit a ustar header (100 bytes, or 155 + 100 split at a slash) or is not ASCII is
 /// written in a pax header before it, which Go's and GNU's readers understand.
 pub(crate) fn append(out: &mut Vec<u8>, path: &str, mtime_unix: i64, contents: &[u8]) -> usize {
+    let at = append_header(out, path, mtime_unix, contents.len() as u64);
+    append_contents(out, contents);
+    at
+}
+
+/// What follows the header of an entry.
+pub(crate) fn append_contents(out: &mut Vec<u8>, contents: &[u8]) {
+    out.extend_from_slice(contents);
+    pad(out);
+}
+
+/// As [`append`] for an entry whose contents and padding are written elsewhere.
+pub(crate) fn append_header(out: &mut Vec<u8>, path: &str, mtime_unix: i64, size: u64) -> usize {
     match split_path(path) {
         Some((prefix, name)) => {
-            header(out, prefix, name, b'0', mtime_unix, contents.len() as u64);
+            header(out, prefix, name, b'0', mtime_unix, size);
         }
         None => {
             let record = pax_record("path", path);
@@ -31,13 +44,10 @@ pub(crate) fn append(out: &mut Vec<u8>, path: &str, mtime_unix: i64, contents: &
             pad(out);
             // Readers without pax support see the cut path; those with it ignore it.
             let cut = &path.as_bytes()[..path.len().min(100)];
-            header(out, b"", cut, b'0', mtime_unix, contents.len() as u64);
+            header(out, b"", cut, b'0', mtime_unix, size);
         }
     }
-    let at = out.len();
-    out.extend_from_slice(contents);
-    pad(out);
-    at
+    out.len()
 }
 
 /// Bytes that [`append`] will add.

@@ -425,3 +425,50 @@ fn a_failing_reader_is_told_from_damage() {
     assert!(matches!(error, ArchiveError::Read { .. }), "{error}");
     assert!(error.is_retryable() && !error.is_cancelled() && !error.may_have_happened());
 }
+
+#[test]
+fn a_long_body_is_compressed_once_and_stands_twice() {
+    // Bytes that do not compress, so that lengths tell.
+    let mut state = 1u64;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        char::from(b'!' + (state % 90) as u8)
+    };
+    let text: String = (0..200_000).map(|_| noise()).collect();
+    let mut long = item("secrets", Some("shop"), "release", "v1");
+    long.body = serde_json::json!({"kind": "Secret", "apiVersion": "v1",
+        "metadata": {"name": "release", "namespace": "shop"}, "data": text})
+    .to_string()
+    .into_bytes();
+    let mut items = vec![item("pods", Some("shop"), "web-0", "v1"), long];
+    items.push(item("pods", Some("shop"), "web-1", "v1"));
+    let (file, index) = write(&items, 3);
+    let archive = Archive::open(index, Arc::new(file.clone()));
+    for item in &items {
+        let entry = archive.index().get(&item.key, None).expect("in the index");
+        assert_eq!(
+            archive.get(&entry).expect("readable"),
+            item.body,
+            "{}",
+            item.key
+        );
+    }
+    let (streamed, findings) =
+        Archive::from_stream(Cursor::new(&file), Limits::default()).expect("a whole archive");
+    assert_eq!(findings.worst(), None, "{findings:?}");
+    assert_eq!(streamed.index().len(), 3);
+    let member = archive
+        .index()
+        .get(&items[1].key, None)
+        .expect("in the index")
+        .member();
+    let range = |from: usize| from..from + member.compressed_len as usize;
+    let first = &file[range(member.offset as usize)];
+    let again = file
+        .windows(first.len())
+        .filter(|window| *window == first)
+        .count();
+    assert_eq!(again, 2, "the same compressed bytes for both entries");
+}
