@@ -5,5 +5,6 @@ mod backup_faults;
 mod diff;
 mod restore;
 mod restore_faults;
+mod restore_kinds;
 mod restore_world;
 mod world;

@@ -50,8 +50,10 @@ pub(super) enum Why {
     Quota,
     /// It, or what it refers to, is in motion.
     Conflict,
-    /// The server did not answer well.
+    /// The server answered that it failed, or asked for patience.
     Server,
+    /// Nobody answered for the server.
+    Unanswered,
 }
 
 /// Everything that attempts share.
@@ -431,6 +433,7 @@ impl Hands {
             // absence forbidden.
             ErrorKind::Forbidden if error.reason().contains("not found") => Why::Conflict,
             ErrorKind::Cancelled => Why::Conflict,
+            ErrorKind::Transport | ErrorKind::Timeout | ErrorKind::Unavailable => Why::Unanswered,
             _ if error.is_retryable() => Why::Server,
             _ => return failed(error.reason()),
         };

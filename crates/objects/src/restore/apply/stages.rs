@@ -303,7 +303,7 @@ impl Engine {
                 self.unwritten.push(line);
             }
             Attempt::Later { why, message } => {
-                self.silent = if why == Why::Server {
+                self.silent = if why == Why::Unanswered {
                     self.silent + 1
                 } else {
                     0
