@@ -4,6 +4,10 @@
 //! the median latency stays under 1.5 times the best median seen, and halves when the server says 429 or
 //! the median passes twice the best. A `Retry-After` holds back every new call.
 //!
+//! Slowness alone never pushes the limit below [`FLOOR`], and the best median fades: work gets harder as a
+//! restore goes on (later objects are larger and the server busier), and that must not read as distress for
+//! ever. Only a 429, which is the server's own word, goes down to one.
+//!
 //! Latencies are compared within a class only: a read of one object and a create are different work, and
 //! the time of a list follows its size, so lists count for 429s but not for latency.
 
@@ -17,6 +21,8 @@ use tokio::time::Instant;
 pub const START: usize = 8;
 /// Calls that run at once at most, unless raised.
 pub const MOST: usize = 64;
+/// Calls that run at once at least while the server is only slow.
+pub const FLOOR: usize = 4;
 /// Good answers between two looks at the limit.
 const WINDOW: usize = 32;
 /// A `Retry-After` longer than this is cut: a server that asks for more is treated as failing instead.
@@ -173,7 +179,7 @@ impl Permit {
                     let until = Instant::now() + pause.min(LONGEST_PAUSE);
                     state.paused_until = state.paused_until.max(Some(until));
                 }
-                state.halve(self.began);
+                state.halve(self.began, 1);
             }
             Answer::Failed => {}
         }
@@ -203,7 +209,7 @@ impl State {
         };
         let ratio = latencies.and_then(|l| l.record(began.elapsed()));
         if ratio.is_some_and(|ratio| ratio > 2.0) {
-            self.halve(began);
+            self.halve(began, FLOOR.min(self.limit));
         } else if self.good >= WINDOW {
             self.good = 0;
             if ratio.is_none_or(|ratio| ratio < 1.5) && self.peak >= self.limit {
@@ -214,11 +220,11 @@ impl State {
     }
 
     /// Once for all calls that were under way: they suffered together.
-    fn halve(&mut self, began: Instant) {
+    fn halve(&mut self, began: Instant, floor: usize) {
         if began < self.since {
             return;
         }
-        self.limit = (self.limit / 2).max(1);
+        self.limit = (self.limit / 2).max(floor);
         self.since = Instant::now();
         self.good = 0;
         self.reads.window.clear();
@@ -237,7 +243,10 @@ impl Latencies {
         // A millisecond at least: below that, noise would decide.
         let median = self.window[WINDOW / 2].max(Duration::from_millis(1));
         self.window.clear();
-        let best = self.best.map_or(median, |best| best.min(median));
+        // A sixteenth for each window: twice as slow for good is the new measure after some 350 calls.
+        let best = self
+            .best
+            .map_or(median, |best| (best + best / 16).min(median));
         self.best = Some(best);
         Some(median.as_secs_f64() / best.as_secs_f64())
     }
@@ -270,6 +279,16 @@ mod tests {
         assert_eq!(limiter.limit(), 12, "raised to the most");
         calls(&limiter, 40, Duration::from_millis(30)).await;
         assert_eq!(limiter.limit(), 6, "halved once the median tripled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stays_slow_is_not_throttled_for_ever() {
+        let limiter = Limiter::new(8, 16);
+        calls(&limiter, 64, Duration::from_millis(10)).await;
+        calls(&limiter, 400, Duration::from_millis(40)).await;
+        assert!(limiter.limit() >= FLOOR, "slowness alone keeps {FLOOR}");
+        calls(&limiter, 3000, Duration::from_millis(40)).await;
+        assert_eq!(limiter.limit(), 16, "what is usual now is the measure now");
     }
 
     #[tokio::test(start_paused = true)]
