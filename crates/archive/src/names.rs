@@ -25,12 +25,6 @@ pub fn restore_folder(restore: &RestoreName) -> String {
     format!("restores/{restore}/")
 }
 
-/// A part of the journal of a restore.
-#[must_use]
-pub fn salvor_journal(number: u64) -> String {
-    format!("salvor-journal-{number}.zst")
-}
-
 /// A file of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BackupFile {
