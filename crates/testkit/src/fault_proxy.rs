@@ -72,7 +72,7 @@ impl FaultProxy {
                 let (state, server) = (Arc::clone(&shared), server.clone());
                 connections.spawn(async move {
                     // A broken connection is what this proxy is for; its client sees it.
-                    let _ = serve(client, &server, &state).await;
+                    let _ = serve(client, &server, state).await;
                 });
                 while connections.try_join_next().is_some() {}
             }
@@ -132,7 +132,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 const HEAD: usize = 64 << 10;
 
 /// One request per connection, so that every answer ends with its connection.
-async fn serve(mut client: TcpStream, server: &str, state: &Mutex<State>) -> io::Result<()> {
+async fn serve(mut client: TcpStream, server: &str, state: Arc<Mutex<State>>) -> io::Result<()> {
     let (head, body_start) = read_head(&mut client).await?;
     let seen = parse(&head)?;
     let length = header(&seen.head, "content-length")
@@ -142,11 +142,14 @@ async fn serve(mut client: TcpStream, server: &str, state: &Mutex<State>) -> io:
     let rest = length.saturating_sub(body.len()) as u64;
     (&mut client).take(rest).read_to_end(&mut body).await?;
 
-    let fault = {
-        let mut state = lock(state);
+    // A plan may block, for example to send a request of its own. On a worker it could keep the runtime from
+    // looking at sockets, that request's among them.
+    let decided = tokio::task::spawn_blocking(move || {
+        let mut state = lock(&state);
         state.seen.push(seen.clone());
         state.plan.as_mut().and_then(|plan| plan(&seen))
-    };
+    });
+    let fault = decided.await.map_err(io::Error::other)?;
     match fault {
         Some(Fault::CutBefore) => return Ok(()),
         Some(Fault::Answer {
