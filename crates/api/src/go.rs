@@ -138,6 +138,66 @@ impl fmt::Display for GoDuration {
     }
 }
 
+/// A duration that may be negative, for the few fields where that says "as the server is set".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SignedGoDuration {
+    negative: bool,
+    magnitude: GoDuration,
+}
+
+impl SignedGoDuration {
+    /// The duration when it is not negative.
+    #[must_use]
+    pub fn non_negative(self) -> Option<GoDuration> {
+        (!self.negative).then_some(self.magnitude)
+    }
+}
+
+impl From<GoDuration> for SignedGoDuration {
+    fn from(magnitude: GoDuration) -> Self {
+        Self {
+            negative: false,
+            magnitude,
+        }
+    }
+}
+
+impl fmt::Display for SignedGoDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.negative {
+            f.write_str("-")?;
+        }
+        write!(f, "{}", self.magnitude)
+    }
+}
+
+impl FromStr for SignedGoDuration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = text.strip_prefix('-').filter(|rest| !rest.starts_with('+'));
+        let magnitude: GoDuration = rest.unwrap_or(text).parse()?;
+        Ok(Self {
+            negative: rest.is_some() && !magnitude.is_zero(),
+            magnitude,
+        })
+    }
+}
+
+impl Serialize for SignedGoDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SignedGoDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
 /// `value / 10^digits` without trailing zeros.
 fn fraction(value: u64, digits: u32) -> String {
     let unit = 10u64.pow(digits);
@@ -265,6 +325,17 @@ mod tests {
         ] {
             assert!(input.parse::<GoDuration>().is_err(), "{input}");
         }
+    }
+
+    #[test]
+    fn negative_durations_keep_their_sign() {
+        for (input, output) in [("-1m", "-1m0s"), ("1m", "1m0s"), ("-0s", "0s")] {
+            let parsed: SignedGoDuration = input.parse().expect(input);
+            assert_eq!(parsed.to_string(), output, "{input}");
+            assert_eq!(parsed.non_negative().is_none(), output.starts_with('-'));
+        }
+        assert!("--1m".parse::<SignedGoDuration>().is_err());
+        assert!("-+1m".parse::<SignedGoDuration>().is_err());
     }
 
     #[test]

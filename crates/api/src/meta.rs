@@ -128,6 +128,47 @@ pub struct TypedLocalObjectReference {
     pub name: String,
 }
 
+/// `corev1.SecretKeySelector`: names a key of a Secret in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SecretKeySelector {
+    /// Name of the Secret.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Key in it.
+    pub key: String,
+    /// Whether it may be missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optional: Option<bool>,
+}
+
+/// `corev1.ObjectReference`: names an object, wherever it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectReference {
+    /// Kind.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Namespace.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Identity of this incarnation of the object.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// Group and version.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub api_version: String,
+    /// Version of the object.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
+    /// Part of the object.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub field_path: String,
+}
+
 pub(crate) fn is_zero(value: &i64) -> bool {
     *value == 0
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use salvor_api::go::Time;
 use salvor_api::labels;
 use salvor_api::meta::TypedLocalObjectReference;
-use salvor_api::velero::{Backup, BackupPhase, BackupSpec, Hooks, Metadata};
+use salvor_api::velero::{Backup, BackupPhase, BackupSpec, BackupType, Hooks, Metadata};
 use salvor_cluster::{Cluster, DiscoverOptions};
 use salvor_objects::backup::{self, BackupOptions, BackupOutcome, BackupRequest, ProgressSink};
 use salvor_text::ByteCount;
@@ -239,6 +239,7 @@ fn spec(args: &CreateArgs) -> Result<BackupSpec, Failure> {
         volume_group_snapshot_label_key: volume_group_snapshot_label_key
             .clone()
             .unwrap_or_default(),
+        backup_type: BackupType::Unset,
     })
 }
 

@@ -361,5 +361,7 @@ fn spec(args: &CreateArgs) -> Result<RestoreSpec, Failure> {
             }
         }),
         uploader_config: (!uploader.is_empty()).then_some(uploader.into()),
+        resource_policy: None,
+        skip_default_resource_modifier: None,
     })
 }
