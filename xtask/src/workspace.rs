@@ -49,6 +49,17 @@ pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut cargo = Command::new(program);
     cargo.current_dir(paths::repository());
+    // What `cargo run` tells this program about its own package would look like a change of environment to
+    // the build scripts of some dependencies, which then build themselves, and all above them, anew.
+    for (name, _) in std::env::vars_os() {
+        let about_us = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if about_us
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            cargo.env_remove(&name);
+        }
+    }
     cargo
 }
 

@@ -313,6 +313,13 @@ fn build() -> Outcome<PathBuf> {
         "--package",
         "salvor",
     ]);
+    // What cargo told this program about its package is no reason to build dependencies anew.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     let status = command
         .status()
         .map_err(|error| format!("start cargo: {error}"))?;
