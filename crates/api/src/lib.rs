@@ -10,8 +10,10 @@
 //!   omitted empties), because Velero reads what we write;
 //! - parsing never panics: hostile names, durations and selectors are errors with a reason.
 //!
-//! Start with [`velero`] for the kinds, then [`filter`] for what a backup selects.
+//! Start with [`velero`] for the kinds, then [`filter`] for what a backup selects; [`crds`] holds the
+//! definitions by which an API server serves the kinds.
 
+pub mod crds;
 pub mod filter;
 pub mod glob;
 pub mod go;
