@@ -21,5 +21,6 @@ pub mod labels;
 pub mod meta;
 pub mod name;
 pub mod resource;
+pub mod schedule;
 pub mod selector;
 pub mod velero;

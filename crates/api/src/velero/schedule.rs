@@ -9,8 +9,8 @@ use crate::go::Time;
 use crate::meta::null_is_default;
 
 kind! {
-    /// Backups at times that a cron expression gives. Whether one is due is decided
-    /// elsewhere.
+    /// Backups at times that a cron expression gives. Whether one is due is decided in
+    /// [`crate::schedule`].
     Schedule, v1, "schedules", "schedule", ["sched"], ScheduleSpec, ScheduleStatus
 }
 
