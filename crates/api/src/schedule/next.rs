@@ -74,10 +74,10 @@ fn next_match(fields: &Fields, after: Timestamp, zone: &TimeZone) -> Option<Time
     // A clock that is set back over midnight shows the end of the day before once more.
     let mut date = zone.to_datetime(after).date().yesterday().ok()?;
     for _ in 0..HORIZON {
-        if fields.has_day(date) {
-            if let Some(found) = first_on(fields, date, after, zone) {
-                return Some(found);
-            }
+        if fields.has_day(date)
+            && let Some(found) = first_on(fields, date, after, zone)
+        {
+            return Some(found);
         }
         date = date.tomorrow().ok()?;
     }

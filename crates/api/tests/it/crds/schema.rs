@@ -178,10 +178,7 @@ pub(super) fn secret_key(doc: &str) -> Schema {
         doc,
         vec![
             ("key", text("Key in the Secret.").required()),
-            (
-                "name",
-                text("Name of the Secret.").with("default", json!("")),
-            ),
+            ("name", text("Name of the Secret.")),
             ("optional", flag("Whether Secret or key may be missing.")),
         ],
     )
