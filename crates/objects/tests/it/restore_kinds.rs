@@ -3,6 +3,7 @@
 use expect_test::expect;
 use salvor_api::meta::TypedLocalObjectReference;
 use salvor_api::velero::{RestorePhase, RestoreStatusSpec};
+use salvor_apiserver::{Fault, FaultRule};
 use serde_json::{Value, json};
 
 use crate::restore::{pod, strings};
@@ -53,6 +54,9 @@ async fn owner_references_are_relinked_to_owners_that_were_just_read() {
     )
     .await;
     let world = World::empty();
+    // A controller that adopts what was just restored is faster, twice.
+    let adopted = FaultRule::new(Fault::Conflict).verb("patch").times(2);
+    world.server.faults().add(adopted);
     let request = request(&world.cluster, &location, "r", |_, o| {
         o.relink_owners = true;
     })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use salvor_api::resource::{GroupVersion, ObjectKey};
-use salvor_cluster::WriteOptions;
+use salvor_cluster::{ApiResource, ErrorKind, WriteOptions};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,9 @@ use crate::restore::transform::Transformed;
 
 /// Objects that are relinked at once.
 const AT_ONCE: usize = 16;
+/// Times that an object is read and written when others write it in between. Controllers do, which adopt
+/// what was just restored; they are done after a write or two.
+const ATTEMPTS: u32 = 5;
 
 /// UIDs of owners that were read, by namespace, version, kind and name.
 type Owners = Mutex<HashMap<(Option<String>, String, String, String), Option<String>>>;
@@ -133,26 +136,37 @@ async fn write(hands: &Hands, sent: &Transformed, wanted: Vec<Value>) -> Result<
     let api = discovery
         .find_version(&sent.key.resource, &sent.group_version.version)
         .ok_or("its resource is not served any more")?;
-    let (namespace, name) = (sent.key.namespace.as_deref(), sent.key.name.as_str());
-    let said = |error: salvor_cluster::Error| format!("write its owners: {}", error.reason());
-    let Some(bytes) = hands
-        .cluster
-        .get(api, namespace, name)
-        .await
-        .map_err(said)?
-    else {
+    let mut attempt = 1;
+    loop {
+        match write_once(hands, api, &sent.key, &wanted).await {
+            Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(format!("write its owners: {}", error.reason())),
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+/// Reads the object and writes it on condition that nobody else did meanwhile.
+async fn write_once(
+    hands: &Hands,
+    api: &ApiResource,
+    key: &ObjectKey,
+    wanted: &[Value],
+) -> Result<(), salvor_cluster::Error> {
+    let (namespace, name) = (key.namespace.as_deref(), key.name.as_str());
+    let Some(bytes) = hands.cluster.get(api, namespace, name).await? else {
         return Ok(());
     };
     let live = parse(&bytes);
     let mut references = body::list_at(&live, &["metadata", "ownerReferences"]).to_vec();
     let before = references.len();
     for reference in wanted {
-        let uid = body::text_at(&reference, &["uid"]);
+        let uid = body::text_at(reference, &["uid"]);
         if !references
             .iter()
             .any(|old| body::text_at(old, &["uid"]) == uid)
         {
-            references.push(reference);
+            references.push(reference.clone());
         }
     }
     if references.len() == before {
@@ -162,17 +176,10 @@ async fn write(hands: &Hands, sent: &Transformed, wanted: Vec<Value>) -> Result<
         "resourceVersion": body::text_at(&live, &["metadata", "resourceVersion"]),
         "ownerReferences": references,
     }});
+    let (patch, options) = (patch.to_string(), WriteOptions::default());
     hands
         .cluster
-        .merge_patch(
-            api,
-            namespace,
-            name,
-            None,
-            patch.to_string().as_bytes(),
-            &WriteOptions::default(),
-        )
+        .merge_patch(api, namespace, name, None, patch.as_bytes(), &options)
         .await
         .map(drop)
-        .map_err(said)
 }
