@@ -26,7 +26,9 @@ pub enum Stage {
     Volumes,
     /// Claims and snapshots.
     Claims,
-    /// Roles, service accounts, bindings, secrets, config maps, limits, priority classes.
+    /// Roles and service accounts: a controller deletes a token whose account is not there.
+    Accounts,
+    /// Bindings, secrets, config maps, limits, priority classes.
     Settings,
     /// Pods, before their controllers, which adopt them.
     Pods,
@@ -46,11 +48,12 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, first to last.
-    pub const ALL: [Stage; 12] = [
+    pub const ALL: [Stage; 13] = [
         Stage::Definitions,
         Stage::Namespaces,
         Stage::Volumes,
         Stage::Claims,
+        Stage::Accounts,
         Stage::Settings,
         Stage::Pods,
         Stage::ReplicaSets,
@@ -69,6 +72,7 @@ impl Stage {
             Stage::Namespaces => "namespaces",
             Stage::Volumes => "volumes",
             Stage::Claims => "claims",
+            Stage::Accounts => "accounts",
             Stage::Settings => "settings",
             Stage::Pods => "pods",
             Stage::ReplicaSets => "replica-sets",
@@ -109,9 +113,9 @@ const PLACES: &[(&str, Stage)] = &[
     ("volumesnapshots.snapshot.storage.k8s.io", Stage::Claims),
     ("datauploads.velero.io", Stage::Claims),
     ("persistentvolumeclaims", Stage::Claims),
-    ("clusterroles.rbac.authorization.k8s.io", Stage::Settings),
-    ("roles.rbac.authorization.k8s.io", Stage::Settings),
-    ("serviceaccounts", Stage::Settings),
+    ("clusterroles.rbac.authorization.k8s.io", Stage::Accounts),
+    ("roles.rbac.authorization.k8s.io", Stage::Accounts),
+    ("serviceaccounts", Stage::Accounts),
     (
         "clusterrolebindings.rbac.authorization.k8s.io",
         Stage::Settings,
@@ -240,6 +244,13 @@ mod tests {
                 "validatingwebhookconfigurations.admissionregistration.k8s.io",
             ]
         );
+    }
+
+    #[test]
+    fn a_token_is_not_restored_beside_its_account() {
+        let stage = |name: &str| stage_of(&name.parse().expect("a resource"));
+        assert!(stage("serviceaccounts") < stage("secrets"));
+        assert!(stage("secrets") < stage("pods"));
     }
 
     #[test]
