@@ -44,6 +44,18 @@ pub const CLUSTER_NAME: &str = "salvor.dev/cluster-name";
 /// Annotation of a backup's metadata: version of Salvor that wrote it.
 pub const TOOL_VERSION: &str = "salvor.dev/tool-version";
 
+/// Annotation of a schedule or backup: what is kept, in every location without a rule of its own, as in
+/// [`crate::retention::Policy`]: `last=3,daily=7`.
+pub const RETENTION: &str = "salvor.dev/retention";
+
+/// Annotation of a schedule or backup: what is kept in one location, `salvor.dev/retention.<location>`.
+/// Names over 53 characters are shortened like label values, since the part behind the slash may have 63.
+#[must_use]
+pub fn retention_at(location: &str) -> String {
+    const ROOM: usize = MAX_LABEL_VALUE - "retention.".len();
+    format!("{RETENTION}.{}", shortened(location, ROOM))
+}
+
 /// Longest value that Kubernetes accepts for a label, in bytes.
 pub const MAX_LABEL_VALUE: usize = 63;
 
@@ -51,7 +63,12 @@ pub const MAX_LABEL_VALUE: usize = 63;
 /// six hex digits of the SHA-256 of the whole, which is what Velero does.
 #[must_use]
 pub fn label_value(value: &str) -> String {
-    if value.len() <= MAX_LABEL_VALUE {
+    shortened(value, MAX_LABEL_VALUE)
+}
+
+/// `value` within `room` bytes: cut, with six hex digits of the digest of the whole.
+fn shortened(value: &str, room: usize) -> String {
+    if value.len() <= room {
         return value.to_owned();
     }
     let digest = Sha256::digest(value.as_bytes());
@@ -60,13 +77,21 @@ pub fn label_value(value: &str) -> String {
         .take(3)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let head: String = value.chars().take(57).collect();
+    let head: String = value.chars().take(room - hex.len()).collect();
     format!("{head}{hex}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_location_of_any_length_has_its_own_retention() {
+        assert_eq!(retention_at("offsite"), "salvor.dev/retention.offsite");
+        let key = retention_at(&"l".repeat(200));
+        assert_eq!(key.len(), "salvor.dev/".len() + 63);
+        assert_ne!(key, retention_at(&"l".repeat(201)));
+    }
 
     #[test]
     fn long_values_keep_a_prefix_and_a_digest() {

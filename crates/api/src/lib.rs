@@ -21,6 +21,7 @@ pub mod labels;
 pub mod meta;
 pub mod name;
 pub mod resource;
+pub mod retention;
 pub mod schedule;
 pub mod selector;
 pub mod velero;
