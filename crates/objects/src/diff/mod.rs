@@ -189,11 +189,25 @@ fn object_diff(object: &ObjectKey, from: Option<&Value>, to: Option<&Value>) -> 
     unified_diff(&yaml(&from), &yaml(&to))
 }
 
-/// An object as YAML.
+/// What people look for first; everything else follows as it comes, `status` at the end.
+const FIRST: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+
+/// An object as YAML, in the order in which kubectl's users write it.
 #[must_use]
 pub fn to_yaml(value: &Value) -> String {
-    let mut text =
-        serde_saphyr::to_string(value).unwrap_or_else(|error| format!("# not YAML: {error}\n"));
+    let ordered = value.as_object().map(|fields| {
+        let rank = |name: &str| match FIRST.iter().position(|first| *first == name) {
+            Some(at) => at,
+            None => FIRST.len() + usize::from(name == "status"),
+        };
+        let mut fields: Vec<_> = fields.iter().collect();
+        // Stable: fields of one rank keep their order.
+        fields.sort_by_key(|(name, _)| rank(name));
+        let fields = fields.into_iter().map(|(k, v)| (k.clone(), v.clone()));
+        Value::Object(fields.collect())
+    });
+    let mut text = serde_saphyr::to_string(ordered.as_ref().unwrap_or(value))
+        .unwrap_or_else(|error| format!("# not YAML: {error}\n"));
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -413,4 +427,27 @@ fn normal(archive: &Archive, entry: &Entry<'_>) -> Result<Value, RestoreError> {
 /// True for an object of this kind.
 fn is_kind(object: &Value, kind: &str) -> bool {
     body::text_at(object, &["kind"]) == kind
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_begins_with_what_it_is_and_ends_with_its_status() {
+        let object = serde_json::json!({
+            "data": {"b": "1", "a": "2"}, "status": {"phase": "Active"}, "spec": {"x": 1},
+            "metadata": {"name": "n"}, "kind": "Thing", "apiVersion": "x.io/v1",
+        });
+        let text = to_yaml(&object);
+        let fields: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with(' '))
+            .map(|line| line.split(':').next().unwrap_or_default())
+            .collect();
+        let expected = ["apiVersion", "kind", "metadata", "spec", "data", "status"];
+        assert_eq!(fields, expected, "{text}");
+        let back: Value = serde_saphyr::from_str(&text).expect("YAML");
+        assert_eq!(back, object, "nothing is lost");
+    }
 }
