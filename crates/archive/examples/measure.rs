@@ -101,7 +101,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     report("verify", cpu_seconds() - start);
     let start = cpu_seconds();
-    let (streamed, _) = Archive::from_stream(reopened()?, Limits::default())?;
+    let (streamed, _) =
+        Archive::from_stream(reopened()?, Limits::default(), tempfile::tempfile()?)?;
     report("read as a foreign archive", cpu_seconds() - start);
     println!(
         "{read} read, {} findings, {} streamed, peak {} MiB",

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -104,15 +104,22 @@ impl Archive {
     }
 
     /// Opens any Velero archive by one pass over `reader`, which ends at the archive's end. Bodies are
-    /// compressed again into an anonymous temporary file, so that they can be read in any order; memory is
-    /// that of the index and one item.
+    /// compressed again into `spool`, an empty file or buffer, so that they can be read in any order; memory
+    /// is that of the index and one item. They hold Secrets: what a spool puts on a disk should be encrypted.
     ///
     /// # Errors
-    /// Damage, a tar that ends too early, a limit, a format of the future, or a reader or temporary
-    /// directory that fails. What can be left out without harm is a finding instead.
-    pub fn from_stream(reader: impl Read, limits: Limits) -> Result<(Self, Findings)> {
-        let (index, spill, findings) = stream::transcode(reader, &limits)?;
-        Ok((Self::open(index, Arc::new(spill)), findings))
+    /// Damage, a tar that ends too early, a limit, a format of the future, or a reader or spool that fails.
+    /// What can be left out without harm is a finding instead.
+    pub fn from_stream<S>(
+        reader: impl Read,
+        limits: Limits,
+        mut spool: S,
+    ) -> Result<(Self, Findings)>
+    where
+        S: Write + ReadAt + 'static,
+    {
+        let (index, findings) = stream::transcode(reader, &limits, &mut spool)?;
+        Ok((Self::open(index, Arc::new(spool)), findings))
     }
 
     /// What the archive holds.

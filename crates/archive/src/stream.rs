@@ -4,8 +4,7 @@ mod meter;
 mod resolve;
 mod spill;
 
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 
 use serde::Deserialize;
 
@@ -41,7 +40,7 @@ pub struct Expected<'a> {
 /// ([`ArchiveError::ArchiveDigest`]), or a reader that fails. Anything less is a finding.
 pub fn verify(reader: impl Read, expected: Expected<'_>, limits: &Limits) -> Result<Findings> {
     let Expected { sha256, index } = expected;
-    let (found, _, mut findings) = Pass::new(reader, limits, None).run()?;
+    let (found, mut findings) = Pass::new(reader, limits, None).run()?;
     if let Some(expected) = sha256
         && expected != findings.sha256
     {
@@ -56,16 +55,13 @@ pub fn verify(reader: impl Read, expected: Expected<'_>, limits: &Limits) -> Res
     Ok(findings)
 }
 
-/// Builds an index and a file of members from an archive.
-pub(crate) fn transcode(reader: impl Read, limits: &Limits) -> Result<(Index, File, Findings)> {
-    let (index, spill, findings) = Pass::new(reader, limits, Some(Spill::new()?)).run()?;
-    match spill {
-        Some(spill) => Ok((index, spill.into_file(), findings)),
-        None => Err(ArchiveError::Spill {
-            operation: "keep a file",
-            source: io::ErrorKind::NotFound.into(),
-        }),
-    }
+/// Writes the members of an archive to `spool`; the index that points into it.
+pub(crate) fn transcode(
+    reader: impl Read,
+    limits: &Limits,
+    spool: &mut dyn Write,
+) -> Result<(Index, Findings)> {
+    Pass::new(reader, limits, Some(Spill::new(spool))).run()
 }
 
 /// Decompressed bytes asked of the decoder at once. It is slow when asked for single headers.
@@ -74,7 +70,7 @@ const DECODED_BYTES: usize = 128 << 10;
 struct Pass<'a, R: Read> {
     tar: TarReader<BufReader<Metered<R>>>,
     limits: &'a Limits,
-    spill: Option<Spill>,
+    spill: Option<Spill<'a>>,
     index: IndexBuilder,
     seen: Vec<Seen>,
     findings: Findings,
@@ -84,7 +80,7 @@ struct Pass<'a, R: Read> {
 }
 
 impl<'a, R: Read> Pass<'a, R> {
-    fn new(reader: R, limits: &'a Limits, spill: Option<Spill>) -> Self {
+    fn new(reader: R, limits: &'a Limits, spill: Option<Spill<'a>>) -> Self {
         Self {
             tar: TarReader::new(BufReader::with_capacity(
                 DECODED_BYTES,
@@ -100,7 +96,7 @@ impl<'a, R: Read> Pass<'a, R> {
         }
     }
 
-    fn run(mut self) -> Result<(Index, Option<Spill>, Findings)> {
+    fn run(mut self) -> Result<(Index, Findings)> {
         let end = loop {
             match self.tar.next_entry() {
                 Ok(Ok(entry)) => self.entry(&entry)?,
@@ -136,7 +132,7 @@ impl<'a, R: Read> Pass<'a, R> {
         resolve::resolve(&mut self.index, self.seen, &mut self.findings)?;
         let index = self.index.finish(archive_len);
         self.findings.object_count = index.object_count();
-        Ok((index, self.spill, self.findings))
+        Ok((index, self.findings))
     }
 
     fn entry(&mut self, entry: &TarEntry) -> Result<()> {

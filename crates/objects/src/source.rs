@@ -2,7 +2,7 @@
 //!
 //! With a sound index beside it, nothing but the index is read before the first object is asked for, and
 //! then only the members that hold what is asked. Without one (a backup of Velero's, or a lost index), the
-//! archive is read once and brought into the same shape in an anonymous temporary file.
+//! archive is read once and brought into the same shape in a [`Spool`].
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ use salvor_archive::index::Index;
 use salvor_archive::limits::Limits;
 use salvor_archive::names::BackupFile;
 use salvor_location::{BackupRecord, Digest, Location};
-
+use salvor_seal::Spool;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use tracing::warn;
 
@@ -185,8 +185,14 @@ async fn by_pass(
     };
     let reader = StreamReader::new(body.map_err(io::Error::other));
     let reader = SyncIoBridge::new(Box::pin(reader));
-    let transcoded =
-        tokio::task::spawn_blocking(move || Archive::from_stream(reader, limits)).await;
+    let spool = Spool::new().map_err(|source| OpenError::Local {
+        backup: backup.to_string(),
+        source,
+    })?;
+    let transcoded = tokio::task::spawn_blocking(move || {
+        Archive::from_stream(reader, limits, SpooledItems(spool))
+    })
+    .await;
     match transcoded {
         Ok(Ok((archive, findings))) => Ok(OpenArchive {
             archive,
@@ -201,6 +207,29 @@ async fn by_pass(
             backup: backup.to_string(),
             source: io::Error::other(join),
         }),
+    }
+}
+
+/// Items of an archive that was not written to be read in any order.
+struct SpooledItems(Spool);
+
+impl io::Write for SpooledItems {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl ReadAt for SpooledItems {
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.0.read_at(offset, len)
+    }
+
+    fn len(&self) -> u64 {
+        self.0.len()
     }
 }
 

@@ -1,13 +1,16 @@
-//! Secrets and digests: the only crate that names a cipher or a hash for stored data.
+//! Secrets, digests and spools: the only crate that names a cipher or a hash for stored data.
 //!
 //! Invariants:
 //! - a [`Secret`] never shows in `Debug`, `Display` or JSON, and is wiped when dropped;
-//! - a [`Digest`] is SHA-256; what is stored names its algorithm in the format that holds it.
+//! - a [`Digest`] is SHA-256; what is stored names its algorithm in the format that holds it;
+//! - a [`Spool`] puts nothing on a local disk that can be read without a key that is only in memory.
 //!
 //! Start with [`digest`].
 
 pub mod digest;
 pub mod secret;
+pub mod spool;
 
 pub use digest::{Digest, Hasher};
 pub use secret::Secret;
+pub use spool::{Spool, SpoolReader};

@@ -30,7 +30,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "objects",
-        &["api", "archive", "location", "cluster", "volume"],
+        // seal: what waits on a local disk is encrypted.
+        &["api", "archive", "location", "cluster", "volume", "seal"],
     ),
     ("posture", &["api", "text", "location", "cluster"]),
     ("notify", &["api", "text", "seal"]),

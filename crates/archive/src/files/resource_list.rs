@@ -1,8 +1,7 @@
 //! What a backup holds or a restore did, as lists of names by kind.
 
 use std::collections::{BTreeMap, BinaryHeap};
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Cursor, Read as _, Write as _};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -14,8 +13,10 @@ use crate::error::{ArchiveError, Result};
 /// `v1/Pod` to `shop/web-0`, or to `shop/web-0(created)` of a restore.
 pub type ResourceList = BTreeMap<String, Vec<String>>;
 
-/// Bytes of names that are sorted in memory; more go to a temporary file, sorted.
+/// Bytes of names that are kept as they are; more are sorted and compressed, about ten to one.
 const RUN_BYTES: usize = 8 << 20;
+/// The fastest level: neighbours in a sorted list are alike.
+const RUN_LEVEL: i32 = 1;
 /// What an entry costs besides its text.
 const ENTRY_BYTES: usize = 2 * size_of::<String>();
 
@@ -26,14 +27,14 @@ pub fn restored_entry(key: &ObjectKey, action: &str) -> String {
     format!("{}({action})", key.scoped_name())
 }
 
-/// Collects a resource list in any order, in bounded memory: at most 8 MiB of names; the rest lies sorted
-/// in anonymous temporary files until the end.
+/// Collects a resource list in any order, in little memory: at most 8 MiB of names; the rest lies sorted and
+/// compressed until the end, which takes about as much as the finished list. Nothing goes to a disk.
 #[derive(Debug)]
 pub struct ResourceListBuilder {
     entries: Vec<(String, String)>,
     bytes: usize,
     run_bytes: usize,
-    runs: Vec<File>,
+    runs: Vec<Vec<u8>>,
 }
 
 impl Default for ResourceListBuilder {
@@ -62,14 +63,14 @@ impl ResourceListBuilder {
     /// listed once.
     ///
     /// # Errors
-    /// The temporary directory is full or cannot be written.
+    /// The entries cannot be compressed.
     pub fn add(&mut self, kind: &GroupVersionKind, entry: &str) -> Result<()> {
         let kind = kind.to_string();
         self.bytes += kind.len() + entry.len() + ENTRY_BYTES;
         self.entries.push((kind, entry.to_owned()));
         if self.bytes >= self.run_bytes {
-            self.spill()
-                .map_err(failed("write part of a resource list"))?;
+            self.end_run()
+                .map_err(failed("compress part of a resource list"))?;
         }
         Ok(())
     }
@@ -77,30 +78,33 @@ impl ResourceListBuilder {
     /// The list as compressed JSON, kinds and names sorted.
     ///
     /// # Errors
-    /// A temporary file cannot be read back.
+    /// What was compressed cannot be read back.
     pub fn finish(mut self) -> Result<Vec<u8>> {
         self.entries.sort_unstable();
-        let mut runs = Vec::new();
-        for mut file in std::mem::take(&mut self.runs) {
-            file.rewind()
-                .map_err(failed("read part of a resource list"))?;
-            runs.push(Run::File(BufReader::new(file)));
-        }
-        runs.push(Run::Memory(std::mem::take(&mut self.entries).into_iter()));
-        merge(runs).map_err(failed("read part of a resource list"))
+        let open = |run| zstd::Decoder::with_buffer(Cursor::new(run)).map(BufReader::new);
+        let mut read = || {
+            let mut runs = Vec::new();
+            for run in std::mem::take(&mut self.runs) {
+                runs.push(Run::Compressed(open(run)?));
+            }
+            runs.push(Run::Plain(std::mem::take(&mut self.entries).into_iter()));
+            merge(runs)
+        };
+        read().map_err(failed("read part of a resource list"))
     }
 
-    fn spill(&mut self) -> io::Result<()> {
+    fn end_run(&mut self) -> io::Result<()> {
         self.entries.sort_unstable();
-        let mut out = BufWriter::new(tempfile::tempfile()?);
+        let mut out = zstd::Encoder::new(Vec::new(), RUN_LEVEL)?;
         for (kind, entry) in self.entries.drain(..) {
             for text in [kind, entry] {
                 out.write_all(&(text.len() as u64).to_le_bytes())?;
                 out.write_all(text.as_bytes())?;
             }
         }
-        self.runs
-            .push(out.into_inner().map_err(io::IntoInnerError::into_error)?);
+        let mut run = out.finish()?;
+        run.shrink_to_fit();
+        self.runs.push(run);
         self.bytes = 0;
         Ok(())
     }
@@ -110,36 +114,38 @@ fn failed(operation: &'static str) -> impl Fn(io::Error) -> ArchiveError {
     move |source| ArchiveError::Spill { operation, source }
 }
 
+type Compressed = BufReader<zstd::Decoder<'static, Cursor<Vec<u8>>>>;
+
 /// A sorted run.
 enum Run {
-    Memory(std::vec::IntoIter<(String, String)>),
-    File(BufReader<File>),
+    Plain(std::vec::IntoIter<(String, String)>),
+    Compressed(Compressed),
 }
 
 impl Run {
     fn next(&mut self) -> io::Result<Option<(String, String)>> {
         match self {
-            Self::Memory(entries) => Ok(entries.next()),
-            Self::File(file) => {
-                let Some(kind) = read_text(file)? else {
+            Self::Plain(entries) => Ok(entries.next()),
+            Self::Compressed(run) => {
+                let Some(kind) = read_text(run)? else {
                     return Ok(None);
                 };
-                let entry = read_text(file)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+                let entry = read_text(run)?.ok_or(io::ErrorKind::UnexpectedEof)?;
                 Ok(Some((kind, entry)))
             }
         }
     }
 }
 
-fn read_text(file: &mut BufReader<File>) -> io::Result<Option<String>> {
-    if file.fill_buf()?.is_empty() {
+fn read_text(run: &mut Compressed) -> io::Result<Option<String>> {
+    if run.fill_buf()?.is_empty() {
         return Ok(None);
     }
     let mut len = [0; 8];
-    file.read_exact(&mut len)?;
+    run.read_exact(&mut len)?;
     let mut text = String::new();
     let len = u64::from_le_bytes(len);
-    file.take(len).read_to_string(&mut text)?;
+    run.take(len).read_to_string(&mut text)?;
     Ok(Some(text))
 }
 

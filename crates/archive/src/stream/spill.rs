@@ -1,27 +1,27 @@
-//! Bodies in an anonymous temporary file, as gzip members that an index points into.
+//! Bodies as gzip members that an index points into.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 
 use crate::error::{ArchiveError, Result};
 use crate::index::{IndexBuilder, MemberPlace};
 use crate::segment::{TARGET_BYTES, gzip_member};
 
-/// The file has no name and only this process can read it; it vanishes with the last handle.
-pub(super) struct Spill {
-    file: File,
+const WRITE: &str = "write decompressed items";
+
+/// Writes members to wherever the caller keeps them.
+pub(super) struct Spill<'a> {
+    out: &'a mut dyn Write,
     len: u64,
     member: Vec<u8>,
 }
 
-impl Spill {
-    pub(super) fn new() -> Result<Self> {
-        let file = tempfile::tempfile().map_err(failed("create a file"))?;
-        Ok(Self {
-            file,
+impl<'a> Spill<'a> {
+    pub(super) fn new(out: &'a mut dyn Write) -> Self {
+        Self {
+            out,
             len: 0,
             member: Vec::new(),
-        })
+        }
     }
 
     /// Keeps a body; its member's number and its place in the member.
@@ -39,22 +39,17 @@ impl Spill {
         Ok((number, at))
     }
 
-    /// Writes the last member; the length of the file.
+    /// Writes the last member; the length of all.
     pub(super) fn finish(&mut self, index: &mut IndexBuilder) -> Result<u64> {
         self.seal(index)?;
         self.member = Vec::new();
+        self.out.flush().map_err(failed(WRITE))?;
         Ok(self.len)
-    }
-
-    pub(super) fn into_file(self) -> File {
-        self.file
     }
 
     fn seal(&mut self, index: &mut IndexBuilder) -> Result<()> {
         let bytes = gzip_member(&self.member)?;
-        self.file
-            .write_all(&bytes)
-            .map_err(failed("write decompressed items"))?;
+        self.out.write_all(&bytes).map_err(failed(WRITE))?;
         index.add_member(MemberPlace {
             offset: self.len,
             compressed_len: bytes.len() as u64,

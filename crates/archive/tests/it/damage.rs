@@ -22,7 +22,7 @@ fn an_archive_cut_at_any_byte_is_an_error_or_lacks_only_its_end() {
         let whole = verify(file.as_slice(), Expected::default(), &Limits::default());
         assert_eq!(whole.expect("sound").list, []);
         for len in 0..file.len() {
-            match Archive::from_stream(&file[..len], Limits::default()) {
+            match Archive::from_stream(&file[..len], Limits::default(), Vec::new()) {
                 Err(error) => {
                     let text = error.to_string();
                     let places = ["byte", "cut off"];
@@ -59,7 +59,9 @@ fn no_flipped_bit_goes_unnoticed_by_the_digest_or_panics() {
             verify(damaged.as_slice(), expected, &Limits::default()).is_err(),
             "byte {at}"
         );
-        if let Ok((archive, _)) = Archive::from_stream(damaged.as_slice(), Limits::default()) {
+        if let Ok((archive, _)) =
+            Archive::from_stream(damaged.as_slice(), Limits::default(), Vec::new())
+        {
             // A flip in a gzip header's time or system byte changes no contents.
             assert_eq!(archive.index().len(), 3, "byte {at}");
         }
@@ -168,7 +170,8 @@ fn long_items_are_left_out_and_many_entries_refused() {
         max_item: 1000,
         ..Limits::default()
     };
-    let (archive, findings) = Archive::from_stream(tar.gz().as_slice(), limits).expect("readable");
+    let (archive, findings) =
+        Archive::from_stream(tar.gz().as_slice(), limits, Vec::new()).expect("readable");
     assert_eq!(archive.index().len(), 1);
     let text: Vec<_> = findings.list.iter().map(ToString::to_string).collect();
     let expected = "resources/pods/namespaces/a/long.json: refused: \
@@ -179,7 +182,8 @@ fn long_items_are_left_out_and_many_entries_refused() {
         max_entries: 2,
         ..Limits::default()
     };
-    let error = Archive::from_stream(tar.gz().as_slice(), limits).expect_err("three entries");
+    let error =
+        Archive::from_stream(tar.gz().as_slice(), limits, Vec::new()).expect_err("three entries");
     let max_entries = matches!(
         error,
         ArchiveError::Limit {
@@ -201,7 +205,7 @@ fn ten_megabyte_objects_are_read() {
         .file(path, body.as_bytes())
         .gz_members(1 << 20);
     let (archive, findings) =
-        Archive::from_stream(file.as_slice(), Limits::default()).expect("sound");
+        Archive::from_stream(file.as_slice(), Limits::default(), Vec::new()).expect("sound");
     assert_eq!(findings.list, []);
     let entry = archive.index().iter().next().expect("one entry");
     assert_eq!(archive.get(&entry).expect("read"), body.as_bytes());

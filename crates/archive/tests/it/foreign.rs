@@ -11,7 +11,7 @@ use crate::handmade::{Tar, body_for, gzip};
 
 /// Reads the archive and shows its entries and findings; a verification finds the same.
 fn read(file: &[u8]) -> String {
-    let (archive, findings) = match Archive::from_stream(file, Limits::default()) {
+    let (archive, findings) = match Archive::from_stream(file, Limits::default(), Vec::new()) {
         Ok(read) => read,
         Err(error) => {
             let same = verify(file, Expected::default(), &Limits::default()).expect_err("as well");
@@ -295,7 +295,7 @@ fn says_what_is_missing_around_the_items() {
 fn refuses_formats_of_the_future() {
     for version in ["2\n", "1", "1.2.0\n", "10\n", "", "2.0.0"] {
         let tar = Tar::default().file("metadata/version", version.as_bytes());
-        let read = Archive::from_stream(tar.gz().as_slice(), Limits::default());
+        let read = Archive::from_stream(tar.gz().as_slice(), Limits::default(), Vec::new());
         let known = matches!(version.trim(), "1" | "1.2.0");
         assert_eq!(read.is_ok(), known, "{version:?}");
         if let Err(error) = read {
@@ -314,7 +314,7 @@ fn findings_are_bounded_but_counted() {
         tar = tar.object(&format!("resources/pods/../{n}.json"));
     }
     let (_, findings) =
-        Archive::from_stream(tar.gz().as_slice(), Limits::default()).expect("readable");
+        Archive::from_stream(tar.gz().as_slice(), Limits::default(), Vec::new()).expect("readable");
     assert_eq!(findings.list.len(), 1000);
     let errors = findings.count(salvor_archive::findings::Severity::Error);
     assert_eq!(errors, 1500);

@@ -63,7 +63,7 @@ proptest! {
         let decoded = Index::decode(&encoded, Limits::default()).expect("own index");
         prop_assert_eq!(decoded.encode(), encoded);
         let (streamed, findings) =
-            Archive::from_stream(file.as_slice(), Limits::default()).expect("own archive");
+            Archive::from_stream(file.as_slice(), Limits::default(), Vec::new()).expect("own archive");
         let only_old = items.iter().any(|i| !i.preferred);
         prop_assert!(findings.list.is_empty() || only_old || items.is_empty(), "{:?}", findings);
         for archive in [Archive::open(decoded, Arc::new(file)), streamed] {
@@ -79,7 +79,7 @@ proptest! {
     #[test]
     fn noise_is_refused_without_panic(noise in vec(any::<u8>(), 0..2000)) {
         prop_assert!(Index::decode(&noise, Limits::default()).is_err());
-        prop_assert!(Archive::from_stream(noise.as_slice(), Limits::default()).is_err());
+        prop_assert!(Archive::from_stream(noise.as_slice(), Limits::default(), Vec::new()).is_err());
         // Compressed noise is at least looked at as a tar.
         let _ = verify(gzip(&noise).as_slice(), Expected::default(), &Limits::default());
         let _ = EntryPath::parse(&String::from_utf8_lossy(&noise));
@@ -117,7 +117,7 @@ proptest! {
         let start = at.index(tar.0.len());
         let end = (start + patch.len()).min(tar.0.len());
         tar.0[start..end].copy_from_slice(&patch[..end - start]);
-        if let Ok((archive, findings)) = Archive::from_stream(tar.gz().as_slice(), Limits::default()) {
+        if let Ok((archive, findings)) = Archive::from_stream(tar.gz().as_slice(), Limits::default(), Vec::new()) {
             prop_assert_eq!(archive.index().object_count(), findings.object_count);
             for entry in archive.index().iter() {
                 prop_assert!(archive.get(&entry).is_ok());

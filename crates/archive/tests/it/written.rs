@@ -162,7 +162,7 @@ fn a_stream_of_our_own_archive_gives_the_same_index_and_no_findings() {
     let items = a_few();
     let (file, index) = write(&items, 2);
     let (archive, findings) =
-        Archive::from_stream(file.as_slice(), Limits::default()).expect("own archive");
+        Archive::from_stream(file.as_slice(), Limits::default(), Vec::new()).expect("own archive");
     assert_eq!(findings.list, [], "{findings:?}");
     assert_eq!(findings.format_version.as_deref(), Some("1.1.0"));
     assert_eq!(findings.object_count, 8);
@@ -193,7 +193,7 @@ fn what_is_added_twice_counts_once_and_the_later_body_stays() {
     let (file, index) = write(&items, 4);
     let key = &items[0].key;
     let (streamed, findings) =
-        Archive::from_stream(file.as_slice(), Limits::default()).expect("own archive");
+        Archive::from_stream(file.as_slice(), Limits::default(), Vec::new()).expect("own archive");
     for archive in [Archive::open(index, Arc::new(file)), streamed] {
         assert_eq!(archive.index().object_count(), 8);
         let entry = archive.index().get(key, None).expect("indexed");
@@ -216,7 +216,7 @@ fn an_object_listed_in_two_preferred_versions_keeps_the_later_as_preferred() {
     ];
     let (file, index) = write(&items, 2);
     let (streamed, findings) =
-        Archive::from_stream(file.as_slice(), Limits::default()).expect("own archive");
+        Archive::from_stream(file.as_slice(), Limits::default(), Vec::new()).expect("own archive");
     for index in [&index, streamed.index()] {
         let entries: Vec<_> = index
             .iter()
@@ -456,7 +456,8 @@ fn a_long_body_is_compressed_once_and_stands_twice() {
         );
     }
     let (streamed, findings) =
-        Archive::from_stream(Cursor::new(&file), Limits::default()).expect("a whole archive");
+        Archive::from_stream(Cursor::new(&file), Limits::default(), Vec::new())
+            .expect("a whole archive");
     assert_eq!(findings.worst(), None, "{findings:?}");
     assert_eq!(streamed.index().len(), 3);
     let member = archive

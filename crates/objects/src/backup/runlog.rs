@@ -1,14 +1,14 @@
 //! The log of a run, as it is stored beside the backup: JSON lines, compressed as they come, with the run's
 //! id in each. Warnings and errors are counted here and kept for the results file.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_archive::files::{ResultSet, Results};
+use salvor_seal::{Spool, SpoolReader};
 use serde::Serialize;
 
 /// Messages of one weight that the results file holds; the log holds all.
@@ -54,7 +54,7 @@ pub(crate) struct RunLog {
 
 #[derive(Debug)]
 struct Inner {
-    out: GzEncoder<BufWriter<File>>,
+    out: GzEncoder<Spool>,
     broken: Option<io::Error>,
     warnings: u64,
     errors: u64,
@@ -65,7 +65,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct FinishedLog {
     /// The compressed text, from its start.
-    pub(crate) file: File,
+    pub(crate) file: SpoolReader,
     pub(crate) warnings: u64,
     pub(crate) errors: u64,
     pub(crate) results: Results,
@@ -88,14 +88,13 @@ struct Line<'a> {
 }
 
 impl RunLog {
-    /// An empty log in an anonymous temporary file.
+    /// An empty log in a spool: messages of a cluster may quote what nobody else should read.
     pub(crate) fn new(subject: Subject, run: String) -> io::Result<Self> {
-        let file = BufWriter::new(tempfile::tempfile()?);
         Ok(Self {
             subject,
             run,
             inner: Mutex::new(Inner {
-                out: GzEncoder::new(file, Compression::fast()),
+                out: GzEncoder::new(Spool::new()?, Compression::fast()),
                 broken: None,
                 warnings: 0,
                 errors: 0,
@@ -170,16 +169,12 @@ impl RunLog {
     /// The temporary file could not be written.
     pub(crate) fn finish(&self) -> io::Result<FinishedLog> {
         let mut inner = self.lock();
-        let empty = GzEncoder::new(BufWriter::new(tempfile::tempfile()?), Compression::fast());
+        let empty = GzEncoder::new(Spool::new()?, Compression::fast());
         let out = std::mem::replace(&mut inner.out, empty);
         if let Some(error) = inner.broken.take() {
             return Err(error);
         }
-        let mut file = out
-            .finish()?
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.rewind()?;
+        let file = out.finish()?.into_reader();
         let mut results = std::mem::take(&mut inner.results);
         for (count, set) in [
             (inner.warnings, &mut results.warnings),

@@ -1,18 +1,18 @@
 //! From compressed members to the upload: listing never waits for the store.
 //!
 //! A continue token dies when etcd compacts its history, about five minutes after the list began. So
-//! members that the store does not take in time go to memory up to [`IN_MEMORY`], then to an anonymous file
-//! that no other process can open, and from there to the store, in order.
+//! members that the store does not take in time go to memory up to [`IN_MEMORY`], then to a
+//! [`Spool`], and from there to the store, in order.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use salvor_archive::assemble::Assembler;
 use salvor_archive::index::Index;
 use salvor_archive::segment::Member;
+use salvor_seal::Spool;
 use tokio::sync::Notify;
 
 use super::BackupError;
@@ -35,9 +35,8 @@ struct State {
     assembler: Option<Assembler>,
     memory: VecDeque<Bytes>,
     memory_bytes: usize,
-    spill: Option<File>,
-    spill_read: u64,
-    spill_written: u64,
+    spool: Option<Spool>,
+    spool_read: u64,
     /// No more bytes will come.
     closed: bool,
     /// Nobody will take more bytes.
@@ -53,9 +52,8 @@ impl ArchiveSink {
                 assembler: Some(assembler),
                 memory_bytes: head.len(),
                 memory: VecDeque::from([head]),
-                spill: None,
-                spill_read: 0,
-                spill_written: 0,
+                spool: None,
+                spool_read: 0,
                 closed: false,
                 broken: false,
             }),
@@ -106,7 +104,7 @@ impl ArchiveSink {
         let mut state = self.lock();
         state.broken = true;
         state.memory.clear();
-        state.spill = None;
+        state.spool = None;
         drop(state);
         self.changed.notify_one();
     }
@@ -155,21 +153,17 @@ impl ArchiveSink {
 
 impl State {
     fn append(&mut self, bytes: Bytes) -> io::Result<()> {
-        // While the file holds unread bytes, newer ones must queue behind them.
-        let behind = self.spill_read < self.spill_written;
-        if !behind && self.memory_bytes + bytes.len() <= IN_MEMORY {
+        // While the spool holds unread bytes, newer ones must queue behind them.
+        if self.spool.is_none() && self.memory_bytes + bytes.len() <= IN_MEMORY {
             self.memory_bytes += bytes.len();
             self.memory.push_back(bytes);
             return Ok(());
         }
-        let file = match &mut self.spill {
-            Some(file) => file,
-            None => self.spill.insert(tempfile::tempfile()?),
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            None => self.spool.insert(Spool::new()?),
         };
-        file.seek(SeekFrom::Start(self.spill_written))?;
-        file.write_all(&bytes)?;
-        self.spill_written += bytes.len() as u64;
-        Ok(())
+        spool.write_all(&bytes)
     }
 
     fn take(&mut self) -> io::Result<Option<Bytes>> {
@@ -177,17 +171,16 @@ impl State {
             self.memory_bytes -= bytes.len();
             return Ok(Some(bytes));
         }
-        let left = self.spill_written - self.spill_read;
-        let Some(file) = self.spill.as_mut().filter(|_| left > 0) else {
+        let Some(spool) = &self.spool else {
             return Ok(None);
         };
-        let mut chunk = vec![0; CHUNK.min(usize::try_from(left).unwrap_or(CHUNK))];
-        file.seek(SeekFrom::Start(self.spill_read))?;
-        file.read_exact(&mut chunk)?;
-        self.spill_read += chunk.len() as u64;
-        if self.spill_read == self.spill_written {
-            file.set_len(0)?;
-            (self.spill_read, self.spill_written) = (0, 0);
+        let left = spool.len() - self.spool_read;
+        let length = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
+        let chunk = spool.read_at(self.spool_read, length)?;
+        self.spool_read += chunk.len() as u64;
+        if self.spool_read == spool.len() {
+            // The disk is given back; what comes next has another key.
+            (self.spool, self.spool_read) = (None, 0);
         }
         Ok(Some(chunk.into()))
     }
