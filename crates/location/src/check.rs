@@ -171,19 +171,7 @@ impl Location {
                 "the object that was just written is not in the listing",
             );
         }
-        match self.probe_create_only(&run).await {
-            Ok(true) => report.ok("create only"),
-            Ok(false) => report.problem(
-                "create only",
-                Severity::Warning,
-                "creating one key twice succeeded twice: the store does not honour conditional writes, so \
-                 only one writer at a time may use this location",
-            ),
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                report.problem("create only", Severity::Error, cause.unwrap_or(error.to_string()));
-            }
-        }
+        self.check_create_only(report, &run).await;
         report.tried("delete", self.store.delete(&key).await);
         if let Ok(true) = self.store.head(&key).await.map(|_| true) {
             report.problem(
@@ -191,6 +179,33 @@ impl Location {
                 Severity::Warning,
                 "the object is still there after its deletion: it may be under a retention rule",
             );
+        }
+    }
+
+    async fn check_create_only(&self, report: &mut CheckReport, run: &RunId) {
+        let twice = self.probe_create_only(run).await;
+        let at_once = match &twice {
+            Ok(true) if !self.store.excludes() => self.race_create_only(run).await,
+            _ => Ok(true),
+        };
+        match (twice, at_once) {
+            (Ok(true), Ok(true)) => report.ok("create only"),
+            (Ok(false), _) => report.problem(
+                "create only",
+                Severity::Warning,
+                "creating one key twice succeeded twice: the store does not honour conditional writes, so \
+                 only one writer at a time may use this location",
+            ),
+            (_, Ok(false)) => report.problem(
+                "create only",
+                Severity::Warning,
+                "several writers that created one key at the same moment succeeded: writers of one name \
+                 have to announce themselves and wait, and better only one at a time uses this location",
+            ),
+            (Err(error), _) | (_, Err(error)) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                report.problem("create only", Severity::Error, cause.unwrap_or(error.to_string()));
+            }
         }
     }
 

@@ -162,8 +162,7 @@ impl Claim {
             run,
             folder: format!("{}/claims/{kind}s/{name}", layout::PRIVATE),
         };
-        // What the store says of itself is one thing, what it did when it was tried another.
-        if location.store.excludes() && prepared.create_only {
+        if location.creating_excludes(prepared).await {
             return wanted.take(purpose, None).await;
         }
         let announced = layout::key(format!("{}/candidates/{run}", wanted.folder));
@@ -230,8 +229,9 @@ impl Wanted<'_> {
                 return Err(Error::store(doing)(error));
             }
         }
-        if announced.is_some() {
-            // Where creating does not exclude, another may have written over ours.
+        if announced.is_some() || !store.excludes() {
+            // Where creating does not exclude, or only did when it was tried, another may have written over
+            // ours.
             let winner: ClaimRecord = record::read(store, &key, CLAIM_VERSION).await?;
             if winner.run != *self.run {
                 return Err(self.busy(winner.run, None));
@@ -463,12 +463,36 @@ async fn withdraw(store: &Arc<dyn ObjectStore>, announced: &Key) {
 /// Whether anybody who seems alive holds a claim under this name. For people to read: where nothing may be
 /// written, so that the store cannot be asked for its time, our clock has to do.
 pub(crate) async fn is_held(location: &Location, kind: &'static str, name: &str) -> Result<bool> {
+    live_holder(location, kind, name)
+        .await
+        .map(|holder| holder.is_some())
+}
+
+/// Refuses a name that somebody who seems alive holds.
+pub(crate) async fn assert_free(location: &Location, kind: &'static str, name: &str) -> Result<()> {
+    match live_holder(location, kind, name).await? {
+        None => Ok(()),
+        Some(held) => Err(Error::Busy {
+            kind,
+            name: name.to_owned(),
+            run: held.run(),
+            last_seen: held.last_seen,
+            lease_seconds: location.claims.lease.as_secs(),
+        }),
+    }
+}
+
+async fn live_holder(
+    location: &Location,
+    kind: &'static str,
+    name: &str,
+) -> Result<Option<Newest>> {
     let folder = format!("{}/claims/{kind}s/{name}", layout::PRIVATE);
     let Some(held) = newest(&location.store, &folder)
         .await?
         .filter(|h| !h.closed)
     else {
-        return Ok(false);
+        return Ok(None);
     };
     let now = if location.profile().read_only {
         Some(Timestamp::now())
@@ -479,7 +503,7 @@ pub(crate) async fn is_held(location: &Location, kind: &'static str, name: &str)
             Err(error) => return Err(Error::store("ask the store for its time")(error)),
         }
     };
-    Ok(held.is_alive(&location.claims, now))
+    Ok(Some(held).filter(|held| held.is_alive(&location.claims, now)))
 }
 
 /// Reads a whole small object.

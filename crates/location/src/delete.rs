@@ -1,22 +1,54 @@
-//! Deleting a backup: claim, commit record, contents, in that order, so that a crash leaves either the
-//! whole backup or leftovers that are no backup. Each step may be repeated.
+//! Deleting a backup: claim, restores that were made from it, commit record, contents, in that order, so that
+//! a crash leaves either the whole backup or leftovers that are no backup. Each step may be repeated.
+//!
+//! The records of restores go first, as long as the backup can still be named: after a crash the same command
+//! finds what is left. Whether one of those restores is at work is asked before anything is deleted.
 
 use salvor_api::name::{BackupName, RestoreName};
+use tracing::warn;
 
-use crate::claim::{Claim, Purpose};
+use crate::claim::{self, Claim, Purpose};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::location::Location;
+use crate::restore::RestoreRecord;
 use crate::run::RunId;
 
+/// What a deletion removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedBackup {
+    /// Objects of the backup.
+    pub objects: u64,
+    /// Restores whose records went with it.
+    pub restores: Vec<RestoreName>,
+}
+
 impl Location {
-    /// Deletes a backup; returns how many objects were removed. Also removes what an interrupted deletion
-    /// or a dead writer left under the name.
+    /// The restores that were made from a backup and are recorded here, by name. One whose record cannot be
+    /// read is not among them.
+    ///
+    /// # Errors
+    /// The listing fails.
+    pub async fn restores_of(&self, backup: &BackupName) -> Result<Vec<RestoreRecord>> {
+        let listing = self.restores().await?;
+        for damaged in &listing.damaged {
+            warn!(
+                restore = damaged.name,
+                reason = damaged.reason,
+                "not readable"
+            );
+        }
+        let of = |record: &RestoreRecord| record.restore.spec.backup_name == backup.as_str();
+        Ok(listing.entries.into_iter().filter(of).collect())
+    }
+
+    /// Deletes a backup and, as Velero does, the records of restores that were made from it; what they
+    /// restored stays. Also removes what an interrupted deletion or a dead writer left under the name.
     ///
     /// # Errors
     /// [`Error::BackupNotFound`] when there is nothing under the name, [`Error::Busy`] while a run works on
-    /// it, [`Error::ReadOnly`], or the store fails.
-    pub async fn delete_backup(&self, name: &BackupName, run: &RunId) -> Result<u64> {
+    /// it or on a restore of it, [`Error::ReadOnly`], or the store fails.
+    pub async fn delete_backup(&self, name: &BackupName, run: &RunId) -> Result<DeletedBackup> {
         let prepared = self.prepare().await?;
         let folder = layout::backup_folder(name);
         let listed = self
@@ -39,6 +71,14 @@ impl Location {
             Purpose::Delete,
         )
         .await?;
+        let restores = match self.delete_restores_of(name, run).await {
+            Ok(restores) => restores,
+            Err(error) => {
+                // The backup is as it was; the next one need not wait for our lease.
+                claim.close().await;
+                return Err(error);
+            }
+        };
         let record = layout::backup_file(name, layout::BACKUP_RECORD)
             .map_err(Error::store("name the commit record"))?;
         let existed = listed.objects.iter().any(|info| info.key == record);
@@ -50,7 +90,31 @@ impl Location {
             )))?;
         let removed = self.remove_folder(&folder).await?;
         claim.close().await;
-        Ok(removed + u64::from(existed))
+        Ok(DeletedBackup {
+            objects: removed + u64::from(existed),
+            restores,
+        })
+    }
+
+    async fn delete_restores_of(
+        &self,
+        backup: &BackupName,
+        run: &RunId,
+    ) -> Result<Vec<RestoreName>> {
+        let restores = self.restores_of(backup).await?;
+        for active in restores.iter().filter(|restore| restore.active) {
+            claim::assert_free(self, "restore", active.name.as_str()).await?;
+        }
+        let mut deleted = Vec::with_capacity(restores.len());
+        for restore in restores {
+            match self.delete_restore(&restore.name, run).await {
+                Ok(_) => deleted.push(restore.name),
+                // Somebody else's deletion.
+                Err(Error::RestoreNotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(deleted)
     }
 
     /// Deletes the records of a restore; what it restored stays. Returns how many objects were removed.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream};
+use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use salvor_api::labels;
@@ -13,17 +13,16 @@ use salvor_api::velero::Backup;
 use salvor_seal::Digest;
 use salvor_storage::{GetOptions, Key, ObjectInfo, ObjectStore, PutMode, StoreUrl};
 use serde::{Deserialize, Serialize};
-use tracing::warn;
+use tokio::sync::OnceCell;
 
 use crate::claim::{ClaimPolicy, read_small};
 use crate::error::{Error, Result};
 use crate::layout;
+use crate::listing::{Listing, bad_name};
 use crate::manifest::{MANIFEST_VERSION, Manifest};
 use crate::record::{self, RECORD_LIMIT};
 use crate::run::RunId;
 
-/// Records of other backups that are read at once while listing.
-const LISTING_PARALLELISM: usize = 16;
 /// Newest format of a location that we write and read.
 const LOCATION_VERSION: u64 = 1;
 
@@ -44,6 +43,8 @@ pub struct Location {
     pub(crate) store: Arc<dyn ObjectStore>,
     profile: Arc<Profile>,
     pub(crate) claims: ClaimPolicy,
+    /// Whether creating excluded when it was tried in this process.
+    pub(crate) raced: Arc<OnceCell<bool>>,
 }
 
 /// A committed backup.
@@ -55,38 +56,6 @@ pub struct BackupRecord {
     pub name: BackupName,
     /// When the commit record was written, by the store's clock.
     pub committed: Option<Timestamp>,
-}
-
-/// What a listing found.
-#[derive(Clone, Debug)]
-pub struct Listing<T> {
-    /// Readable entries, by name.
-    pub entries: Vec<T>,
-    /// Entries that are there but cannot be read.
-    pub damaged: Vec<Damaged>,
-}
-
-/// An entry that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damaged {
-    /// Its name.
-    pub name: String,
-    /// What is wrong.
-    pub reason: String,
-}
-
-impl Damaged {
-    /// What an error means for a listing: that one entry cannot be read does not hide the others, but a
-    /// store that is out of reach fails the listing.
-    pub(crate) fn of(name: String, error: Error) -> Result<Self> {
-        let reason = match error {
-            Error::BadRecord { reason, .. } => reason,
-            Error::NewerFormat { .. } => error.to_string(),
-            Error::Store { source, .. } if !source.is_retryable() => source.to_string(),
-            other => return Err(other),
-        };
-        Ok(Self { name, reason })
-    }
 }
 
 /// The location's own record.
@@ -111,6 +80,7 @@ impl Location {
             store,
             profile: Arc::new(profile),
             claims: ClaimPolicy::default(),
+            raced: Arc::default(),
         }
     }
 
@@ -211,35 +181,6 @@ impl Location {
         }
     }
 
-    /// Whether creating one key twice is refused the second time: found by trying, never by asking.
-    pub(crate) async fn probe_create_only(&self, run: &RunId) -> Result<bool> {
-        let key = layout::key(format!("{}/probe/{run}-create-only", layout::PRIVATE));
-        let probe = async {
-            self.store
-                .put(&key, Bytes::from_static(b"first"), PutMode::Create)
-                .await?;
-            let second = self
-                .store
-                .put(&key, Bytes::from_static(b"second"), PutMode::Create)
-                .await;
-            let refused = match second {
-                Ok(_) => false,
-                Err(error) if error.is_already_exists() => true,
-                Err(error) => return Err(error),
-            };
-            let kept = read_small(&self.store, &key, 64).await? == "first";
-            if let Err(error) = self.store.delete(&key).await {
-                // Credentials that may not delete, or a retention rule: no reason not to back up.
-                warn!(%error, "what was written for a trial stays");
-            }
-            Ok(refused && kept)
-        };
-        probe.await.map_err(Error::store(format!(
-            "try create-only in location `{}`",
-            self.name()
-        )))
-    }
-
     /// Refuses a location that a newer release has written.
     ///
     /// # Errors
@@ -253,41 +194,12 @@ impl Location {
     /// # Errors
     /// The listing itself fails, or the location is newer than this release.
     pub async fn backups(&self) -> Result<Listing<BackupRecord>> {
-        self.assert_readable().await?;
-        let folder = self
-            .store
-            .list_folder(layout::BACKUPS)
-            .await
-            .map_err(Error::store(format!(
-                "list backups in location `{}`",
-                self.name()
-            )))?;
-        let read: Vec<(String, Result<BackupRecord>)> = stream::iter(folder.folders)
-            .map(|name| async move {
-                let record = match BackupName::new(name.clone()) {
-                    Ok(checked) => self.backup(&checked).await,
-                    Err(error) => Err(Error::BadRecord {
-                        key: format!("{}/{name}", layout::BACKUPS),
-                        reason: error.to_string(),
-                    }),
-                };
-                (name, record)
-            })
-            .buffered(LISTING_PARALLELISM)
-            .collect()
-            .await;
-        let mut listing = Listing {
-            entries: Vec::new(),
-            damaged: Vec::new(),
-        };
-        for (name, record) in read {
-            match record {
-                Ok(record) => listing.entries.push(record),
-                Err(Error::BackupNotFound { .. }) => {}
-                Err(error) => listing.damaged.push(Damaged::of(name, error)?),
-            }
-        }
-        Ok(listing)
+        self.records(layout::BACKUPS, |name| async move {
+            let name = BackupName::new(name.clone())
+                .map_err(|error| bad_name(layout::BACKUPS, &name, &error))?;
+            self.backup(&name).await
+        })
+        .await
     }
 
     /// One committed backup.

@@ -1,7 +1,6 @@
 //! The records of a restore: request first, then plan and journal, result last.
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
 use salvor_api::name::RestoreName;
 use salvor_api::velero::Restore;
 use salvor_storage::PutMode;
@@ -10,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::claim::{self, Claim, Purpose, read_small};
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::location::{Damaged, Listing, Location};
+use crate::listing::{Listing, bad_name};
+use crate::location::Location;
 use crate::record::{self, RECORD_LIMIT};
 use crate::run::RunId;
 
@@ -193,33 +193,12 @@ impl Location {
     /// # Errors
     /// The listing itself fails.
     pub async fn restores(&self) -> Result<Listing<RestoreRecord>> {
-        self.assert_readable().await?;
-        let folder = self
-            .store
-            .list_folder(layout::RESTORES)
-            .await
-            .map_err(Error::store(format!(
-                "list restores in location `{}`",
-                self.name()
-            )))?;
-        let read: Vec<(String, Result<RestoreRecord>)> = stream::iter(folder.folders)
-            .filter_map(|name| async { RestoreName::new(name).ok() })
-            .map(|name| async move { (name.to_string(), self.restore(&name).await) })
-            .buffered(16)
-            .collect()
-            .await;
-        let mut listing = Listing {
-            entries: Vec::new(),
-            damaged: Vec::new(),
-        };
-        for (name, record) in read {
-            match record {
-                Ok(record) => listing.entries.push(record),
-                Err(Error::RestoreNotFound { .. }) => {}
-                Err(error) => listing.damaged.push(Damaged::of(name, error)?),
-            }
-        }
-        Ok(listing)
+        self.records(layout::RESTORES, |name| async move {
+            let name = RestoreName::new(name.clone())
+                .map_err(|error| bad_name(layout::RESTORES, &name, &error))?;
+            self.restore(&name).await
+        })
+        .await
     }
 
     /// Reads a small file of a restore whole; `None` when it is not there.

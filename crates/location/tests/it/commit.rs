@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use salvor_location::{Error, RunId, Severity};
+use salvor_api::velero::Restore;
+use salvor_location::{Error, Location, RunId, Severity};
 use salvor_storage::testing::{Fault, FaultStore};
 use salvor_storage::{Key, MemoryStore, ObjectStore, PutMode, RetryPolicy, RetryStore};
 
@@ -260,13 +261,88 @@ async fn a_backup_can_be_written_by_whoever_may_not_delete() {
     assert_eq!(committed, Some(run));
 }
 
+/// A finished restore called `restore` from backup `backup`.
+async fn restored(location: &Location, restore: &str, backup: &str) {
+    let mut restore = Restore::named("velero", restore);
+    restore.spec.backup_name = backup.to_owned();
+    let writer = location.begin_restore(&restore, &RunId::generate()).await;
+    let finished = writer.expect("begun").finish(&restore).await;
+    finished.expect("finished");
+}
+
+async fn restores(location: &Location) -> Vec<String> {
+    let listing = location.restores().await.expect("listed");
+    assert_eq!(listing.damaged, []);
+    listing
+        .entries
+        .iter()
+        .map(|record| record.name.to_string())
+        .collect()
+}
+
 #[tokio::test(start_paused = true)]
-async fn deletion_removes_the_record_first_and_may_be_repeated() {
+async fn a_backup_is_deleted_with_the_restores_that_were_made_from_it() {
+    let location = location(Arc::new(MemoryStore::new()));
+    write_backup(&location, &RunId::generate())
+        .await
+        .expect("written");
+    for (restore, backup) in [("r1", "nightly"), ("r2", "other"), ("r3", "nightly")] {
+        restored(&location, restore, backup).await;
+    }
+    let run = RunId::generate();
+    let deleted = location.delete_backup(&name("nightly"), &run).await;
+    let deleted = deleted.expect("deleted");
+    let names: Vec<_> = deleted.restores.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        (deleted.objects, names),
+        (5, vec!["r1".into(), "r3".into()])
+    );
+    assert_eq!(restores(&location).await, ["r2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_is_being_restored_is_not_deleted_nor_any_of_its_restores() {
+    let location = location(Arc::new(MemoryStore::new()));
+    let first = RunId::generate();
+    write_backup(&location, &first).await.expect("written");
+    restored(&location, "a-done", "nightly").await;
+    let mut restore = Restore::named("velero", "b-at-work");
+    restore.spec.backup_name = "nightly".to_owned();
+    let at_work = RunId::generate();
+    let writer = location.begin_restore(&restore, &at_work).await;
+    let writer = writer.expect("begun");
+    // Twice: the refusal leaves nothing that would make the next one wait.
+    for _ in 0..2 {
+        let error = location
+            .delete_backup(&name("nightly"), &RunId::generate())
+            .await
+            .expect_err("it is being restored");
+        match error {
+            Error::Busy { kind, run, .. } => assert_eq!((kind, run), ("restore", at_work.clone())),
+            other => panic!("unexpected: {other}"),
+        }
+    }
+    assert_eq!(
+        assert_whole_or_absent(&location, "refused").await,
+        Some(first)
+    );
+    assert_eq!(restores(&location).await, ["a-done", "b-at-work"]);
+    writer.suspend().await;
+    location
+        .delete_backup(&name("nightly"), &RunId::generate())
+        .await
+        .expect("nobody is at work any more");
+    assert_eq!(restores(&location).await, [] as [&str; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletion_removes_the_record_before_the_contents_and_may_be_repeated() {
     let probe = FaultStore::new(Arc::new(MemoryStore::new()));
     let at_probe = location(Arc::new(probe.clone()));
     write_backup(&at_probe, &RunId::generate())
         .await
         .expect("written");
+    restored(&at_probe, "r", "nightly").await;
     let before = probe.operations();
     at_probe
         .delete_backup(&name("nightly"), &RunId::generate())
@@ -278,6 +354,7 @@ async fn deletion_removes_the_record_first_and_may_be_repeated() {
         write_backup(&location, &RunId::generate())
             .await
             .expect("written");
+        restored(&location, "r", "nightly").await;
         fault.at(operation, Fault::CrashAfter);
         let run = RunId::generate();
         let _ = location.delete_backup(&name("nightly"), &run).await;
@@ -288,6 +365,7 @@ async fn deletion_removes_the_record_first_and_may_be_repeated() {
             Err(other) => panic!("repeat after crash at {operation}: {other}"),
         }
         assert_eq!(assert_whole_or_absent(&location, "deleted").await, None);
+        assert_eq!(restores(&location).await, [] as [&str; 0]);
         assert!(
             fault
                 .list_folder("backups")

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use salvor_storage::{
-    Folder, GetOptions, Key, MetaStream, Object, ObjectInfo, ObjectStore, PutMode, Result, Upload,
+    ErrorKind, Folder, GetOptions, Key, MetaStream, Object, ObjectInfo, ObjectStore, PutMode,
+    Result, Upload,
 };
 
 /// Called with the name of an operation and its key or prefix.
@@ -19,7 +20,19 @@ pub(crate) type Hook = Arc<dyn Fn(&'static str, &str) -> BoxFuture<'static, ()> 
 pub(crate) struct HookStore {
     inner: Arc<dyn ObjectStore>,
     hook: Hook,
-    careless: bool,
+    creating: Creating,
+    vouched: bool,
+}
+
+/// What creating a key comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Creating {
+    /// What the inner store makes of it.
+    AsInner,
+    /// An overwrite.
+    Overwrites,
+    /// A look whether the key is taken, and then an overwrite.
+    LooksFirst,
 }
 
 impl HookStore {
@@ -27,22 +40,44 @@ impl HookStore {
         Self {
             inner,
             hook,
-            careless: false,
+            creating: Creating::AsInner,
+            vouched: true,
         }
     }
 
     /// A store that says that creating excludes, and then does not look whether the key is taken.
     pub(crate) fn careless(mut self) -> Self {
-        self.careless = true;
+        self.creating = Creating::Overwrites;
         self
     }
 
-    fn mode(&self, mode: PutMode) -> PutMode {
-        if self.careless {
-            PutMode::Overwrite
-        } else {
-            mode
+    /// A store that refuses a second creation, but not one at the same moment.
+    pub(crate) fn racy(mut self) -> Self {
+        self.creating = Creating::LooksFirst;
+        self
+    }
+
+    /// A store of which nothing is known, such as one at an address of its own.
+    pub(crate) fn unknown(mut self) -> Self {
+        self.vouched = false;
+        self
+    }
+
+    async fn mode(&self, key: &Key, mode: PutMode) -> Result<PutMode> {
+        if mode == PutMode::Overwrite || self.creating == Creating::AsInner {
+            return Ok(mode);
         }
+        if self.creating == Creating::LooksFirst {
+            match self.inner.head(key).await {
+                Ok(_) => {
+                    let kind = ErrorKind::AlreadyExists;
+                    return Err(salvor_storage::Error::new(kind, "create", key));
+                }
+                Err(error) if error.is_not_found() => tokio::task::yield_now().await,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(PutMode::Overwrite)
     }
 }
 
@@ -59,7 +94,7 @@ impl ObjectStore for HookStore {
     }
 
     fn excludes(&self) -> bool {
-        self.inner.excludes()
+        self.vouched && self.inner.excludes()
     }
 
     fn local_root(&self) -> Option<PathBuf> {
@@ -68,12 +103,14 @@ impl ObjectStore for HookStore {
 
     async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> Result<ObjectInfo> {
         (self.hook)("put", key.as_str()).await;
-        self.inner.put(key, body, self.mode(mode)).await
+        let mode = self.mode(key, mode).await?;
+        self.inner.put(key, body, mode).await
     }
 
     async fn upload(&self, key: &Key, mode: PutMode) -> Result<Box<dyn Upload>> {
         (self.hook)("upload", key.as_str()).await;
-        let inner = self.inner.upload(key, self.mode(mode)).await?;
+        let mode = self.mode(key, mode).await?;
+        let inner = self.inner.upload(key, mode).await?;
         Ok(Box::new(HookUpload {
             inner,
             key: key.clone(),

@@ -7,4 +7,5 @@ mod killed;
 mod processes;
 mod restore;
 mod takeover;
+mod trial;
 mod world;
