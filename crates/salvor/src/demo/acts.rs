@@ -22,7 +22,7 @@ use salvor_objects::restore::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::platform::{self, Planned};
+use super::platform::{self, Planned, running};
 use crate::command::read;
 use crate::exit::{Exit, Failure};
 
@@ -75,7 +75,7 @@ impl DemoCluster {
         let mut kinds = BTreeMap::new();
         let mut uids: BTreeMap<(String, String, String), String> = BTreeMap::new();
         let mut discovery = self.discover().await?;
-        for planned in &objects {
+        for (number, planned) in objects.iter().enumerate() {
             if discovery.resolve(planned.resource).is_none() {
                 // A definition was created since the last look.
                 discovery = self.discover().await?;
@@ -102,6 +102,7 @@ impl DemoCluster {
                 .map_err(|error| Failure::from(error).while_doing("fill the demo cluster"))?;
             let created: Value = serde_json::from_slice(&created)
                 .map_err(|error| Failure::caused(Exit::Internal, "fill the demo cluster", error))?;
+            self.set_status(resource, planned, &created, number).await?;
             let (kind, name) = planned.kind_and_name();
             *kinds.entry(kind.to_owned()).or_insert(0usize) += 1;
             if let Some(uid) = created["metadata"]["uid"].as_str() {
@@ -114,6 +115,33 @@ impl DemoCluster {
             namespaces: kinds.get("Namespace").copied().unwrap_or(0),
             kinds: kinds.len(),
         })
+    }
+
+    /// Says of an object what its controller would.
+    async fn set_status(
+        &self,
+        resource: &ApiResource,
+        planned: &Planned,
+        created: &Value,
+        number: usize,
+    ) -> Result<(), Failure> {
+        let since = created["metadata"]["creationTimestamp"].as_str();
+        let status = running::status(planned, since.unwrap_or_default(), number);
+        let Some(status) = status else {
+            return Ok(());
+        };
+        self.cluster
+            .merge_patch(
+                resource,
+                planned.namespace(),
+                planned.kind_and_name().1,
+                Some("status"),
+                json!({"status": status}).to_string().as_bytes(),
+                &WriteOptions::default(),
+            )
+            .await
+            .map_err(|error| Failure::from(error).while_doing("fill the demo cluster"))?;
+        Ok(())
     }
 
     async fn discover(&self) -> Result<Discovery, Failure> {
@@ -310,6 +338,34 @@ fn resolve<'a>(discovery: &'a Discovery, resource: &str) -> Result<&'a ApiResour
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_platform_is_up() {
+        let (demo, _) = DemoCluster::start().await.expect("filled");
+        let discovery = demo.discover().await.expect("discovery");
+        let mut seen = BTreeMap::new();
+        for planned in platform::objects() {
+            let resource = resolve(&discovery, planned.resource).expect("served");
+            let (kind, name) = planned.kind_and_name();
+            let found = demo.cluster.get(resource, planned.namespace(), name).await;
+            let found = found.expect("answered").expect("there");
+            let object: Value = serde_json::from_slice(&found).expect("JSON");
+            let (spec, status) = (&object["spec"], &object["status"]);
+            let up = match kind {
+                "Pod" => {
+                    status["phase"] == "Running" && status["containerStatuses"][0]["ready"] == true
+                }
+                "Deployment" | "ReplicaSet" | "StatefulSet" => {
+                    status["readyReplicas"] == spec["replicas"]
+                }
+                "PersistentVolume" | "PersistentVolumeClaim" => status["phase"] == "Bound",
+                _ => continue,
+            };
+            assert!(up, "{kind} {name}: {status}");
+            *seen.entry(kind.to_owned()).or_insert(0) += 1;
+        }
+        assert_eq!(seen.len(), 6, "{seen:?}");
+    }
 
     #[test]
     fn what_is_missing_is_named_or_counted() {

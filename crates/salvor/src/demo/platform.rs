@@ -7,6 +7,7 @@
 mod addons;
 mod applications;
 mod cluster;
+pub(super) mod running;
 mod shapes;
 
 use serde_json::Value;
