@@ -10,7 +10,7 @@ use crate::command::read;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
-/// Deletes backups after showing them and asking.
+/// Deletes backups and the records of their restores after showing them and asking.
 pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Failure> {
     let DeleteArgs {
         names,
@@ -52,6 +52,14 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
             .messages
             .backup_will_be_deleted(name.as_str(), location.name(), &size);
         session.printer.remark(&text);
+        let restores = location.restores_of(name).await?;
+        if !restores.is_empty() {
+            let names = restores.iter().map(|record| record.name.as_str());
+            let text = session
+                .messages
+                .restores_will_go_too(&names.collect::<Vec<_>>().join(", "));
+            session.printer.remark(&text);
+        }
     }
     let typed = match chosen.as_slice() {
         [one] => one.as_str(),
@@ -64,10 +72,13 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
         if session.cancel.is_cancelled() {
             return Err(Failure::new(Exit::Cancelled, session.messages.cancelled()));
         }
-        location.delete_backup(name, &run).await?;
-        session
-            .printer
-            .remark(&session.messages.backup_deleted(name.as_str()));
+        let deleted = location.delete_backup(name, &run).await?;
+        for restore in &deleted.restores {
+            let text = session.messages.restore_deleted(restore.as_str());
+            session.printer.remark(&text);
+        }
+        let text = session.messages.backup_deleted(name.as_str());
+        session.printer.remark(&text);
     }
     Ok(Exit::Done)
 }

@@ -91,6 +91,19 @@ impl Messages {
         )
     }
 
+    /// What goes with a backup that is deleted.
+    #[must_use]
+    pub fn restores_will_go_too(self, names: &str) -> String {
+        self.say(
+            format_args!(
+                "the records of restores made from it go too: {names}; restored objects stay"
+            ),
+            format_args!(
+                "이 백업으로 한 복원의 기록도 함께 삭제합니다: {names}. 복원된 오브젝트는 그대로 둡니다"
+            ),
+        )
+    }
+
     /// A backup was deleted.
     #[must_use]
     pub fn backup_deleted(self, name: &str) -> String {
