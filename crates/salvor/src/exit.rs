@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use salvor_storage::ErrorKind;
+
 /// Exit status of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -106,15 +108,27 @@ impl Failure {
 
 impl From<salvor_location::Error> for Failure {
     fn from(error: salvor_location::Error) -> Self {
-        use salvor_location::Error as E;
-        let exit = match &error {
-            E::BackupExists { .. } | E::RestoreExists { .. } => Exit::Refused,
-            error if error.is_not_found() => Exit::NotFound,
-            error if error.is_cancelled() => Exit::Cancelled,
-            _ => Exit::Internal,
-        };
         let hint = error.advice();
-        Self::caused(exit, "", error).hint(hint)
+        Self::caused(exit_of(&error), "", error).hint(hint)
+    }
+}
+
+/// What the state of a location means for a script.
+fn exit_of(error: &salvor_location::Error) -> Exit {
+    use salvor_location::Error as E;
+    match error {
+        E::BackupExists { .. } | E::RestoreExists { .. } | E::ReadOnly { .. } => Exit::Refused,
+        // Another run has the name: the rule of claims forbids to go on, and nothing was committed.
+        E::Busy { .. } | E::ClaimLost { .. } => Exit::Refused,
+        E::NewerFormat { .. } => Exit::Refused,
+        E::Store { source, .. } if source.kind == ErrorKind::Denied => Exit::Refused,
+        // What is stored is not, or may not be, what was written.
+        E::CommitInDoubt { .. } | E::ContentsChanged { .. } | E::BadRecord { .. } => {
+            Exit::VerificationFailed
+        }
+        error if error.is_not_found() => Exit::NotFound,
+        error if error.is_cancelled() => Exit::Cancelled,
+        _ => Exit::Internal,
     }
 }
 
@@ -154,8 +168,7 @@ impl From<salvor_objects::restore::RestoreError> for Failure {
                 Exit::Refused,
                 "choose another name, or go on with an unfinished restore with --resume",
             ),
-            Cause::Location(cause) if cause.is_not_found() => (Exit::NotFound, ""),
-            Cause::Location(cause) => (Exit::Internal, cause.advice()),
+            Cause::Location(cause) => (exit_of(cause), cause.advice()),
             Cause::Open(_) | Cause::Archive(_) | Cause::Plan(_) => (
                 Exit::VerificationFailed,
                 "run `salvor backup verify` to see what is damaged",
@@ -229,5 +242,60 @@ mod tests {
         assert_eq!(failure.chain(), "list backups: read `x`: permission denied");
         let bare = Failure::caused(Exit::Internal, "", Layer("read `y`", None));
         assert_eq!(bare.chain(), "read `y`");
+    }
+
+    #[test]
+    fn what_another_run_prevents_is_refused_and_a_commit_in_doubt_must_be_verified() {
+        use salvor_location::{Error, RunId};
+        let (name, location) = (|| "b".to_owned(), || "main".to_owned());
+        let cases = [
+            (
+                Error::Busy {
+                    kind: "backup",
+                    name: name(),
+                    run: RunId::generate(),
+                    last_seen: None,
+                    lease_seconds: 180,
+                },
+                Exit::Refused,
+                "try again when it has been silent for 180 seconds",
+            ),
+            (
+                Error::ClaimLost {
+                    kind: "backup",
+                    name: name(),
+                },
+                Exit::Refused,
+                "nothing was committed",
+            ),
+            (
+                Error::ReadOnly {
+                    location: location(),
+                },
+                Exit::Refused,
+                "read-only",
+            ),
+            (
+                Error::CommitInDoubt {
+                    name: name(),
+                    location: location(),
+                },
+                Exit::VerificationFailed,
+                "its contents may be gone",
+            ),
+            (
+                Error::BackupNotFound {
+                    name: name(),
+                    location: location(),
+                },
+                Exit::NotFound,
+                "not found",
+            ),
+        ];
+        for (error, exit, part) in cases {
+            let failure = Failure::from(error);
+            assert_eq!(failure.exit, exit, "{}", failure.chain());
+            assert!(failure.chain().contains(part), "{}", failure.chain());
+        }
     }
 }

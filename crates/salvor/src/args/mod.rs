@@ -18,11 +18,10 @@ Exit codes:
   1    differences or findings
   2    wrong usage
   3    not found
-  4    refused: a confirmation, permission or rule is missing
+  4    refused: a confirmation, permission or rule is missing, or another run is at work
   5    partial: something is missing in the result
   6    time ran out
-  7    verification failed
-  8    recovered, but a target was missed
+  7    verification failed: stored data is not, or may not be, what was written
   64+  internal error, 130 cancelled by Ctrl-C
 
 Environment:

@@ -16,8 +16,8 @@ enum Shown {
     Bar(ProgressBar),
     Lines {
         what: String,
+        /// When a line was written, or the work began.
         last: Option<Instant>,
-        began: Instant,
     },
 }
 
@@ -35,7 +35,6 @@ impl Progress {
             Shown::Lines {
                 what: what.to_owned(),
                 last: None,
-                began: Instant::now(),
             }
         };
         Self { shown }
@@ -57,27 +56,36 @@ impl Progress {
                 bar.set_position(done);
                 bar.set_prefix(salvor_text::width::truncate(detail, 30));
             }
-            Shown::Lines { what, last, began } => {
+            Shown::Lines { what, last } => {
                 let now = Instant::now();
-                // Short work says nothing: the result follows at once.
-                let due = last.unwrap_or(*began) + BETWEEN_LINES;
-                if now < due {
+                // The work begins when it is first heard of, not when a connection was asked for; work that
+                // takes less than a line's time says nothing, as its result follows at once.
+                if now < *last.get_or_insert(now) + BETWEEN_LINES {
                     return;
                 }
                 *last = Some(now);
-                let of = if total > 0 {
-                    format!("/{total}")
-                } else {
-                    String::new()
-                };
-                let line = format!("{what}: {done}{of} {detail}");
-                let _ = std::io::Write::write_all(
-                    &mut std::io::stderr().lock(),
-                    format!("{}\n", line.trim_end()).as_bytes(),
-                );
+                let mut line = line(what, done, total, detail);
+                line.push('\n');
+                // Nobody can be told that nobody can be told.
+                let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), line.as_bytes());
             }
         }
     }
+}
+
+/// `b1: 120/500 (configmaps)`; what is not known is left out, and so is a total that is already reached.
+fn line(what: &str, done: u64, total: u64, detail: &str) -> String {
+    let of = if total > done {
+        format!("/{total}")
+    } else {
+        String::new()
+    };
+    let at = if detail.is_empty() {
+        String::new()
+    } else {
+        format!(" ({detail})")
+    };
+    format!("{what}: {done}{of}{at}")
 }
 
 impl Drop for Progress {
@@ -85,5 +93,20 @@ impl Drop for Progress {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_known() {
+        assert_eq!(line("b1", 0, 0, "limitranges"), "b1: 0 (limitranges)");
+        assert_eq!(
+            line("b1", 120, 500, "configmaps"),
+            "b1: 120/500 (configmaps)"
+        );
+        assert_eq!(line("b1", 500, 500, ""), "b1: 500");
     }
 }
