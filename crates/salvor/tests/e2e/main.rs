@@ -1,0 +1,16 @@
+//! The binary against real API servers, those of `SALVOR_E2E_KUBECONFIG` and `SALVOR_E2E_KUBECONFIG_2`: as its
+//! users meet it, and killed while it works. Without them, these tests are skipped aloud.
+
+#[path = "../it/support.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests against the in-process server"
+)]
+mod support;
+
+mod clusters;
+mod comparison;
+mod counted;
+mod fixture;
+mod killed;
+mod recovery;
