@@ -231,14 +231,14 @@ impl BackupFilter {
     /// Compiles a spec's filters.
     ///
     /// # Errors
-    /// Every rule that is broken, in Velero's terms: these are the validation errors of a backup.
+    /// Every rule that is broken: these are the validation errors of a backup.
     pub fn compile(spec: &BackupSpec) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
         if spec.uses_scoped_filters() && spec.uses_old_filters() {
             errors.push(
-                "include-resources, exclude-resources and include-cluster-resources are old filter \
-                 parameters. They can't be used together with the scoped ones \
-                 (include/exclude-cluster-scoped-resources, include/exclude-namespace-scoped-resources)"
+                "includedResources, excludedResources and includeClusterResources are the older filters: \
+                 they cannot stand beside the scoped ones (included and excluded cluster-scoped and \
+                 namespace-scoped resources)"
                     .to_owned(),
             );
         }
@@ -271,16 +271,12 @@ impl BackupFilter {
             ("resources", &spec.excluded_resources),
         ] {
             if list.iter().any(|entry| entry == "*") {
-                errors.push(format!(
-                    "excluded {what} can not contain `*`, which would leave nothing"
-                ));
+                errors.push(format!("excluded {what}: `*` would leave nothing"));
             }
         }
         if spec.label_selector.is_some() && !spec.or_label_selectors.is_empty() {
             errors.push(
-                "encountered labelSelector as well as orLabelSelectors in the backup spec, only one can \
-                 be specified"
-                    .to_owned(),
+                "labelSelector and orLabelSelectors are both given: use one of them".to_owned(),
             );
         }
         let namespaces = lists(
@@ -388,14 +384,14 @@ impl RestoreFilter {
         );
         for resource in &spec.included_resources {
             if NON_RESTORABLE.contains(&resource.as_str()) {
-                errors.push(format!("{resource} are non-restorable resources"));
+                errors.push(format!(
+                    "{resource} are never restored: take them out of includedResources"
+                ));
             }
         }
         if spec.label_selector.is_some() && !spec.or_label_selectors.is_empty() {
             errors.push(
-                "encountered labelSelector as well as orLabelSelectors in the restore spec, only one can \
-                 be specified"
-                    .to_owned(),
+                "labelSelector and orLabelSelectors are both given: use one of them".to_owned(),
             );
         }
         let namespaces = lists(

@@ -33,6 +33,23 @@ pub const DYNAMIC_PV_RESTORE: &str = "velero.io/dynamic-pv-restore";
 /// Label of ConfigMaps that configure an item action.
 pub const PLUGIN_CONFIG: &str = "velero.io/plugin-config";
 
+/// UID of the claim whose volume is snapshotted or copied.
+pub const PVC_UID: &str = "velero.io/pvc-uid";
+/// UID of the pod whose volume is copied.
+pub const POD_UID: &str = "velero.io/pod-uid";
+/// Namespace whose volumes a repository holds.
+pub const VOLUME_NAMESPACE: &str = "velero.io/volume-namespace";
+/// Format of a repository.
+pub const REPOSITORY_TYPE: &str = "velero.io/repository-type";
+/// Asynchronous operation that an upload or download is part of.
+pub const ASYNC_OPERATION_ID: &str = "velero.io/async-operation-id";
+/// User's label of claims: those with the same value are snapshotted together.
+pub const VOLUME_GROUP: &str = "velero.io/volume-group";
+/// Why an expired backup was not deleted: `BSLNotFound`, `BSLCannotGet`, `BSLReadOnly`, `BSLUnavailable`.
+pub const GC_FAILURE: &str = "velero.io/gc-failure";
+/// Finalizer of a restore: its files in the location are deleted before it goes.
+pub const RESTORE_FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
+
 /// Annotation of a backup's metadata: SHA-256 of `salvor-manifest.json`, lower-case hex.
 pub const MANIFEST_DIGEST: &str = "salvor.dev/manifest-sha256";
 /// Annotation of a backup's metadata: the run that wrote it.
@@ -44,6 +61,31 @@ pub const CLUSTER_NAME: &str = "salvor.dev/cluster-name";
 /// Annotation of a backup's metadata: version of Salvor that wrote it.
 pub const TOOL_VERSION: &str = "salvor.dev/tool-version";
 
+/// Annotation of a backup or restore: `"true"` stops it. What is done stays; the phase says so.
+pub const CANCEL: &str = "salvor.dev/cancel";
+/// Annotation of a schedule: how a failed or partial run is tried again, as in
+/// [`crate::schedule::Retry`]: `attempts=3,backoff=10m`.
+pub const RETRY: &str = "salvor.dev/retry";
+/// Annotation of a backup that tries a run again: which attempt it is, from 2.
+pub const ATTEMPT: &str = "salvor.dev/attempt";
+/// Annotation of a backup that tries a run again: name of the run's first backup.
+pub const RETRY_OF: &str = "salvor.dev/retry-of";
+/// Annotation of a backup: why it is held. It mirrors the records beside the backup, which alone decide,
+/// since they survive the cluster.
+pub const HOLD: &str = "salvor.dev/hold";
+/// Annotation of a location: digest of the retention plan that may be carried out although it takes more
+/// than the guard lets through, see [`crate::retention::RetentionPlan::digest`].
+pub const CONFIRM_RETENTION: &str = "salvor.dev/confirm-retention";
+/// Annotation of the server's namespace: `"true"` lets nothing begin; what runs comes to its end.
+pub const PAUSE: &str = "salvor.dev/pause";
+/// Annotation of a request: who made it, written at admission and not by the user.
+pub const CREATED_BY: &str = "salvor.dev/created-by";
+/// Annotation of a location: most bytes per second that go to it, such as `50Mi`.
+pub const UPLOAD_LIMIT: &str = "salvor.dev/upload-limit";
+/// Annotation of a location: most bytes per second that come from it.
+pub const DOWNLOAD_LIMIT: &str = "salvor.dev/download-limit";
+/// Annotation of a location: most requests per second.
+pub const REQUEST_LIMIT: &str = "salvor.dev/request-limit";
 /// Annotation of a schedule or backup: what is kept, in every location without a rule of its own, as in
 /// [`crate::retention::Policy`]: `last=3,daily=7`.
 pub const RETENTION: &str = "salvor.dev/retention";

@@ -10,8 +10,9 @@
 //!   omitted empties), because Velero reads what we write;
 //! - parsing never panics: hostile names, durations and selectors are errors with a reason.
 //!
-//! Start with [`velero`] for the kinds, then [`filter`] for what a backup selects; [`crds`] holds the
-//! definitions by which an API server serves the kinds.
+//! Start with [`velero`] for the kinds, then [`filter`] for what a backup selects. [`crds`] holds the
+//! definitions by which an API server serves the kinds, [`validate`] what a server checks of them,
+//! [`schedule`] when backups are made, [`retention`] which of them go.
 
 pub mod crds;
 pub mod filter;
@@ -24,4 +25,5 @@ pub mod resource;
 pub mod retention;
 pub mod schedule;
 pub mod selector;
+pub mod validate;
 pub mod velero;

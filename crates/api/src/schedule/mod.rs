@@ -9,8 +9,10 @@
 mod cron;
 mod due;
 mod next;
+mod retry;
 
 pub use cron::{Cron, CronError};
 pub use due::{
     CLOCK_TOLERANCE, Decision, Server, backup_from, decide, holds_back, run_name, validate,
 };
+pub use retry::{Retry, RetryError};
