@@ -206,10 +206,10 @@ impl BackupSpec {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct BackupStatus {
-    /// [`BACKUP_VERSION`].
+    /// [`super::BACKUP_VERSION`].
     #[serde(skip_serializing_if = "crate::meta::is_zero")]
     pub version: i64,
-    /// [`FORMAT_VERSION`].
+    /// [`super::FORMAT_VERSION`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub format_version: String,
     /// When it may be collected; absent means never by Velero.
