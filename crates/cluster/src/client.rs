@@ -362,6 +362,14 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
     pub(crate) async fn stay(&self, pause: Duration) {
         tokio::time::sleep(pause).await;
     }
@@ -410,7 +418,21 @@ async fn collect(mut body: Body, most: usize) -> Result<Bytes, Collect> {
     Ok(collected.freeze())
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// Reads the body of an answer that is not a success.
+pub(crate) async fn collect_status(operation: &str, body: Body) -> Result<Bytes, Error> {
+    match collect(body, LARGEST_STATUS).await {
+        Ok(body) => Ok(body),
+        Err(Collect::TooLarge) => Ok(Bytes::new()),
+        Err(Collect::Broken(e)) => Err(Error::caused(
+            ErrorKind::Transport,
+            operation,
+            "the answer broke off",
+            e,
+        )),
+    }
+}
+
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds: u64 = headers
         .get(RETRY_AFTER)?
         .to_str()
@@ -421,7 +443,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-fn transport_error(operation: &str, error: kube::Error, is_write: bool) -> Error {
+pub(crate) fn transport_error(operation: &str, error: kube::Error, is_write: bool) -> Error {
     if let kube::Error::Auth(_) = &error {
         let detail = format!("get credentials: {error}");
         return Error::caused(ErrorKind::Unauthorized, operation, detail, error);

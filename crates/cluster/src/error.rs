@@ -262,6 +262,15 @@ impl Error {
         }
     }
 
+    /// From a `Status` that came as an event of a watch.
+    pub(crate) fn from_status(operation: &str, body: &[u8]) -> Self {
+        let code = serde_json::from_slice::<Status>(body)
+            .ok()
+            .and_then(|status| StatusCode::from_u16(status.code).ok())
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::from_answer(operation, code, body, None, false)
+    }
+
     /// Only a create can miss the namespace it goes into; for other calls a namespace is an object.
     pub(crate) fn on(mut self, method: &http::Method) -> Self {
         if self.kind == ErrorKind::NamespaceMissing && method != http::Method::POST {

@@ -11,18 +11,20 @@
 //!   a write whose answer was lost is an error that says so ([`Error::may_have_happened`]);
 //! - bytes from a server never panic: they are an error with [`ErrorKind::Malformed`].
 //!
-//! What is absent: exec, leases and watches of many objects. Start with [`Cluster`], then [`Discovery`].
+//! What is absent: exec, and a cache of what is watched. Start with [`Cluster`], then [`Discovery`].
 
 mod client;
 mod connect;
 pub mod discovery;
 mod error;
+mod lease;
 pub mod limiter;
 mod page;
 mod path;
 mod resource;
 mod retry;
 mod wait;
+mod watch;
 mod write;
 
 pub use client::{Cluster, ClusterIdentity, ServerVersion, Timeouts};
@@ -31,7 +33,9 @@ pub use discovery::{DiscoverOptions, Discovery, DiscoveryFailure};
 pub use error::{Error, ErrorKind, Status, StatusCause};
 /// The body type of requests that a service given to [`Cluster::from_service`] receives.
 pub use kube::client::Body;
+pub use lease::{Held, Lease, LeaseOptions, LeaseState};
 pub use page::{ListOptions, PAGE_BYTES, Page, Pager};
 pub use resource::ApiResource;
 pub use wait::{Look, Wait};
+pub use watch::{Watch, WatchEvent, WatchOptions};
 pub use write::{DeleteOptions, Patch, Propagation, WriteOptions};
