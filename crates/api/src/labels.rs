@@ -54,6 +54,8 @@ pub const RESTORE_FINALIZER: &str = "restores.velero.io/external-resources-final
 pub const MANIFEST_DIGEST: &str = "salvor.dev/manifest-sha256";
 /// Annotation of a backup's metadata: the run that wrote it.
 pub const RUN_ID: &str = "salvor.dev/run-id";
+/// Annotation of a backup that a schedule made: when its run was due, RFC 3339.
+pub const SCHEDULED_FOR: &str = "salvor.dev/scheduled-for";
 /// Annotation of a backup's metadata: UID of the source cluster's `kube-system` namespace.
 pub const CLUSTER_UID: &str = "salvor.dev/cluster-uid";
 /// Annotation of a backup's metadata: human name of the source cluster.

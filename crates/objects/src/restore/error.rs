@@ -50,6 +50,12 @@ impl RestoreError {
         Self::new("restore", Cause::Cancelled)
     }
 
+    /// The task that carried a restore out failed.
+    #[must_use]
+    pub fn task(error: tokio::task::JoinError) -> Self {
+        Self::new("carry out the restore", std::io::Error::other(error))
+    }
+
     /// Which part failed.
     #[must_use]
     pub fn cause(&self) -> &Cause {

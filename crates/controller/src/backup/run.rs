@@ -1,0 +1,297 @@
+//! One backup, from the moment when its turn comes.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use salvor_api::go::GoDuration;
+use salvor_api::labels;
+use salvor_api::velero::{self, Backup, BackupPhase};
+use salvor_location::{Location, RunId};
+use salvor_objects::backup::{
+    BackupError, BackupOptions, BackupOutcome, BackupProgress, BackupRequest, ProgressSink,
+    run as make,
+};
+use tokio::sync::watch;
+
+use super::{CANCELLED, committed, event_of, modify};
+use crate::context::{Context, chain};
+use crate::kinds::KindError;
+use crate::runs::{Handle, Stop};
+
+/// Times that the result of a run is written before it is left to whoever looks next.
+const WRITES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Makes the backup and writes what came of it.
+pub(super) async fn run(context: &Context, backup: Backup, handle: &Handle) {
+    let name = backup.metadata.name.clone();
+    let began = match begin(context, backup).await {
+        Ok(began) => began,
+        Err(error) => {
+            // It stays ready to start; the next turn begins it again.
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, backup = %name, "the backup did not begin");
+            return;
+        }
+    };
+    let Some(Begun {
+        backup,
+        location,
+        run,
+    }) = began
+    else {
+        return;
+    };
+    tracing::info!(backup = %name, %run, "backup begins");
+    let result = engine(context, &backup, location, &run, handle).await;
+    let end = match result {
+        Ok(outcome) => End::Outcome(Box::new(outcome)),
+        Err(error) => match ended_by(context, &backup, &error, handle).await {
+            Some(end) => end,
+            // Whoever leads next settles it.
+            None => return,
+        },
+    };
+    write_end(context, &name, &run, &end).await;
+}
+
+struct Begun {
+    backup: Backup,
+    location: Location,
+    run: RunId,
+}
+
+enum End {
+    Outcome(Box<BackupOutcome>),
+    /// Committed, as the location's record says.
+    Committed(Box<Backup>),
+    Failed(String),
+}
+
+/// Checks what can be checked before, and writes that the backup is in progress. `None` when it does not
+/// begin: it is refused, or no longer ready.
+async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindError> {
+    let kinds = context.kinds::<Backup>();
+    let opened = match context.location_name(&backup.spec.storage_location) {
+        Ok(storage) => context
+            .location(&storage, true)
+            .await
+            .map(|location| (storage, location)),
+        Err(error) => Err(error),
+    };
+    let run = RunId::generate();
+    let name = backup.metadata.name.clone();
+    let (storage, location) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let reason = chain(&error);
+            let refused = modify(&kinds, &name, |backup: &mut Backup| {
+                let ready = backup.status.phase == BackupPhase::ReadyToStart;
+                backup.status.phase = BackupPhase::FailedValidation;
+                backup.status.validation_errors = vec![reason.clone()];
+                ready
+            })
+            .await?;
+            if let Some(backup) = refused {
+                tell(context, &backup);
+            }
+            return Ok(None);
+        }
+    };
+    let begun = modify(&kinds, &name, |backup: &mut Backup| {
+        let ready = backup.status.phase == BackupPhase::ReadyToStart;
+        let now = context.now();
+        backup.spec.storage_location.clone_from(&storage);
+        if backup.spec.ttl.is_zero() {
+            backup.spec.ttl = GoDuration(context.options.default_ttl);
+        }
+        let metadata = &mut backup.metadata;
+        metadata.labels.insert(
+            labels::STORAGE_LOCATION.to_owned(),
+            labels::label_value(&storage),
+        );
+        metadata
+            .annotations
+            .insert(labels::RUN_ID.to_owned(), run.to_string());
+        let status = &mut backup.status;
+        status.version = velero::BACKUP_VERSION;
+        velero::FORMAT_VERSION.clone_into(&mut status.format_version);
+        status.phase = BackupPhase::InProgress;
+        status.queue_position = 0;
+        status.start_timestamp = Some(now);
+        status.expiration = Some(now.plus(backup.spec.ttl.0));
+        ready
+    })
+    .await?;
+    Ok(begun.map(|backup| {
+        tell(context, &backup);
+        Begun {
+            backup,
+            location,
+            run,
+        }
+    }))
+}
+
+async fn engine(
+    context: &Context,
+    backup: &Backup,
+    location: Location,
+    run: &RunId,
+    handle: &Handle,
+) -> Result<BackupOutcome, BackupError> {
+    let (sender, mut receiver) = watch::channel(BackupProgress::default());
+    let sink = ProgressSink::new(move |progress| {
+        sender.send_replace(progress);
+    });
+    let request = BackupRequest {
+        cluster: context.cluster.clone(),
+        location,
+        backup: backup.clone(),
+        options: BackupOptions {
+            run: run.clone(),
+            cancel: handle.cancel.clone(),
+            ..BackupOptions::default()
+        },
+    };
+    let mut making = tokio::spawn(make(request, sink));
+    let name = &backup.metadata.name;
+    loop {
+        tokio::select! {
+            biased;
+            made = &mut making => {
+                return made.unwrap_or_else(|source| Err(BackupError::Task { source }));
+            }
+            Ok(()) = receiver.changed() => {
+                let progress = receiver.borrow_and_update().clone();
+                show(context, name, &progress).await;
+            }
+        }
+    }
+}
+
+/// Writes how far it is. That this fails does no harm: the next one comes in a second.
+async fn show(context: &Context, name: &str, progress: &BackupProgress) {
+    let kinds = context.kinds();
+    let written = modify(&kinds, name, |backup: &mut Backup| {
+        let shown = backup.status.progress.get_or_insert_default();
+        shown.items_backed_up = i64::try_from(progress.items).unwrap_or(i64::MAX);
+        let expected = progress.items_expected.max(progress.items);
+        shown.total_items = i64::try_from(expected).unwrap_or(i64::MAX);
+        backup.status.phase == BackupPhase::InProgress
+    });
+    if let Err(error) = written.await {
+        let error = &error as &dyn std::error::Error;
+        tracing::debug!(error, backup = name, "the progress was not written");
+    }
+}
+
+/// What an error of the engine means for the backup; `None` when that cannot be said now.
+async fn ended_by(
+    context: &Context,
+    backup: &Backup,
+    error: &BackupError,
+    handle: &Handle,
+) -> Option<End> {
+    if error.may_have_happened() {
+        match committed(context, backup).await {
+            Ok(Some(record)) => return Some(End::Committed(Box::new(record))),
+            Ok(None) => {}
+            Err(_) => return None,
+        }
+    }
+    if error.is_cancelled() {
+        let reason = match handle.stopped() {
+            Some(Stop::Asked) => CANCELLED,
+            _ => {
+                "the server was stopped while the backup was made; nothing was committed, make it again"
+            }
+        };
+        return Some(End::Failed(reason.to_owned()));
+    }
+    let advice = error
+        .source()
+        .and_then(|source| source.downcast_ref::<salvor_location::Error>())
+        .map_or("", salvor_location::Error::advice);
+    let mut reason = chain(error);
+    if !advice.is_empty() {
+        reason.push_str("; ");
+        reason.push_str(advice);
+    }
+    Some(End::Failed(reason))
+}
+
+async fn write_end(context: &Context, name: &str, run: &RunId, end: &End) {
+    let kinds = context.kinds::<Backup>();
+    for _ in 0..WRITES {
+        let written = modify(&kinds, name, |backup: &mut Backup| {
+            let by = backup.metadata.annotations.get(labels::RUN_ID);
+            // Another leader may have settled it, or it was deleted and made anew under the name.
+            let ours = backup.status.phase == BackupPhase::InProgress
+                && by.is_some_and(|by| by == run.as_str());
+            match end {
+                End::Outcome(outcome) => adopt(backup, &outcome.backup),
+                End::Committed(record) => adopt(backup, record),
+                End::Failed(reason) => fail(backup, reason.clone(), context),
+            }
+            ours
+        })
+        .await;
+        match written {
+            Ok(Some(backup)) => {
+                tracing::info!(backup = name, %run, phase = %backup.status.phase, "backup ends");
+                tell(context, &backup);
+                return;
+            }
+            Ok(None) => return,
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(error, backup = name, %run, "the result was not written");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Takes over what a run made of the backup: spec with its defaults, stamps, status.
+pub(super) fn adopt(backup: &mut Backup, made: &Backup) {
+    backup.spec = made.spec.clone();
+    let (ours, theirs) = (&mut backup.metadata, &made.metadata);
+    for (key, value) in &theirs.labels {
+        ours.labels.insert(key.clone(), value.clone());
+    }
+    for (key, value) in &theirs.annotations {
+        ours.annotations.insert(key.clone(), value.clone());
+    }
+    backup.status = made.status.clone();
+}
+
+/// Marks a backup as failed.
+pub(super) fn fail(backup: &mut Backup, reason: String, context: &Context) {
+    let status = &mut backup.status;
+    status.phase = BackupPhase::Failed;
+    status.failure_reason = reason;
+    status.queue_position = 0;
+    status.completion_timestamp = Some(context.now());
+}
+
+/// Tells of a new phase by an event.
+pub(super) fn tell(context: &Context, backup: &Backup) {
+    let status = &backup.status;
+    let (kind, reason) = event_of(&status.phase);
+    let message = match status.phase {
+        BackupPhase::InProgress => {
+            format!("backing up to location `{}`", backup.spec.storage_location)
+        }
+        BackupPhase::FailedValidation => status.validation_errors.join("; "),
+        BackupPhase::Failed => status.failure_reason.clone(),
+        _ => {
+            let items = status.progress.as_ref().map_or(0, |p| p.items_backed_up);
+            format!(
+                "{items} objects, {} errors, {} warnings",
+                status.errors, status.warnings
+            )
+        }
+    };
+    context.events.record(backup, kind, reason, message);
+}

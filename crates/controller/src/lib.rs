@@ -1,0 +1,36 @@
+//! The server: it takes the place of Velero's. Controllers bring about what Velero's kinds ask for; the work
+//! itself is done by [`salvor_objects`] and [`salvor_location`].
+//!
+//! ```text
+//! API server --watch--> Informer --names--> Queue --turns--> Reconcile --patch--> API server
+//!                                                               |
+//!                                                               '-- runs: backup, restore
+//! ```
+//!
+//! Invariants:
+//! - one process leads; it stops what only a leader may do before another may begin ([`salvor_cluster::Lease`]);
+//! - a turn may end anywhere and be repeated; what must survive stands in the objects and in the location,
+//!   never in this process alone;
+//! - every write names the version that it was decided from and is refused when that is old;
+//! - a phase is honest: an object that is in progress has a run, or gets settled or resumed by the next leader.
+//!
+//! Start with [`Server`], then `control` for how every controller works, then `backup`.
+
+mod backup;
+mod context;
+mod control;
+mod events;
+mod informer;
+mod kinds;
+mod locations;
+mod queue;
+mod restore;
+mod runs;
+mod schedule;
+mod server;
+mod storage_location;
+
+pub use context::{Clock, ServerOptions};
+pub use kinds::{KindError, Kinds};
+pub use locations::{LocationError, Locations, OpenStore, url as location_url};
+pub use server::{LEASE, Server, ServerError};

@@ -1,0 +1,156 @@
+//! Restores: carried out in the order of their age, and gone on with after an interruption.
+//!
+//! ```text
+//! New -> InProgress -> Completed | PartiallyFailed | Failed
+//!    '-> FailedValidation
+//! ```
+//!
+//! A restore that is in progress has its plan and journal in the location. Whoever leads next goes on from
+//! there; one that has changed nothing yet begins anew.
+
+mod run;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use salvor_api::velero::{Restore, RestorePhase};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backup::is_cancelled;
+use crate::context::Context;
+use crate::control::{self, Next, Reconcile};
+use crate::kinds::KindError;
+use crate::queue::Queue;
+
+/// The turn that looks at all restores; no object has this name.
+const ALL: &str = "";
+/// Interruptions after which a restore is given up: with the default pause a good half hour of a cluster or
+/// store that does not answer.
+const MOST_INTERRUPTIONS: u32 = 100;
+const CANCELLED: &str = "cancelled by the annotation salvor.dev/cancel";
+
+/// Begins to serve restores.
+pub(crate) fn start(context: &Context, tasks: &TaskTracker, cancel: &CancellationToken) {
+    let queue = Arc::new(Queue::default());
+    let controller = Arc::new(Restores {
+        context: context.clone(),
+        queue: Arc::clone(&queue),
+        tasks: tasks.clone(),
+        interruptions: Arc::default(),
+    });
+    control::feed(&context.restores, &queue, tasks, cancel);
+    control::work(controller, &queue, 1, tasks, cancel);
+}
+
+struct Restores {
+    context: Context,
+    queue: Arc<Queue>,
+    tasks: TaskTracker,
+    interruptions: Arc<Mutex<HashMap<String, u32>>>,
+}
+
+impl Reconcile for Restores {
+    const NAME: &'static str = "restore";
+    type Error = KindError;
+
+    async fn reconcile(&self, name: &str) -> Result<Next, KindError> {
+        if name == ALL {
+            self.look_at_all();
+            return Ok(Next::Wait);
+        }
+        let Some(restore) = self.context.restores.get(name) else {
+            self.context.restore_runs.stop(name);
+            self.queue.add(ALL);
+            return Ok(Next::Wait);
+        };
+        let runs = &self.context.restore_runs;
+        if is_cancelled(&restore.metadata.annotations) && !runs.stop(name) && is_new(&restore) {
+            let mut after = (*restore).clone();
+            run::fail(&mut after, CANCELLED.to_owned(), &self.context);
+            let stored = self
+                .context
+                .kinds::<Restore>()
+                .update(&restore, &after)
+                .await?;
+            run::tell(&self.context, &stored);
+            return Ok(Next::Wait);
+        }
+        if !restore.status.phase.is_final() {
+            self.queue.add(ALL);
+        }
+        Ok(Next::Wait)
+    }
+
+    fn is_ordinary(error: &KindError) -> bool {
+        error.is_stale()
+    }
+}
+
+fn is_new(restore: &Restore) -> bool {
+    matches!(
+        restore.status.phase,
+        RestorePhase::Unset | RestorePhase::New
+    )
+}
+
+impl Restores {
+    /// Goes on with what was interrupted, then begins the oldest that wait.
+    fn look_at_all(&self) {
+        let runs = &self.context.restore_runs;
+        let mut open: Vec<Arc<Restore>> = self.context.restores.list();
+        open.retain(|restore| {
+            restore.metadata.deletion_timestamp.is_none()
+                && (is_new(restore) || restore.status.phase == RestorePhase::InProgress)
+        });
+        open.sort_by_key(|restore| {
+            (
+                is_new(restore),
+                restore.metadata.creation_timestamp,
+                restore.metadata.name.clone(),
+            )
+        });
+        let under_way = |restore: &&Arc<Restore>| runs.contains(&restore.metadata.name);
+        let running = open.iter().filter(under_way).count();
+        let limit = self.context.options.concurrent_restores.max(1);
+        let waiting: Vec<String> = open
+            .iter()
+            .filter(|restore| !under_way(restore))
+            .take(limit.saturating_sub(running))
+            .map(|restore| restore.metadata.name.clone())
+            .collect();
+        for name in waiting {
+            self.begin(&name);
+        }
+    }
+
+    fn begin(&self, name: &str) {
+        let Some(place) = self.context.restore_runs.begin(name) else {
+            return;
+        };
+        let (context, queue) = (self.context.clone(), Arc::clone(&self.queue));
+        let (name, interruptions) = (name.to_owned(), Arc::clone(&self.interruptions));
+        self.tasks.spawn(async move {
+            let count = |name: &str| {
+                let mut interruptions =
+                    interruptions.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = interruptions.entry(name.to_owned()).or_default();
+                *count += 1;
+                *count
+            };
+            let last = |name: &str| count(name) >= MOST_INTERRUPTIONS;
+            let ended = run::run(&context, &name, &place.handle, last).await;
+            drop(place);
+            match ended {
+                run::Ended::Done => {
+                    let mut interruptions =
+                        interruptions.lock().unwrap_or_else(PoisonError::into_inner);
+                    interruptions.remove(&name);
+                    drop(interruptions);
+                    queue.add(ALL);
+                }
+                run::Ended::Interrupted => queue.add_after(ALL, context.options.resume_pause),
+            }
+        });
+    }
+}

@@ -1,0 +1,356 @@
+//! One restore, from the moment when its turn comes, or comes again.
+
+use std::time::Duration;
+
+use salvor_api::labels;
+use salvor_api::name::{BackupName, RestoreName};
+use salvor_api::velero::{BackupPhase, Restore, RestorePhase};
+use salvor_location::{Location, RunId};
+use salvor_objects::restore::error::Cause;
+use salvor_objects::restore::request::newest_of_schedule;
+use salvor_objects::restore::{
+    self, Observer, Progress, RestoreError, RestoreOptions, RestoreOutcome, RestoreRequest, Source,
+};
+use tokio::sync::watch;
+
+use super::CANCELLED;
+use crate::backup::modify;
+use crate::context::{Context, chain};
+use crate::events::EventType;
+use crate::kinds::KindError;
+use crate::runs::{Handle, Stop};
+
+/// How a turn of a restore ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It is done, one way or the other.
+    Done,
+    /// Something does not answer, or another run still has its claim: go on later.
+    Interrupted,
+}
+
+/// Carries the restore out and writes what came of it. `last` counts an interruption and tells whether it was
+/// the last that is waited out.
+pub(super) async fn run(
+    context: &Context,
+    name: &str,
+    handle: &Handle,
+    last: impl Fn(&str) -> bool,
+) -> Ended {
+    let end = match attempt(context, name, handle).await {
+        Ok(end) => end,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, restore = name, "the restore did not begin");
+            return Ended::Interrupted;
+        }
+    };
+    let end = match end {
+        End::Nothing => return Ended::Done,
+        End::Interrupted(reason) if last(name) => End::Failed(format!(
+            "{reason}; given up after many attempts: `salvor restore create {name} --resume` goes on with it"
+        )),
+        End::Interrupted(reason) => {
+            tracing::warn!(restore = name, %reason, "the restore is interrupted");
+            if let Some(restore) = context.restores.get(name) {
+                let message = format!("{reason}; it goes on by itself");
+                context
+                    .events
+                    .record(&*restore, EventType::Warning, "Interrupted", message);
+            }
+            return Ended::Interrupted;
+        }
+        end => end,
+    };
+    match write_end(context, name, end).await {
+        Ok(()) => Ended::Done,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, restore = name, "the result was not written");
+            Ended::Interrupted
+        }
+    }
+}
+
+enum End {
+    Outcome(Box<RestoreOutcome>),
+    Refused(Vec<String>),
+    Failed(String),
+    Interrupted(String),
+    /// There is nothing to write: it is gone or settled, or left to whoever leads next.
+    Nothing,
+}
+
+async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, KindError> {
+    let kinds = context.kinds::<Restore>();
+    let Some(restore) = kinds.get(name).await? else {
+        return Ok(End::Nothing);
+    };
+    let resume = match restore.status.phase {
+        RestorePhase::InProgress => true,
+        RestorePhase::Unset | RestorePhase::New => false,
+        _ => return Ok(End::Nothing),
+    };
+    let (backup, storage) = match choose(context, &restore) {
+        Ok(chosen) => chosen,
+        Err(reason) if resume => return Ok(End::Failed(reason)),
+        Err(reason) => return Ok(End::Refused(vec![reason])),
+    };
+    let location = match context.location(&storage, false).await {
+        Ok(location) => location,
+        Err(error) if resume => return Ok(End::Interrupted(chain(&error))),
+        Err(error) => return Ok(End::Refused(vec![chain(&error)])),
+    };
+    let run = RunId::generate();
+    let begun = modify(&kinds, name, |restore: &mut Restore| {
+        let open = matches!(
+            restore.status.phase,
+            RestorePhase::Unset | RestorePhase::New | RestorePhase::InProgress
+        );
+        restore.spec.backup_name = backup.to_string();
+        restore
+            .metadata
+            .annotations
+            .insert(labels::RUN_ID.to_owned(), run.to_string());
+        restore.status.phase = RestorePhase::InProgress;
+        restore
+            .status
+            .start_timestamp
+            .get_or_insert_with(|| context.now());
+        open
+    })
+    .await?;
+    let Some(restore) = begun else {
+        return Ok(End::Nothing);
+    };
+    tracing::info!(restore = name, %run, resume, "restore begins");
+    if !resume {
+        tell(context, &restore);
+    }
+    let job = Job {
+        context: context.clone(),
+        location,
+        restore,
+        backup,
+        run,
+        resume,
+    };
+    Ok(match carry_out(job, handle).await {
+        Ok(outcome) => match (outcome.phase(), handle.stopped()) {
+            // Stopped because the server ends: the next leader goes on.
+            (RestorePhase::Cancelled | RestorePhase::InProgress, Some(Stop::Leaving)) => {
+                End::Nothing
+            }
+            (RestorePhase::InProgress, _) => End::Interrupted("it is not finished".to_owned()),
+            _ => End::Outcome(Box::new(outcome)),
+        },
+        Err(error) => ended_by(&error, handle),
+    })
+}
+
+/// The backup that is restored, and the location that holds it.
+fn choose(context: &Context, restore: &Restore) -> Result<(BackupName, String), String> {
+    let spec = &restore.spec;
+    let backups = context.backups.list();
+    let named = if spec.backup_name.is_empty() {
+        if spec.schedule_name.is_empty() {
+            return Err("spec.backupName or spec.scheduleName must be set".to_owned());
+        }
+        let of_schedule = backups.iter().map(|backup| &**backup);
+        newest_of_schedule(of_schedule, &spec.schedule_name, false)
+            .ok_or_else(|| format!("schedule `{}` has no completed backup", spec.schedule_name))?
+    } else {
+        backups
+            .iter()
+            .map(|backup| &**backup)
+            .find(|backup| backup.metadata.name == spec.backup_name)
+            .ok_or_else(|| format!("backup `{}` does not exist", spec.backup_name))?
+    };
+    let phase = &named.status.phase;
+    if !matches!(phase, BackupPhase::Completed | BackupPhase::PartiallyFailed) {
+        return Err(format!(
+            "backup `{}` is {phase}: only one that is Completed or PartiallyFailed can be restored",
+            named.metadata.name
+        ));
+    }
+    let name = BackupName::new(named.metadata.name.as_str()).map_err(|error| error.to_string())?;
+    Ok((name, named.spec.storage_location.clone()))
+}
+
+struct Job {
+    context: Context,
+    location: Location,
+    restore: Restore,
+    backup: BackupName,
+    run: RunId,
+    resume: bool,
+}
+
+async fn carry_out(job: Job, handle: &Handle) -> Result<RestoreOutcome, RestoreError> {
+    let (sender, mut receiver) = watch::channel(Progress::default());
+    let observer = Observer::new(move |progress| {
+        sender.send_replace(progress);
+    });
+    let (context, name) = (job.context.clone(), job.restore.metadata.name.clone());
+    let cancel = handle.cancel.clone();
+    let mut work = tokio::spawn(async move { restore(job, &observer, &cancel).await });
+    let mut shown = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => {
+                return done.unwrap_or_else(|error| Err(RestoreError::task(error)));
+            }
+            _ = shown.tick() => {
+                let progress = match receiver.has_changed() {
+                    Ok(true) => receiver.borrow_and_update().clone(),
+                    _ => continue,
+                };
+                show(&context, &name, &progress).await;
+            }
+        }
+    }
+}
+
+async fn restore(
+    job: Job,
+    observer: &Observer,
+    cancel: &tokio_util::sync::CancellationToken,
+) -> Result<RestoreOutcome, RestoreError> {
+    let Job {
+        context,
+        location,
+        restore,
+        backup,
+        run,
+        resume,
+    } = job;
+    let options = RestoreOptions {
+        resource_timeout: context.options.resource_timeout,
+        ..RestoreOptions::default()
+    };
+    if resume && let Ok(name) = RestoreName::new(restore.metadata.name.as_str()) {
+        let resumed = restore::resume(
+            &context.cluster,
+            &location,
+            &name,
+            options.clone(),
+            &run,
+            observer,
+            cancel,
+        );
+        match Box::pin(resumed).await {
+            // It was interrupted before it had changed anything.
+            Err(error) if is_unknown(&error) => {}
+            ended => return ended,
+        }
+    }
+    let request = RestoreRequest {
+        cluster: context.cluster.clone(),
+        source: Source::open(&location, &backup).await?,
+        restore,
+        options,
+    };
+    let plan = Box::pin(restore::plan(&request, cancel)).await?;
+    let applied = restore::apply(&request, &location, plan, &run, observer, cancel);
+    Box::pin(applied).await
+}
+
+/// True when the location has nothing of the restore.
+fn is_unknown(error: &RestoreError) -> bool {
+    use salvor_location::Error::RestoreNotFound;
+    matches!(error.cause(), Cause::Location(RestoreNotFound { .. }))
+}
+
+async fn show(context: &Context, name: &str, progress: &Progress) {
+    let kinds = context.kinds();
+    let written = modify(&kinds, name, |restore: &mut Restore| {
+        let shown = restore.status.progress.get_or_insert_default();
+        shown.items_restored = i64::try_from(progress.done).unwrap_or(i64::MAX);
+        shown.total_items = i64::try_from(progress.total).unwrap_or(i64::MAX);
+        restore.status.phase == RestorePhase::InProgress
+    });
+    if let Err(error) = written.await {
+        let error = &error as &dyn std::error::Error;
+        tracing::debug!(error, restore = name, "the progress was not written");
+    }
+}
+
+fn ended_by(error: &RestoreError, handle: &Handle) -> End {
+    if !error.validation_errors().is_empty() {
+        return End::Refused(error.validation_errors().to_vec());
+    }
+    match handle.stopped() {
+        Some(Stop::Leaving) => End::Nothing,
+        Some(Stop::Asked) if error.is_cancelled() => End::Failed(CANCELLED.to_owned()),
+        _ if error.is_retryable() => End::Interrupted(chain(error)),
+        _ => End::Failed(chain(error)),
+    }
+}
+
+async fn write_end(context: &Context, name: &str, end: End) -> Result<(), KindError> {
+    let written = modify(&context.kinds(), name, |restore: &mut Restore| {
+        let open = restore.status.phase == RestorePhase::InProgress || super::is_new(restore);
+        match &end {
+            End::Outcome(outcome) => {
+                let started = restore.status.start_timestamp;
+                restore.status = outcome.restore.status.clone();
+                restore.status.start_timestamp = started.or(restore.status.start_timestamp);
+                if restore.status.phase == RestorePhase::Cancelled {
+                    CANCELLED.clone_into(&mut restore.status.failure_reason);
+                }
+                let phase = std::mem::take(&mut restore.status.phase);
+                restore.status.phase = phase.in_cluster();
+            }
+            End::Refused(errors) => {
+                restore.status.phase = RestorePhase::FailedValidation;
+                restore.status.validation_errors.clone_from(errors);
+            }
+            End::Failed(reason) => fail(restore, reason.clone(), context),
+            End::Interrupted(_) | End::Nothing => return false,
+        }
+        open
+    })
+    .await?;
+    if let Some(restore) = written {
+        tracing::info!(restore = name, phase = %restore.status.phase, "restore ends");
+        tell(context, &restore);
+    }
+    Ok(())
+}
+
+/// Marks a restore as failed.
+pub(super) fn fail(restore: &mut Restore, reason: String, context: &Context) {
+    let status = &mut restore.status;
+    status.phase = RestorePhase::Failed;
+    status.failure_reason = reason;
+    status.completion_timestamp = Some(context.now());
+}
+
+/// Tells of a new phase by an event.
+pub(super) fn tell(context: &Context, restore: &Restore) {
+    let status = &restore.status;
+    let counts = || {
+        let items = status.progress.as_ref().map_or(0, |p| p.items_restored);
+        format!(
+            "{items} objects, {} errors, {} warnings",
+            status.errors, status.warnings
+        )
+    };
+    let (kind, reason, message) = match status.phase {
+        RestorePhase::InProgress => (
+            EventType::Normal,
+            "Started",
+            format!("restoring backup `{}`", restore.spec.backup_name),
+        ),
+        RestorePhase::Completed => (EventType::Normal, "Completed", counts()),
+        RestorePhase::PartiallyFailed => (EventType::Warning, "PartiallyFailed", counts()),
+        RestorePhase::FailedValidation => (
+            EventType::Warning,
+            "FailedValidation",
+            status.validation_errors.join("; "),
+        ),
+        _ => (EventType::Warning, "Failed", status.failure_reason.clone()),
+    };
+    context.events.record(restore, kind, reason, message);
+}

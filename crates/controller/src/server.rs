@@ -1,0 +1,230 @@
+//! The server: waits until it leads, serves Velero's kinds as long as it does, and leaves in good order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use salvor_api::velero::{Backup, Kind, Restore, Schedule};
+use salvor_cluster::{Cluster, DiscoverOptions, Lease, LeaseOptions};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::context::{Clock, Context, ServerOptions};
+use crate::control;
+use crate::events::Recorder;
+use crate::informer::Informer;
+use crate::locations::Locations;
+use crate::runs::Runs;
+use crate::schedule::Schedules;
+use crate::storage_location::StorageLocations;
+use crate::{backup, restore};
+
+/// Name of the lease that the leader holds.
+pub const LEASE: &str = "salvor-server";
+/// How long what is under way may take to stop before the lease is given up all the same.
+const LEAVE: Duration = Duration::from_secs(20);
+
+/// Why a server ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The cluster does not know the kinds that are served.
+    #[error(
+        "the cluster has no {missing}: install the definitions first, with `salvor install --crds-only`"
+    )]
+    NoKinds {
+        /// Which are missing.
+        missing: String,
+    },
+    /// The API server refuses what a server must do.
+    #[error("{doing}")]
+    Cluster {
+        /// What we were doing.
+        doing: String,
+        /// Why it was refused.
+        #[source]
+        source: salvor_cluster::Error,
+    },
+}
+
+/// A server, not running.
+#[derive(Clone)]
+pub struct Server {
+    cluster: Cluster,
+    options: Arc<ServerOptions>,
+    locations: Locations,
+    clock: Clock,
+    lease: LeaseOptions,
+}
+
+impl Server {
+    /// A server for the kinds in a namespace of a cluster.
+    #[must_use]
+    pub fn new(cluster: &Cluster, options: ServerOptions) -> Self {
+        Self {
+            cluster: cluster.clone(),
+            locations: Locations::new(cluster, &options.namespace),
+            clock: Arc::new(Timestamp::now),
+            lease: LeaseOptions::new(&options.namespace, LEASE, &options.identity),
+            options: Arc::new(options),
+        }
+    }
+
+    /// With another way to open locations.
+    #[must_use]
+    pub fn with_locations(self, locations: Locations) -> Self {
+        Self { locations, ..self }
+    }
+
+    /// With other options; namespace and identity stay.
+    #[must_use]
+    pub fn with_options(self, options: ServerOptions) -> Self {
+        let options = ServerOptions {
+            namespace: self.options.namespace.clone(),
+            identity: self.options.identity.clone(),
+            ..options
+        };
+        Self {
+            options: Arc::new(options),
+            ..self
+        }
+    }
+
+    /// With another clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// With other times for the lease.
+    #[must_use]
+    pub fn with_lease(self, change: impl FnOnce(&mut LeaseOptions)) -> Self {
+        let mut lease = self.lease;
+        change(&mut lease);
+        Self { lease, ..self }
+    }
+
+    /// Serves until `cancel` is cancelled. Loses and wins the lease as often as it happens.
+    ///
+    /// # Errors
+    /// [`ServerError`]: what waiting does not mend.
+    pub async fn run(&self, cancel: &CancellationToken) -> Result<(), ServerError> {
+        self.assert_installed().await?;
+        while !cancel.is_cancelled() {
+            tracing::info!(identity = %self.options.identity, "waiting to lead");
+            let lease = Lease::new(&self.cluster, self.lease.clone());
+            let held = lease.acquire(cancel).await;
+            let held = held.map_err(|source| ServerError::Cluster {
+                doing: format!("take lease `{}`", self.lease.name),
+                source,
+            })?;
+            let Some(held) = held else {
+                break;
+            };
+            tracing::info!(transitions = held.transitions, "leading");
+            let term = Term::begin(self);
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = held.lost.cancelled() => tracing::warn!("the lease is lost"),
+            }
+            term.end().await;
+            if let Err(error) = held.release().await {
+                tracing::debug!(%error, "the lease was not given up");
+            }
+        }
+        Ok(())
+    }
+
+    async fn assert_installed(&self) -> Result<(), ServerError> {
+        let discovery = self
+            .cluster
+            .discover(DiscoverOptions::default())
+            .await
+            .map_err(|source| ServerError::Cluster {
+                doing: "discover what the cluster serves".to_owned(),
+                source,
+            })?;
+        let missing: Vec<String> = salvor_api::crds::all()
+            .iter()
+            .map(|crd| crd.name.to_owned())
+            .filter(|name| discovery.resolve(name).is_none())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(ServerError::NoKinds {
+            missing: missing.join(", "),
+        })
+    }
+}
+
+/// The time from winning the lease to losing it, or to the end.
+struct Term {
+    tasks: TaskTracker,
+    leaving: CancellationToken,
+}
+
+impl Term {
+    fn begin(server: &Server) -> Self {
+        let (tasks, leaving) = (TaskTracker::new(), CancellationToken::new());
+        let options = &server.options;
+        let context = Context {
+            cluster: server.cluster.clone(),
+            options: Arc::clone(options),
+            locations: server.locations.clone(),
+            events: Recorder::start(&server.cluster, &options.namespace, &tasks, &leaving),
+            clock: Arc::clone(&server.clock),
+            backups: informer::<Backup>(server, &tasks, &leaving),
+            restores: informer::<Restore>(server, &tasks, &leaving),
+            storage_locations: informer(server, &tasks, &leaving),
+            backup_runs: Runs::new(&leaving),
+            restore_runs: Runs::new(&leaving),
+        };
+        let schedules = informer::<Schedule>(server, &tasks, &leaving);
+        let (spawner, leave) = (tasks.clone(), leaving.clone());
+        tasks.spawn(async move {
+            let ready = async {
+                context.storage_locations.synced().await;
+                context.backups.synced().await;
+                context.restores.synced().await;
+                schedules.synced().await;
+            };
+            if leave.run_until_cancelled(ready).await.is_none() {
+                return;
+            }
+            let locations = StorageLocations {
+                context: context.clone(),
+            };
+            control::run(locations, &context.storage_locations, 4, &spawner, &leave);
+            backup::start(&context, &spawner, &leave);
+            restore::start(&context, &spawner, &leave);
+            let controller = Schedules {
+                context: context.clone(),
+                schedules: schedules.clone(),
+                server: context.options.schedules.clone(),
+            };
+            control::run(controller, &schedules, 1, &spawner, &leave);
+        });
+        Self { tasks, leaving }
+    }
+
+    /// Stops everything and waits for it.
+    async fn end(self) {
+        self.leaving.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(LEAVE, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("what was under way did not stop in time");
+        }
+    }
+}
+
+fn informer<K: Kind>(
+    server: &Server,
+    tasks: &TaskTracker,
+    leaving: &CancellationToken,
+) -> Informer<K> {
+    Informer::start(&server.cluster, &server.options.namespace, tasks, leaving)
+}

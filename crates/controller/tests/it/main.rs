@@ -1,0 +1,5 @@
+//! The server against the in-process API server.
+
+mod killed;
+mod serving;
+mod world;
