@@ -52,7 +52,8 @@ volumePolicies:
         pv(json!({"capacity": size("100Gi")}), json!({})),
     ]
     .map(|answer| answer.unwrap_or_else(|| "none".to_owned()));
-    expect!["Skip none FsBackup none Snapshot Custom Skip none FsBackup none Snapshot"].assert_eq(&answers.join(" "));
+    expect!["Skip none FsBackup none Snapshot Custom Skip none FsBackup none Snapshot"]
+        .assert_eq(&answers.join(" "));
     let action = &policies.volume_policies[2].action;
     assert_eq!(
         (action.data_mover(), action.snapshot_class()),

@@ -9,11 +9,13 @@
 //! complete backup and the newest complete one that was verified. A plan that takes away more than a set
 //! share stops until somebody confirms exactly that plan. See `docs/formats/retention.md`.
 
+mod group;
 mod plan;
 mod policy;
 mod rules;
 mod text;
 
+pub use group::{Inventory, Unreadable, group};
 pub use plan::{
     Action, Decision, Guard, Point, RetentionPlan, Scope, Series, SeriesPlan, Stop, expiration,
 };

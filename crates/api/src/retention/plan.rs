@@ -41,6 +41,8 @@ pub struct Series {
     /// series with a policy and for those whose schedule exists; not for backups that were made by hand
     /// under a TTL, each of which was meant to go.
     pub protected: bool,
+    /// Whether another cluster made these backups: all of them stay.
+    pub foreign: bool,
     /// The backups, in any order.
     pub points: Vec<Point>,
 }
@@ -255,11 +257,16 @@ fn plan_series(series: Series, now: Time) -> SeriesPlan {
         name,
         policy,
         protected,
+        foreign,
         mut points,
     } = series;
     // Newest first; names settle ties.
     points.sort_by(|a, b| (b.taken, &b.name).cmp(&(a.taken, &a.name)));
     let mut keep: Vec<Vec<Reason>> = points.iter().map(|point| always(point, now)).collect();
+    if foreign {
+        keep.iter_mut()
+            .for_each(|reasons| reasons.push(Reason::Foreign));
+    }
     if protected {
         let mut good = (0..points.len()).filter(|at| sound(&points[*at], now));
         if let Some(at) = good.clone().next() {

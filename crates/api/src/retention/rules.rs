@@ -78,6 +78,8 @@ pub enum Reason {
         /// Who and why.
         why: String,
     },
+    /// Stays: another cluster made it.
+    Foreign,
     /// Stays: it is being read.
     InUse {
         /// By what.
@@ -142,6 +144,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held { why } => write!(f, "held: {why}"),
+            Self::Foreign => f.write_str("of another cluster"),
             Self::InUse { by } => write!(f, "in use by {by}"),
             Self::Unfinished { phase } => write!(f, "not finished: {phase}"),
             Self::FromTheFuture => f.write_str("dated in the future"),

@@ -39,6 +39,7 @@ fn plan(now: &str, policy: Option<&str>, points: Vec<Point>) -> RetentionPlan {
         name: "nightly".to_owned(),
         policy: policy.map(self::policy),
         protected: true,
+        foreign: false,
         points,
     };
     RetentionPlan::new(&scope(now), vec![series])
@@ -244,6 +245,7 @@ fn without_a_policy_expiration_decides() {
         name: "by hand".to_owned(),
         policy: None,
         protected: false,
+        foreign: false,
         points,
     };
     let open = RetentionPlan::new(&scope("2026-11-20T12:00:00Z"), vec![series]);
@@ -314,6 +316,7 @@ fn a_plan_that_takes_too_much_stops_until_it_is_confirmed() {
             name: "nightly".to_owned(),
             policy: Some(policy("last=3")),
             protected: true,
+            foreign: false,
             points: nights(30),
         };
         let guard = Guard {
@@ -356,6 +359,7 @@ fn clocks_that_differ_stop_every_removal() {
         name: "nightly".to_owned(),
         policy: Some(policy(policy_text)),
         protected: true,
+        foreign: false,
         points: nights(4),
     };
     let ahead = Scope {

@@ -197,6 +197,7 @@ impl World {
             name: lane.case.name.to_owned(),
             policy: lane.case.policy(),
             protected: true,
+            foreign: false,
             points: lane.points.clone(),
         };
         let plan = RetentionPlan::new(&scope, self.lanes.iter().map(series).collect());
