@@ -186,6 +186,12 @@ mod tests {
                 true,
             ),
             (
+                "horizontalpodautoscalers.autoscaling",
+                json!({"metadata": {"annotations": {"autoscaling.alpha.kubernetes.io/conditions": "[]"}}}),
+                json!({"metadata": {}}),
+                true,
+            ),
+            (
                 "configmaps",
                 json!({"data": {"a": "1"}}),
                 json!({"data": {"a": "2"}}),

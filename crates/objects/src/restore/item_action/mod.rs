@@ -164,6 +164,14 @@ pub(crate) fn drop_server_owned(resource: &str, body: &mut Value, keep_node_port
         "secrets" => secret::drop_token(body),
         "persistentvolumes" => persistent_volume::drop_binding(body),
         "persistentvolumeclaims" => persistent_volume_claim::drop_binding(body),
+        // `autoscaling/v1` has no other place for this part of the status.
+        "horizontalpodautoscalers.autoscaling" => super::body::drop_annotations(
+            body,
+            &[
+                "autoscaling.alpha.kubernetes.io/conditions",
+                "autoscaling.alpha.kubernetes.io/current-metrics",
+            ],
+        ),
         _ => {}
     }
 }
