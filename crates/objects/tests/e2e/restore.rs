@@ -23,6 +23,12 @@ fn objects(namespace: &str) -> Vec<Value> {
         "spec": {"containers": [{"name": "c", "image": "example.io/c:1", "ports": [{"containerPort": 80}]}]}});
     let once = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "example.io/c:1"}]}});
     let selector = json!({"matchLabels": {"app": "web"}});
+    // Controllers of two kinds must not adopt each other's revisions.
+    let of = |app: &str| {
+        let mut template = template.clone();
+        template["metadata"]["labels"]["app"] = json!(app);
+        (json!({"matchLabels": {"app": app}}), template)
+    };
     let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
     let rbac = "rbac.authorization.k8s.io";
     let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]);
@@ -58,9 +64,9 @@ fn objects(namespace: &str) -> Vec<Value> {
         json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": meta("old"), "spec": {"replicas": 0, "selector": {"app": "web"}, "template": template}}),
         json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": meta("web"), "spec": {"replicas": 0, "selector": selector, "template": template}}),
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta("web"), "spec": {"replicas": 0, "selector": selector, "template": template}}),
-        json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": meta("agent"), "spec": {"selector": selector, "template": template}}),
-        json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": meta("db"), "spec": {"replicas": 0, "serviceName": "db", "selector": selector,
-            "template": template, "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}]}}),
+        json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": meta("agent"), "spec": {"selector": of("agent").0, "template": of("agent").1}}),
+        json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": meta("db"), "spec": {"replicas": 0, "serviceName": "db", "selector": of("db").0,
+            "template": of("db").1, "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}]}}),
         json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": meta("once"), "spec": {"parallelism": 0, "template": once}}),
         json!({"apiVersion": "batch/v1beta1", "kind": "CronJob", "metadata": meta("nightly"), "spec": {"schedule": "0 2 * * *", "suspend": true, "jobTemplate": {"spec": {"template": once}}}}),
         json!({"apiVersion": "v1", "kind": "Service", "metadata": meta("web"), "spec": {"type": "NodePort", "ports": [{"port": 80}], "selector": {"app": "web"}}}),

@@ -137,16 +137,18 @@ fn awaited(key: &ObjectKey, object: &Value) -> Option<&'static str> {
     }
 }
 
-/// What was made, written or removed in between. Events are left out: controllers go on writing them.
+/// What was made, written or removed in between. Events and autoscalers are left out: controllers go on writing
+/// them, without being asked.
 pub(crate) fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let version = |of: &Snapshot, key: &ObjectKey| {
         let object = of.objects.get(key)?;
         Some(object["metadata"]["resourceVersion"].to_string())
     };
     let keys = before.objects.keys().chain(after.objects.keys());
-    let keys: BTreeSet<&ObjectKey> = keys
-        .filter(|key| key.resource.resource != "events")
-        .collect();
+    let is_left_out = |key: &&ObjectKey| {
+        ["events", "horizontalpodautoscalers"].contains(&key.resource.resource.as_str())
+    };
+    let keys: BTreeSet<&ObjectKey> = keys.filter(|key| !is_left_out(key)).collect();
     keys.into_iter()
         .filter(|key| version(before, key) != version(after, key))
         .map(ToString::to_string)

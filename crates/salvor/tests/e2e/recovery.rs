@@ -59,6 +59,8 @@ async fn recovered(real: &Real, location: &str, fixture: &Fixture, before: &Snap
         Vec::<String>::new(),
         "{name}: written by the second restore"
     );
+    let found = differences(&contents(&after, group), &contents(&again, group));
+    assert_eq!(found, Vec::<String>::new(), "{name}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
