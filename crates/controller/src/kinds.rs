@@ -19,7 +19,7 @@ pub enum KindError {
         name: String,
         /// Why.
         #[source]
-        source: salvor_cluster::Error,
+        source: Box<salvor_cluster::Error>,
     },
     /// What the API server sent is not of this kind.
     #[error("decode {kind} `{name}`")]
@@ -164,7 +164,7 @@ fn failed<K: Kind>(name: &str, source: salvor_cluster::Error) -> KindError {
     KindError::Cluster {
         kind: K::KIND,
         name: name.to_owned(),
-        source,
+        source: Box::new(source),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use salvor_api::go::SignedGoDuration;
 use salvor_api::velero::{Backup, BackupStorageLocation, LocationPhase};
 use salvor_location::Location;
 use salvor_location::layout::VELERO_FOLDERS;
@@ -33,7 +34,7 @@ impl Reconcile for StorageLocations {
         let every = object
             .spec
             .validation_frequency
-            .and_then(|given| given.non_negative())
+            .and_then(SignedGoDuration::non_negative)
             .map_or(context.options.validate_every, |given| given.0);
         if every.is_zero() {
             return Ok(Next::Wait);

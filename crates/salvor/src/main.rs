@@ -40,7 +40,8 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
-    log_to_stderr(global.verbose);
+    let serves = matches!(command, args::Command::Server(_));
+    log_to_stderr(global.verbose, serves);
     // Refused when a library was faster, which is as good: there is one provider to choose from.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let session = Session::new(global);
@@ -72,20 +73,35 @@ fn main() -> ExitCode {
     }
 }
 
-/// The first Ctrl-C asks the command to stop at a safe point, the second ends the process.
+/// The first Ctrl-C or SIGTERM asks the command to stop at a safe point, the second ends the process.
 async fn cancel_on_interrupt(session: Session) {
-    if tokio::signal::ctrl_c().await.is_err() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return;
+    };
+    let mut told = async || {
+        tokio::select! {
+            told = interrupt.recv() => told,
+            told = terminate.recv() => told,
+        }
+    };
+    if told().await.is_none() {
         return;
     }
     session.cancel.cancel();
     session.printer.note(&session.messages.stopping());
-    if tokio::signal::ctrl_c().await.is_ok() {
+    if told().await.is_some() {
         std::process::exit(Exit::Cancelled as i32);
     }
 }
 
-fn log_to_stderr(verbose: u8) {
+fn log_to_stderr(verbose: u8, serves: bool) {
     let level = match verbose {
+        // A server is looked at through its log.
+        0 if serves => "salvor=info,warn",
         0 => "off",
         1 => "salvor=info,warn",
         2 => "salvor=debug,info",

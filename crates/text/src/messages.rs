@@ -13,6 +13,7 @@ mod demo;
 mod general;
 mod location;
 mod restore;
+mod server;
 
 /// Says things in one language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -160,7 +160,10 @@ async fn engine(
         tokio::select! {
             biased;
             made = &mut making => {
-                return made.unwrap_or_else(|source| Err(BackupError::Task { source }));
+                return match made {
+                    Ok(made) => made,
+                    Err(source) => Err(BackupError::Task { source }),
+                };
             }
             Ok(()) = receiver.changed() => {
                 let progress = receiver.borrow_and_update().clone();

@@ -203,7 +203,7 @@ async fn carry_out(job: Job, handle: &Handle) -> Result<RestoreOutcome, RestoreE
             }
             _ = shown.tick() => {
                 let progress = match receiver.has_changed() {
-                    Ok(true) => receiver.borrow_and_update().clone(),
+                    Ok(true) => *receiver.borrow_and_update(),
                     _ => continue,
                 };
                 show(&context, &name, &progress).await;

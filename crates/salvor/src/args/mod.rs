@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod filters;
 pub(crate) mod location;
 pub(crate) mod restore;
+pub(crate) mod server;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -129,6 +130,10 @@ pub(crate) enum Command {
     Delete(DeleteCommand),
     /// Bring one object back with what it needs, or a namespace with all that was in it.
     Undelete(UndeleteArgs),
+    /// Serve Velero's kinds in a cluster: schedules, backups and restores that are asked for by objects.
+    Server(server::ServerArgs),
+    /// Install what a server needs in a cluster.
+    Install(server::InstallArgs),
     /// Watch a cluster being backed up, destroyed and recovered; needs nothing installed.
     Demo(DemoArgs),
     /// Print versions.

@@ -10,6 +10,7 @@ mod backup_export;
 mod backup_get;
 mod backup_logs;
 mod backup_verify;
+mod install;
 mod location_check;
 mod location_config;
 mod location_get;
@@ -19,6 +20,7 @@ mod restore_delete;
 mod restore_describe;
 mod restore_get;
 mod restore_logs;
+mod server;
 mod undelete;
 mod version;
 
@@ -60,6 +62,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Delete(DeleteCommand::Backup(args)) => backup_delete::run(&args, session).await,
         Command::Delete(DeleteCommand::Restore(args)) => restore_delete::run(&args, session).await,
         Command::Undelete(args) => undelete::run(&args, session).await,
+        Command::Server(args) => server::run(&args, session).await,
+        Command::Install(args) => install::run(&args, session).await,
         Command::Demo(args) => crate::demo::run(&args, session).await,
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion { shell } => {

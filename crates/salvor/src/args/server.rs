@@ -1,0 +1,62 @@
+//! `server` and `install`.
+
+use clap::{Args, ValueEnum};
+use salvor_api::go::GoDuration;
+
+/// Flags of `server`. Names and defaults are those of Velero's server where it has them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Location of backups that name none, when no location is marked as the default.
+    #[arg(
+        long,
+        default_value = "default",
+        value_name = "NAME",
+        env = "SALVOR_DEFAULT_LOCATION"
+    )]
+    pub(crate) default_backup_storage_location: String,
+    /// How long a backup is kept that does not say it.
+    #[arg(long, default_value = "720h", value_name = "DURATION")]
+    pub(crate) default_backup_ttl: GoDuration,
+    /// How often locations are looked at; 0 for never.
+    #[arg(long, default_value = "1m", value_name = "DURATION")]
+    pub(crate) store_validation_frequency: GoDuration,
+    /// How long a restore waits for one thing, such as a definition or a namespace.
+    #[arg(long, default_value = "10m", value_name = "DURATION")]
+    pub(crate) resource_timeout: GoDuration,
+    /// Backups that are made at once.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) concurrent_backups: u16,
+    /// Restores that are carried out at once.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) concurrent_restores: u16,
+    /// Leave out the run that is due when a schedule is created or unpaused, unless the schedule says
+    /// otherwise.
+    #[arg(long)]
+    pub(crate) schedule_skip_immediately: bool,
+    /// Who this server is among those that want to lead [default: the host name and a random part].
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub(crate) identity: Option<String>,
+}
+
+/// Flags of `install`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct InstallArgs {
+    /// Only the definitions of the kinds. Needed: this version installs nothing else.
+    #[arg(long, required = true)]
+    pub(crate) crds_only: bool,
+    /// Print the manifests, change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How they are printed.
+    #[arg(short, long, value_enum, requires = "dry_run", value_name = "FORMAT")]
+    pub(crate) output: Option<ManifestFormat>,
+}
+
+/// How manifests are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ManifestFormat {
+    /// One JSON list.
+    Json,
+    /// YAML documents.
+    Yaml,
+}

@@ -1,0 +1,59 @@
+//! `server`: serves Velero's kinds until it is told to stop.
+
+use salvor_api::schedule;
+use salvor_controller::{Server, ServerOptions};
+use salvor_location::RunId;
+
+use crate::args::server::ServerArgs;
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Failure> {
+    let ServerArgs {
+        default_backup_storage_location,
+        default_backup_ttl,
+        store_validation_frequency,
+        resource_timeout,
+        concurrent_backups,
+        concurrent_restores,
+        schedule_skip_immediately,
+        identity,
+    } = args;
+    let cluster = session.cluster(None).await?;
+    let identity = identity.clone().unwrap_or_else(identity_of_this_process);
+    let options = ServerOptions {
+        default_location: default_backup_storage_location.clone(),
+        default_ttl: default_backup_ttl.0,
+        validate_every: store_validation_frequency.0,
+        resource_timeout: resource_timeout.0,
+        concurrent_backups: usize::from(*concurrent_backups),
+        concurrent_restores: usize::from(*concurrent_restores),
+        schedules: schedule::Server {
+            skip_immediately: *schedule_skip_immediately,
+            ..schedule::Server::default()
+        },
+        ..ServerOptions::new(session.namespace(), &identity)
+    };
+    let text = session
+        .messages
+        .server_begins(session.namespace(), cluster.name(), &identity);
+    session.printer.remark(&text);
+    let server = Server::new(&cluster, options);
+    Box::pin(server.run(&session.cancel))
+        .await
+        .map_err(|error| Failure::caused(Exit::Internal, "serve", error))?;
+    session.printer.remark(&session.messages.server_ends());
+    Ok(Exit::Done)
+}
+
+/// The host's name and the random part of a run's id: two servers on one host are two.
+fn identity_of_this_process() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let run = RunId::generate();
+    let random = run.as_str().rsplit('-').next().unwrap_or_default();
+    match host.trim() {
+        "" => random.to_owned(),
+        host => format!("{host}-{random}"),
+    }
+}
