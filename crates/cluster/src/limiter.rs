@@ -1,8 +1,12 @@
 //! How many calls run at once: additive increase, multiplicative decrease.
 //!
 //! One limiter is shared by all calls to a cluster. It starts at 8, adds one after 32 good answers while
-//! the median latency stays under 1.5 times the best median seen, and halves when the server says 429 or
-//! the median passes twice the best. A `Retry-After` holds back every new call.
+//! the median latency stays under [`CALM`] times the best median seen, and halves when the server says 429 or
+//! the median passes [`SLOW`] times the best. A `Retry-After` holds back every new call.
+//!
+//! On two cores an API server takes 380 creates a second from 4 calls at once, 490 from 8, 600 from 16 and 650
+//! from 64, while a create takes 10, 16, 27 and 99 ms: up to three times the best latency buys throughput, beyond
+//! that only waiting.
 //!
 //! Slowness alone never pushes the limit below [`FLOOR`], and the best median fades: work gets harder as a
 //! restore goes on (later objects are larger and the server busier), and that must not read as distress for
@@ -23,6 +27,10 @@ pub const START: usize = 8;
 pub const MOST: usize = 64;
 /// Calls that run at once at least while the server is only slow.
 pub const FLOOR: usize = 4;
+/// Median latency, as a multiple of the best, up to which the limit is raised.
+const CALM: f64 = 2.0;
+/// Median latency, as a multiple of the best, beyond which the limit is halved.
+const SLOW: f64 = 3.0;
 /// Good answers between two looks at the limit.
 const WINDOW: usize = 32;
 /// A `Retry-After` longer than this is cut: a server that asks for more is treated as failing instead.
@@ -208,11 +216,11 @@ impl State {
             Work::List => None,
         };
         let ratio = latencies.and_then(|l| l.record(began.elapsed()));
-        if ratio.is_some_and(|ratio| ratio > 2.0) {
+        if ratio.is_some_and(|ratio| ratio > SLOW) {
             self.halve(began, FLOOR.min(self.limit));
         } else if self.good >= WINDOW {
             self.good = 0;
-            if ratio.is_none_or(|ratio| ratio < 1.5) && self.peak >= self.limit {
+            if ratio.is_none_or(|ratio| ratio < CALM) && self.peak >= self.limit {
                 self.limit = (self.limit + 1).min(self.most);
             }
             self.peak = self.running;
@@ -277,8 +285,14 @@ mod tests {
         let limiter = Limiter::new(8, 12);
         calls(&limiter, 32 * 12, Duration::from_millis(10)).await;
         assert_eq!(limiter.limit(), 12, "raised to the most");
-        calls(&limiter, 40, Duration::from_millis(30)).await;
-        assert_eq!(limiter.limit(), 6, "halved once the median tripled");
+        calls(&limiter, 40, Duration::from_millis(25)).await;
+        assert_eq!(limiter.limit(), 12, "kept while it is a little slower");
+        calls(&limiter, 40, Duration::from_millis(45)).await;
+        assert_eq!(
+            limiter.limit(),
+            6,
+            "halved once the median more than tripled"
+        );
     }
 
     #[tokio::test(start_paused = true)]
