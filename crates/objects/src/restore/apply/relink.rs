@@ -138,10 +138,29 @@ async fn write(hands: &Hands, sent: &Transformed, wanted: Vec<Value>) -> Result<
         .ok_or("its resource is not served any more")?;
     let mut attempt = 1;
     loop {
-        match write_once(hands, api, &sent.key, &wanted).await {
-            Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS => attempt += 1,
-            Err(error) => return Err(format!("write its owners: {}", error.reason())),
+        match write_once(hands, api, sent, &wanted).await {
+            Err(Problem::Changed) if attempt < ATTEMPTS => attempt += 1,
+            Err(Problem::Changed) => {
+                return Err("write its owners: it changes all the time".to_owned());
+            }
+            Err(Problem::Other(text)) => return Err(text),
             Ok(()) => return Ok(()),
+        }
+    }
+}
+
+/// Why references were not written.
+enum Problem {
+    /// Somebody else wrote the object meanwhile.
+    Changed,
+    Other(String),
+}
+
+impl From<salvor_cluster::Error> for Problem {
+    fn from(error: salvor_cluster::Error) -> Self {
+        match error.kind() {
+            ErrorKind::Conflict => Self::Changed,
+            _ => Self::Other(format!("write its owners: {}", error.reason())),
         }
     }
 }
@@ -150,26 +169,38 @@ async fn write(hands: &Hands, sent: &Transformed, wanted: Vec<Value>) -> Result<
 async fn write_once(
     hands: &Hands,
     api: &ApiResource,
-    key: &ObjectKey,
+    sent: &Transformed,
     wanted: &[Value],
-) -> Result<(), salvor_cluster::Error> {
-    let (namespace, name) = (key.namespace.as_deref(), key.name.as_str());
+) -> Result<(), Problem> {
+    let (namespace, name) = (sent.key.namespace.as_deref(), sent.key.name.as_str());
     let Some(bytes) = hands.cluster.get(api, namespace, name).await? else {
         return Ok(());
     };
     let live = parse(&bytes);
     let mut references = body::list_at(&live, &["metadata", "ownerReferences"]).to_vec();
-    let before = references.len();
+    let before = references.clone();
+    let uid = |reference: &Value| body::text_at(reference, &["uid"]).to_owned();
     for reference in wanted {
-        let uid = body::text_at(reference, &["uid"]);
-        if !references
+        if references.iter().any(|old| uid(old) == uid(reference)) {
+            continue;
+        }
+        let Some(at) = references
             .iter()
-            .any(|old| body::text_at(old, &["uid"]) == uid)
-        {
+            .position(|old| is_of_same_owner(old, reference))
+        else {
             references.push(reference.clone());
+            continue;
+        };
+        // A controller has adopted the object, or the owner was made anew since it was read. It is read again:
+        // a second reference to an owner would be refused, and one to an owner that is gone deletes the object.
+        let now = find_owner(hands, sent, reference, &Owners::default()).await;
+        if let Some(now) = now.map_err(Problem::Other)?
+            && now != uid(&references[at])
+        {
+            body::set_at(&mut references[at], &["uid"], json!(now));
         }
     }
-    if references.len() == before {
+    if references == before {
         return Ok(());
     }
     let patch = json!({"metadata": {
@@ -180,6 +211,37 @@ async fn write_once(
     hands
         .cluster
         .merge_patch(api, namespace, name, None, patch.as_bytes(), &options)
-        .await
-        .map(drop)
+        .await?;
+    Ok(())
+}
+
+/// True when two references name the same owner, whatever its UID is or was.
+fn is_of_same_owner(a: &Value, b: &Value) -> bool {
+    let group =
+        |reference: &Value| GroupVersion::parse(body::text_at(reference, &["apiVersion"])).group;
+    let same = |field: &str| body::text_at(a, &[field]) == body::text_at(b, &[field]);
+    same("kind") && same("name") && group(a) == group(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_the_same_whatever_its_uid_and_version() {
+        let owner = |api_version: &str, kind: &str, name: &str, uid: &str| json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid});
+        let one = owner("apps/v1", "DaemonSet", "agent", "a");
+        for (other, same) in [
+            (owner("apps/v1", "DaemonSet", "agent", "b"), true),
+            (owner("apps/v1beta2", "DaemonSet", "agent", "b"), true),
+            (
+                owner("extensions/v1beta1", "DaemonSet", "agent", "b"),
+                false,
+            ),
+            (owner("apps/v1", "StatefulSet", "agent", "b"), false),
+            (owner("apps/v1", "DaemonSet", "other", "a"), false),
+        ] {
+            assert_eq!(is_of_same_owner(&one, &other), same, "{other}");
+        }
+    }
 }
