@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod filters;
 pub(crate) mod location;
 pub(crate) mod restore;
+pub(crate) mod retention;
 pub(crate) mod server;
 pub(crate) mod values;
 
@@ -116,6 +117,9 @@ pub(crate) enum Command {
     /// Work with the places where backups are stored.
     #[command(subcommand, aliases = ["backup-locations", "bsl"])]
     BackupLocation(location::LocationCommand),
+    /// See what retention would remove.
+    #[command(subcommand)]
+    Retention(retention::RetentionCommand),
     /// Create a backup, restore or location.
     #[command(subcommand)]
     Create(CreateCommand),

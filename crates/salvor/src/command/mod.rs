@@ -20,6 +20,7 @@ mod restore_delete;
 mod restore_describe;
 mod restore_get;
 mod restore_logs;
+mod retention_plan;
 mod server;
 mod undelete;
 mod version;
@@ -29,6 +30,7 @@ use clap::CommandFactory as _;
 use crate::args::backup::BackupCommand;
 use crate::args::location::LocationCommand;
 use crate::args::restore::RestoreCommand;
+use crate::args::retention::RetentionCommand;
 use crate::args::{Arguments, Command, CreateCommand, DeleteCommand, DescribeCommand, GetCommand};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
@@ -42,6 +44,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Backup(command) => backup(command, session).await,
         Command::Restore(command) => restore(command, session).await,
         Command::BackupLocation(command) => location(command, session).await,
+        Command::Retention(RetentionCommand::Plan(args)) => {
+            retention_plan::run(&args, session).await
+        }
         Command::Create(CreateCommand::Backup(args)) => backup_create::run(&args, session).await,
         Command::Create(CreateCommand::Restore(args)) => restore_create::run(&args, session).await,
         Command::Create(CreateCommand::BackupLocation(args)) => {

@@ -14,3 +14,4 @@ mod counted;
 mod fixture;
 mod killed;
 mod recovery;
+mod server;

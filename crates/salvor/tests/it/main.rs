@@ -7,4 +7,5 @@ mod demo;
 mod interrupt;
 mod locations;
 mod recovery;
+mod retention;
 mod support;

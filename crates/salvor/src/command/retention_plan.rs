@@ -1,0 +1,76 @@
+//! `retention plan`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use salvor_api::go::Time;
+use salvor_api::labels;
+use salvor_api::meta::StringMap;
+use salvor_api::retention::{Guard, Inventory, RetentionPlan, Scope, group};
+
+use crate::args::retention::PlanArgs;
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Prints the plan for the location in use, made of what its backups say. Exit code 1 when something would go.
+pub(crate) async fn run(args: &PlanArgs, session: &Session) -> Result<Exit, Failure> {
+    let PlanArgs { keep, schedule } = args;
+    let location = session.location(None)?;
+    let listing = location.backups().await?;
+    for entry in &listing.damaged {
+        let text = session.messages.damaged(&entry.name, &entry.reason);
+        session.printer.warning(&text);
+    }
+    let restores = location.restores().await?;
+    let used_by: StringMap = restores
+        .entries
+        .iter()
+        .filter(|record| !record.finished)
+        .map(|record| {
+            let restore = &record.restore;
+            let by = format!("restore {}", restore.metadata.name);
+            (restore.spec.backup_name.clone(), by)
+        })
+        .collect();
+    let label = schedule.as_deref().map(labels::label_value);
+    let backups: Vec<_> = listing
+        .entries
+        .into_iter()
+        .map(|record| record.backup)
+        .filter(|backup| {
+            let of = backup.metadata.labels.get(labels::SCHEDULE_NAME);
+            label.is_none() || of == label.as_ref()
+        })
+        .collect();
+    let inventory = Inventory {
+        location: location.name(),
+        // Without a cluster nothing is another one's.
+        cluster: "",
+        backups: &backups,
+        schedules: &[],
+        verified: &BTreeSet::new(),
+        holds: &BTreeMap::new(),
+        used_by: &used_by,
+    };
+    let (mut series, unreadable) = group(&inventory);
+    for problem in &unreadable {
+        let cause = std::error::Error::source(problem).map(ToString::to_string);
+        let text = format!("{problem}: {}", cause.unwrap_or_default());
+        session.printer.warning(&text);
+    }
+    if let Some(policy) = keep {
+        for one in &mut series {
+            one.policy = Some(policy.clone());
+            one.protected = true;
+        }
+    }
+    let scope = Scope {
+        location: location.name().to_owned(),
+        now: Time::new(session.now()),
+        store_clock: None,
+        guard: Guard::default(),
+    };
+    let plan = RetentionPlan::new(&scope, series);
+    session.printer.result(&plan.to_string())?;
+    let goes = plan.series.iter().any(|one| one.removed().next().is_some());
+    Ok(if goes { Exit::Differences } else { Exit::Done })
+}
