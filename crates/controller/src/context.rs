@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use salvor_api::go::Time;
-use salvor_api::velero::{AccessMode, Backup, BackupStorageLocation, LocationPhase, Restore};
+use salvor_api::velero::{
+    Backup, BackupStorageLocation, LocationPhase, Restore, VolumeSnapshotLocation,
+};
 use salvor_cluster::Cluster;
 use salvor_location::Location;
 
@@ -74,6 +76,7 @@ pub(crate) struct Context {
     pub(crate) backups: Informer<Backup>,
     pub(crate) restores: Informer<Restore>,
     pub(crate) storage_locations: Informer<BackupStorageLocation>,
+    pub(crate) snapshot_locations: Informer<VolumeSnapshotLocation>,
     pub(crate) backup_runs: Runs,
     pub(crate) restore_runs: Runs,
 }
@@ -83,12 +86,6 @@ pub(crate) struct Context {
 pub(crate) enum Unusable {
     #[error("backup storage location `{0}` does not exist")]
     Missing(String),
-    #[error(
-        "no backup storage location is named, and none is the default: name one in spec.storageLocation"
-    )]
-    NoDefault,
-    #[error("backup storage location `{0}` is read-only: no backup can be made there")]
-    ReadOnly(String),
     #[error("backup storage location `{name}` is unavailable: {message}")]
     Unavailable { name: String, message: String },
     #[error("backup storage location `{name}` cannot be opened: {reason}")]
@@ -104,34 +101,10 @@ impl Context {
         Kinds::new(&self.cluster, &self.options.namespace)
     }
 
-    /// The name of the location that a backup goes to: the one that it names, else the default.
-    pub(crate) fn location_name(&self, named: &str) -> Result<String, Unusable> {
-        if !named.is_empty() {
-            return Ok(named.to_owned());
-        }
-        let all = self.storage_locations.list();
-        // Of several defaults the newest counts, as everywhere.
-        let default = all
-            .iter()
-            .filter(|object| object.spec.default)
-            .max_by_key(|object| object.metadata.creation_timestamp);
-        if let Some(object) = default {
-            return Ok(object.metadata.name.clone());
-        }
-        let fallback = &self.options.default_location;
-        if all.iter().any(|object| object.metadata.name == *fallback) {
-            return Ok(fallback.clone());
-        }
-        Err(Unusable::NoDefault)
-    }
-
-    /// Opens a location for reading, or for writing.
-    pub(crate) async fn location(&self, name: &str, write: bool) -> Result<Location, Unusable> {
+    /// Opens a location.
+    pub(crate) async fn location(&self, name: &str) -> Result<Location, Unusable> {
         let missing = || Unusable::Missing(name.to_owned());
         let object = self.storage_locations.get(name).ok_or_else(missing)?;
-        if write && object.spec.access_mode == AccessMode::ReadOnly {
-            return Err(Unusable::ReadOnly(name.to_owned()));
-        }
         if object.status.phase == LocationPhase::Unavailable {
             return Err(Unusable::Unavailable {
                 name: name.to_owned(),
@@ -144,6 +117,12 @@ impl Context {
             reason: chain(&error),
         })
     }
+}
+
+/// The objects of an informer, as checks want them.
+pub(crate) fn owned<K: salvor_api::velero::Kind>(informer: &Informer<K>) -> Vec<K> {
+    let objects = informer.list();
+    objects.iter().map(|object| (**object).clone()).collect()
 }
 
 /// An error with its causes, for people: `a: b: c`. A cause that the text before it ends with is left out.

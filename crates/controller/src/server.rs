@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use salvor_api::velero::{Backup, Kind, Restore, Schedule};
-use salvor_cluster::{Cluster, DiscoverOptions, Lease, LeaseOptions};
+use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Lease, LeaseOptions, ListOptions};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +36,18 @@ pub enum ServerError {
     NoKinds {
         /// Which are missing.
         missing: String,
+    },
+    /// A server of Velero's works on the same objects.
+    #[error(
+        "deployment `{name}` runs Velero's server in namespace `{namespace}`, and both would work on the same \
+         objects: scale it to zero first (`kubectl -n {namespace} scale deployment {name} --replicas=0`), or \
+         serve another namespace"
+    )]
+    VeleroRuns {
+        /// Name of its deployment.
+        name: String,
+        /// The namespace that both would serve.
+        namespace: String,
     },
     /// The API server refuses what a server must do.
     #[error("{doing}")]
@@ -110,6 +123,7 @@ impl Server {
     /// [`ServerError`]: what waiting does not mend.
     pub async fn run(&self, cancel: &CancellationToken) -> Result<(), ServerError> {
         self.assert_installed().await?;
+        self.assert_alone().await?;
         while !cancel.is_cancelled() {
             tracing::info!(identity = %self.options.identity, "waiting to lead");
             let lease = Lease::new(&self.cluster, self.lease.clone());
@@ -135,6 +149,38 @@ impl Server {
         Ok(())
     }
 
+    /// Looks for a Velero server that is ready. Where deployments may not be listed, nothing is known of one.
+    async fn assert_alone(&self) -> Result<(), ServerError> {
+        let namespace = self.options.namespace.as_str();
+        let deployments = ApiResource::known("apps", "v1", "Deployment", "deployments", true);
+        let mut pager = self
+            .cluster
+            .pager(&deployments, Some(namespace), ListOptions::default());
+        loop {
+            let page = match pager.next_page().await {
+                Ok(Some(page)) => page,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(%error, "whether a Velero server runs here is not known");
+                    return Ok(());
+                }
+            };
+            let found = page
+                .items()
+                .filter_map(|item| serde_json::from_slice::<Value>(item).ok())
+                .find(runs_velero);
+            if let Some(deployment) = found {
+                return Err(ServerError::VeleroRuns {
+                    name: deployment["metadata"]["name"]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned(),
+                    namespace: namespace.to_owned(),
+                });
+            }
+        }
+    }
+
     async fn assert_installed(&self) -> Result<(), ServerError> {
         let discovery = self
             .cluster
@@ -158,6 +204,23 @@ impl Server {
     }
 }
 
+/// True for a deployment with a ready pod that runs `velero server`.
+fn runs_velero(deployment: &Value) -> bool {
+    let ready = deployment["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0;
+    let containers = &deployment["spec"]["template"]["spec"]["containers"];
+    let word = |value: &Value, at: usize| value[at].as_str().unwrap_or_default().to_owned();
+    let serves = |container: &Value| {
+        let program = word(&container["command"], 0);
+        program.rsplit('/').next() == Some("velero")
+            && (word(&container["args"], 0) == "server"
+                || word(&container["command"], 1) == "server")
+    };
+    ready
+        && containers
+            .as_array()
+            .is_some_and(|all| all.iter().any(serves))
+}
+
 /// The time from winning the lease to losing it, or to the end.
 struct Term {
     tasks: TaskTracker,
@@ -177,6 +240,7 @@ impl Term {
             backups: informer::<Backup>(server, &tasks, &leaving),
             restores: informer::<Restore>(server, &tasks, &leaving),
             storage_locations: informer(server, &tasks, &leaving),
+            snapshot_locations: informer(server, &tasks, &leaving),
             backup_runs: Runs::new(&leaving),
             restore_runs: Runs::new(&leaving),
         };
@@ -185,6 +249,7 @@ impl Term {
         tasks.spawn(async move {
             let ready = async {
                 context.storage_locations.synced().await;
+                context.snapshot_locations.synced().await;
                 context.backups.synced().await;
                 context.restores.synced().await;
                 schedules.synced().await;

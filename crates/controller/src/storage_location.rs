@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use salvor_api::go::SignedGoDuration;
+use salvor_api::validate;
 use salvor_api::velero::{Backup, BackupStorageLocation, LocationPhase};
 use salvor_location::Location;
 use salvor_location::layout::VELERO_FOLDERS;
 
-use crate::context::{Context, chain};
+use crate::context::{Context, chain, owned};
 use crate::control::{Next, Reconcile};
 use crate::events::EventType;
 use crate::kinds::KindError;
@@ -61,24 +62,18 @@ impl Reconcile for StorageLocations {
 impl StorageLocations {
     /// Of several locations that say they are the default, the newest is.
     async fn settle_default(&self) -> Result<(), KindError> {
-        let mut defaults = self.context.storage_locations.list();
-        defaults.retain(|object| object.spec.default);
-        defaults.sort_by_key(|object| {
-            (
-                object.metadata.creation_timestamp,
-                object.metadata.name.clone(),
-            )
-        });
-        let newest = defaults.pop();
-        for object in defaults {
-            let mut after = (*object).clone();
+        let locations = owned(&self.context.storage_locations);
+        let superfluous = validate::superfluous_defaults(&locations);
+        for before in locations
+            .iter()
+            .filter(|object| superfluous.contains(&object.metadata.name.as_str()))
+        {
+            let mut after = before.clone();
             after.spec.default = false;
-            let stored = self.context.kinds().update(&*object, &after).await?;
-            if let Some(newest) = &newest {
-                let text = format!("`{}` is newer and the default now", newest.metadata.name);
-                let events = &self.context.events;
-                events.record(&stored, EventType::Normal, "NoLongerDefault", text);
-            }
+            let stored = self.context.kinds().update(before, &after).await?;
+            let events = &self.context.events;
+            let text = "a newer location is the default now";
+            events.record(&stored, EventType::Normal, "NoLongerDefault", text);
         }
         Ok(())
     }
@@ -98,7 +93,9 @@ impl StorageLocations {
     }
 
     async fn validate(&self, object: &BackupStorageLocation) -> Result<(), KindError> {
+        let wrong = validate::location(&object.spec).join("; ");
         let problem = match self.context.locations.open(object).await {
+            _ if !wrong.is_empty() => Some(wrong),
             Err(error) => Some(error.message()),
             Ok(location) => match tokio::time::timeout(LOOK, look(&location)).await {
                 Ok(problem) => problem,

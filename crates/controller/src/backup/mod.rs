@@ -12,6 +12,7 @@ mod queue;
 mod run;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use salvor_api::labels;
 use salvor_api::name::BackupName;
@@ -28,6 +29,8 @@ use crate::queue::Queue;
 
 /// The turn that looks at all backups; no object has this name.
 const ALL: &str = "";
+/// Pause before a backup that could not begin is tried again.
+const BEGIN_AGAIN: Duration = Duration::from_secs(5);
 /// Times that a write is tried whose object changed since it was read.
 const WRITES: u32 = 8;
 
@@ -141,11 +144,15 @@ impl Backups {
         };
         let (context, queue) = (self.context.clone(), Arc::clone(&self.queue));
         self.tasks.spawn(async move {
-            run::run(&context, backup, &place.handle).await;
+            let begun = run::run(&context, backup, &place.handle).await;
             drop(place);
-            // Its own result may need another look, and the next one may begin.
-            queue.add(&name);
-            queue.add(ALL);
+            if begun {
+                // Its own result may need another look, and the next one may begin.
+                queue.add(&name);
+                queue.add(ALL);
+            } else {
+                queue.add_after(ALL, BEGIN_AGAIN);
+            }
         });
     }
 
@@ -210,7 +217,7 @@ async fn committed(context: &Context, backup: &Backup) -> Result<Option<Backup>,
         return Ok(None);
     }
     let location = context
-        .location(storage, false)
+        .location(storage)
         .await
         .map_err(|error| unknown(chain(&error)))?;
     let Ok(backup_name) = BackupName::new(name.as_str()) else {

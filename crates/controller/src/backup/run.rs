@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use salvor_api::go::GoDuration;
 use salvor_api::labels;
+use salvor_api::validate::{self, BackupFacts};
 use salvor_api::velero::{self, Backup, BackupPhase};
 use salvor_location::{Location, RunId};
 use salvor_objects::backup::{
@@ -14,7 +15,7 @@ use salvor_objects::backup::{
 use tokio::sync::watch;
 
 use super::{CANCELLED, committed, event_of, modify};
-use crate::context::{Context, chain};
+use crate::context::{Context, chain, owned};
 use crate::kinds::KindError;
 use crate::runs::{Handle, Stop};
 
@@ -22,16 +23,16 @@ use crate::runs::{Handle, Stop};
 const WRITES: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Makes the backup and writes what came of it.
-pub(super) async fn run(context: &Context, backup: Backup, handle: &Handle) {
+/// Makes the backup and writes what came of it. False when it could not even begin: it is tried again.
+pub(super) async fn run(context: &Context, backup: Backup, handle: &Handle) -> bool {
     let name = backup.metadata.name.clone();
     let began = match begin(context, backup).await {
         Ok(began) => began,
         Err(error) => {
-            // It stays ready to start; the next turn begins it again.
+            // It stays ready to start.
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, backup = %name, "the backup did not begin");
-            return;
+            return false;
         }
     };
     let Some(Begun {
@@ -40,7 +41,7 @@ pub(super) async fn run(context: &Context, backup: Backup, handle: &Handle) {
         run,
     }) = began
     else {
-        return;
+        return true;
     };
     tracing::info!(backup = %name, %run, "backup begins");
     let result = engine(context, &backup, location, &run, handle).await;
@@ -49,10 +50,11 @@ pub(super) async fn run(context: &Context, backup: Backup, handle: &Handle) {
         Err(error) => match ended_by(context, &backup, &error, handle).await {
             Some(end) => end,
             // Whoever leads next settles it.
-            None => return,
+            None => return true,
         },
     };
     write_end(context, &name, &run, &end).await;
+    true
 }
 
 struct Begun {
@@ -72,23 +74,16 @@ enum End {
 /// begin: it is refused, or no longer ready.
 async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindError> {
     let kinds = context.kinds::<Backup>();
-    let opened = match context.location_name(&backup.spec.storage_location) {
-        Ok(storage) => context
-            .location(&storage, true)
-            .await
-            .map(|location| (storage, location)),
-        Err(error) => Err(error),
-    };
+    let opened = check_and_open(context, &backup).await;
     let run = RunId::generate();
     let name = backup.metadata.name.clone();
     let (storage, location) = match opened {
         Ok(opened) => opened,
-        Err(error) => {
-            let reason = chain(&error);
+        Err(errors) => {
             let refused = modify(&kinds, &name, |backup: &mut Backup| {
                 let ready = backup.status.phase == BackupPhase::ReadyToStart;
                 backup.status.phase = BackupPhase::FailedValidation;
-                backup.status.validation_errors = vec![reason.clone()];
+                backup.status.validation_errors.clone_from(&errors);
                 ready
             })
             .await?;
@@ -131,6 +126,32 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
             run,
         }
     }))
+}
+
+/// The location that the backup goes to, open; or everything that is wrong with the backup.
+async fn check_and_open(
+    context: &Context,
+    backup: &Backup,
+) -> Result<(String, Location), Vec<String>> {
+    let locations = owned(&context.storage_locations);
+    let default_location = context.options.default_location.as_str();
+    let facts = BackupFacts {
+        locations: &locations,
+        default_location,
+        snapshot_locations: &owned(&context.snapshot_locations),
+        ..BackupFacts::default()
+    };
+    let errors = validate::backup(backup, &facts);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let chosen =
+        validate::choose_location(&backup.spec.storage_location, &locations, default_location);
+    let storage = chosen.map_err(|error| vec![error])?.metadata.name.clone();
+    match context.location(&storage).await {
+        Ok(location) => Ok((storage, location)),
+        Err(error) => Err(vec![chain(&error)]),
+    }
 }
 
 async fn engine(

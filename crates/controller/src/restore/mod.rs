@@ -11,9 +11,10 @@
 mod run;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use salvor_api::velero::{Restore, RestorePhase};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -47,7 +48,16 @@ struct Restores {
     context: Context,
     queue: Arc<Queue>,
     tasks: TaskTracker,
-    interruptions: Arc<Mutex<HashMap<String, u32>>>,
+    interruptions: Arc<Mutex<HashMap<String, Interrupted>>>,
+}
+
+/// A restore that something interrupted.
+#[derive(Clone, Copy, Debug)]
+struct Interrupted {
+    /// How often by now.
+    times: u32,
+    /// When it is gone on with.
+    again: Instant,
 }
 
 impl Reconcile for Restores {
@@ -113,11 +123,18 @@ impl Restores {
         let under_way = |restore: &&Arc<Restore>| runs.contains(&restore.metadata.name);
         let running = open.iter().filter(under_way).count();
         let limit = self.context.options.concurrent_restores.max(1);
+        let now = Instant::now();
+        let rests = |name: &str| {
+            let interruptions = lock(&self.interruptions);
+            interruptions.get(name).is_some_and(|i| i.again > now)
+        };
         let waiting: Vec<String> = open
             .iter()
             .filter(|restore| !under_way(restore))
-            .take(limit.saturating_sub(running))
             .map(|restore| restore.metadata.name.clone())
+            // One that was interrupted holds nobody up, but is not hurried either.
+            .filter(|name| !rests(name))
+            .take(limit.saturating_sub(running))
             .collect();
         for name in waiting {
             self.begin(&name);
@@ -131,26 +148,31 @@ impl Restores {
         let (context, queue) = (self.context.clone(), Arc::clone(&self.queue));
         let (name, interruptions) = (name.to_owned(), Arc::clone(&self.interruptions));
         self.tasks.spawn(async move {
-            let count = |name: &str| {
-                let mut interruptions =
-                    interruptions.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = interruptions.entry(name.to_owned()).or_default();
-                *count += 1;
-                *count
+            let pause = context.options.resume_pause;
+            let last = |name: &str| {
+                let mut interruptions = lock(&interruptions);
+                let now = Instant::now();
+                let one = interruptions.entry(name.to_owned()).or_insert(Interrupted {
+                    times: 0,
+                    again: now,
+                });
+                one.times += 1;
+                one.again = now + pause;
+                one.times >= MOST_INTERRUPTIONS
             };
-            let last = |name: &str| count(name) >= MOST_INTERRUPTIONS;
             let ended = run::run(&context, &name, &place.handle, last).await;
             drop(place);
             match ended {
                 run::Ended::Done => {
-                    let mut interruptions =
-                        interruptions.lock().unwrap_or_else(PoisonError::into_inner);
-                    interruptions.remove(&name);
-                    drop(interruptions);
+                    lock(&interruptions).remove(&name);
                     queue.add(ALL);
                 }
-                run::Ended::Interrupted => queue.add_after(ALL, context.options.resume_pause),
+                run::Ended::Interrupted => queue.add_after(ALL, pause),
             }
         });
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use salvor_api::labels;
 use salvor_api::name::{BackupName, RestoreName};
-use salvor_api::velero::{BackupPhase, Restore, RestorePhase};
+use salvor_api::validate::{self, RestoreFacts};
+use salvor_api::velero::{Restore, RestorePhase};
 use salvor_location::{Location, RunId};
 use salvor_objects::restore::error::Cause;
 use salvor_objects::restore::request::newest_of_schedule;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 
 use super::CANCELLED;
 use crate::backup::modify;
-use crate::context::{Context, chain};
+use crate::context::{Context, chain, owned};
 use crate::events::EventType;
 use crate::kinds::KindError;
 use crate::runs::{Handle, Stop};
@@ -39,11 +40,7 @@ pub(super) async fn run(
 ) -> Ended {
     let end = match attempt(context, name, handle).await {
         Ok(end) => end,
-        Err(error) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, restore = name, "the restore did not begin");
-            return Ended::Interrupted;
-        }
+        Err(error) => End::Interrupted(chain(&error)),
     };
     let end = match end {
         End::Nothing => return Ended::Done,
@@ -73,7 +70,8 @@ pub(super) async fn run(
 }
 
 enum End {
-    Outcome(Box<RestoreOutcome>),
+    /// It was carried out; with its result, as the location has it too.
+    Restored(Box<Restore>),
     Refused(Vec<String>),
     Failed(String),
     Interrupted(String),
@@ -91,16 +89,19 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         RestorePhase::Unset | RestorePhase::New => false,
         _ => return Ok(End::Nothing),
     };
-    let (backup, storage) = match choose(context, &restore) {
+    let (backup, storage) = match choose(context, &restore, resume) {
         Ok(chosen) => chosen,
-        Err(reason) if resume => return Ok(End::Failed(reason)),
-        Err(reason) => return Ok(End::Refused(vec![reason])),
+        Err(errors) if resume => return Ok(End::Failed(errors.join("; "))),
+        Err(errors) => return Ok(End::Refused(errors)),
     };
-    let location = match context.location(&storage, false).await {
+    let location = match context.location(&storage).await {
         Ok(location) => location,
         Err(error) if resume => return Ok(End::Interrupted(chain(&error))),
         Err(error) => return Ok(End::Refused(vec![chain(&error)])),
     };
+    if resume && let Some(done) = finished(&location, &restore).await {
+        return Ok(End::Restored(Box::new(done)));
+    }
     let run = RunId::generate();
     let begun = modify(&kinds, name, |restore: &mut Restore| {
         let open = matches!(
@@ -127,10 +128,13 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
     if !resume {
         tell(context, &restore);
     }
+    let mut chosen = restore;
+    // The engine is told one backup; the object keeps saying which schedule it was chosen of.
+    chosen.spec.schedule_name.clear();
     let job = Job {
         context: context.clone(),
         location,
-        restore,
+        restore: chosen,
         backup,
         run,
         resume,
@@ -142,38 +146,51 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
                 End::Nothing
             }
             (RestorePhase::InProgress, _) => End::Interrupted("it is not finished".to_owned()),
-            _ => End::Outcome(Box::new(outcome)),
+            _ => End::Restored(Box::new(outcome.restore)),
         },
         Err(error) => ended_by(&error, handle),
     })
 }
 
-/// The backup that is restored, and the location that holds it.
-fn choose(context: &Context, restore: &Restore) -> Result<(BackupName, String), String> {
+/// The restore with its result, when a server ended after it was stored and before its object said so. A
+/// location that cannot be read now says so when the restore is gone on with.
+async fn finished(location: &Location, restore: &Restore) -> Option<Restore> {
+    let name = RestoreName::new(restore.metadata.name.as_str()).ok()?;
+    let record = location.restore(&name).await.ok()?;
+    let ours = record.restore.metadata.uid == restore.metadata.uid;
+    (record.finished && ours).then_some(record.restore)
+}
+
+/// The backup that is restored, and the location that holds it; or everything that is wrong with the restore.
+/// One that has begun was found good before.
+fn choose(
+    context: &Context,
+    restore: &Restore,
+    begun: bool,
+) -> Result<(BackupName, String), Vec<String>> {
     let spec = &restore.spec;
     let backups = context.backups.list();
-    let named = if spec.backup_name.is_empty() {
-        if spec.schedule_name.is_empty() {
-            return Err("spec.backupName or spec.scheduleName must be set".to_owned());
-        }
-        let of_schedule = backups.iter().map(|backup| &**backup);
-        newest_of_schedule(of_schedule, &spec.schedule_name, false)
-            .ok_or_else(|| format!("schedule `{}` has no completed backup", spec.schedule_name))?
-    } else {
-        backups
-            .iter()
-            .map(|backup| &**backup)
-            .find(|backup| backup.metadata.name == spec.backup_name)
-            .ok_or_else(|| format!("backup `{}` does not exist", spec.backup_name))?
+    let all = || backups.iter().map(|backup| &**backup);
+    let named = match spec.backup_name.as_str() {
+        "" => newest_of_schedule(all(), &spec.schedule_name, false),
+        name => all().find(|backup| backup.metadata.name == name),
     };
-    let phase = &named.status.phase;
-    if !matches!(phase, BackupPhase::Completed | BackupPhase::PartiallyFailed) {
-        return Err(format!(
-            "backup `{}` is {phase}: only one that is Completed or PartiallyFailed can be restored",
-            named.metadata.name
-        ));
+    let facts = RestoreFacts {
+        backup: named,
+        locations: &owned(&context.storage_locations),
+        ..RestoreFacts::default()
+    };
+    let errors = match begun {
+        true => Vec::new(),
+        false => validate::restore(restore, &facts),
+    };
+    if !errors.is_empty() {
+        return Err(errors);
     }
-    let name = BackupName::new(named.metadata.name.as_str()).map_err(|error| error.to_string())?;
+    let missing = || vec![format!("backup {} does not exist", spec.backup_name)];
+    let named = named.ok_or_else(missing)?;
+    let name =
+        BackupName::new(named.metadata.name.as_str()).map_err(|error| vec![error.to_string()])?;
     Ok((name, named.spec.storage_location.clone()))
 }
 
@@ -292,9 +309,9 @@ async fn write_end(context: &Context, name: &str, end: End) -> Result<(), KindEr
     let written = modify(&context.kinds(), name, |restore: &mut Restore| {
         let open = restore.status.phase == RestorePhase::InProgress || super::is_new(restore);
         match &end {
-            End::Outcome(outcome) => {
+            End::Restored(done) => {
                 let started = restore.status.start_timestamp;
-                restore.status = outcome.restore.status.clone();
+                restore.status = done.status.clone();
                 restore.status.start_timestamp = started.or(restore.status.start_timestamp);
                 if restore.status.phase == RestorePhase::Cancelled {
                     CANCELLED.clone_into(&mut restore.status.failure_reason);

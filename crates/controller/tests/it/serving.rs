@@ -4,10 +4,12 @@ use salvor_api::labels;
 use salvor_api::name::BackupName;
 use salvor_api::velero::{
     AccessMode, Backup, BackupPhase, BackupStorageLocation, LocationPhase, Restore, RestorePhase,
+    Schedule, SchedulePhase,
 };
-use salvor_cluster::{ApiResource, DeleteOptions, ListOptions, Look, Wait};
+use salvor_cluster::{ApiResource, DeleteOptions, ListOptions, Look, Wait, WriteOptions};
 use salvor_location::{Location, Profile, RunId};
 use salvor_storage::StoreUrl;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{NAMESPACE, World, config_maps_resource};
@@ -123,6 +125,33 @@ async fn a_backup_is_made_and_restored() {
 }
 
 #[tokio::test]
+async fn a_schedule_makes_a_backup_and_its_newest_one_is_restored() {
+    let world = World::new().await;
+    let mut schedule = Schedule::named(NAMESPACE, "often");
+    schedule.spec.schedule = "@every 1s".to_owned();
+    schedule.spec.template.included_namespaces = vec!["shop".to_owned()];
+    world.kinds().create(&schedule).await.expect("created");
+    let server = world.serve();
+    let ran = |s: &Schedule| s.status.last_backup.is_some();
+    let seen: Schedule = world.until("often", ran).await;
+    assert_eq!(seen.status.phase, SchedulePhase::Enabled);
+    let last = seen.status.last_backup.expect("ran");
+    let name = format!("often-{}", last.compact());
+    let backup: Backup = world.until(&name, ended).await;
+    assert_eq!(backup.status.phase, BackupPhase::Completed, "{backup:?}");
+    assert_eq!(backup.metadata.labels[labels::SCHEDULE_NAME], "often");
+    let mut restore = Restore::named(NAMESPACE, "r1");
+    restore.spec.schedule_name = "often".to_owned();
+    world.kinds().create(&restore).await.expect("created");
+    let restore: Restore = world
+        .until("r1", |r: &Restore| r.status.phase.is_final())
+        .await;
+    assert_eq!(restore.status.phase, RestorePhase::Completed, "{restore:?}");
+    assert!(restore.spec.backup_name.starts_with("often-"));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_cannot_begin_is_refused_with_a_reason() {
     let world = World::new().await;
     world
@@ -130,8 +159,8 @@ async fn what_cannot_begin_is_refused_with_a_reason() {
         .await;
     let server = world.serve();
     for (name, storage, said) in [
-        ("b1", "nowhere", "`nowhere` does not exist"),
-        ("b2", "frozen", "`frozen` is read-only"),
+        ("b1", "nowhere", "nowhere does not exist"),
+        ("b2", "frozen", "frozen is read-only"),
     ] {
         world
             .back_up(name, |b| b.spec.storage_location = storage.to_owned())
@@ -155,7 +184,7 @@ async fn what_cannot_begin_is_refused_with_a_reason() {
         .await;
     assert_eq!(restore.status.phase, RestorePhase::FailedValidation);
     let errors = restore.status.validation_errors.join("; ");
-    assert!(errors.contains("`nothing` does not exist"), "{errors}");
+    assert!(errors.contains("nothing does not exist"), "{errors}");
     server.stop().await;
 }
 
@@ -270,6 +299,43 @@ async fn a_server_that_was_killed_leaves_no_backup_in_doubt() {
     let reason = &torn.status.failure_reason;
     assert!(reason.contains("nothing was committed"), "{reason}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_does_not_work_beside_veleros() {
+    let world = World::new().await;
+    let deployments = ApiResource::known("apps", "v1", "Deployment", "deployments", true);
+    let deployment = |ready: u32| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "velero"},
+            "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+                "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "velero",
+                    "image": "velero/velero:v1.18.2", "command": ["/velero"], "args": ["server"]}]}}},
+            "status": {"replicas": 1, "readyReplicas": ready}})
+    };
+    world
+        .create(deployments.clone(), Some(NAMESPACE), deployment(0))
+        .await;
+    let status = deployment(1).to_string();
+    let options = WriteOptions::default();
+    let written = world
+        .cluster
+        .replace(
+            &deployments,
+            Some(NAMESPACE),
+            "velero",
+            Some("status"),
+            status.as_bytes(),
+            &options,
+        )
+        .await;
+    written.expect("written");
+    let server = world.server(&world.cluster, "late");
+    let error = server
+        .run(&CancellationToken::new())
+        .await
+        .expect_err("refused");
+    let text = error.to_string();
+    assert!(text.contains("`velero` runs Velero's server"), "{text}");
 }
 
 #[tokio::test]

@@ -86,6 +86,7 @@ impl World {
     pub(crate) async fn locate(&self, name: &str, change: impl FnOnce(&mut BackupStorageLocation)) {
         let mut object = BackupStorageLocation::named(NAMESPACE, name);
         object.spec.provider = "file".to_owned();
+        object.spec.object_storage.bucket = "bucket".to_owned();
         object
             .spec
             .config
