@@ -235,6 +235,7 @@ mod tests {
               foreign-2 keep: of another cluster, last good one, last 1
               foreign-1 keep: of another cluster
             keep 8, remove 2 of 10
-        "#]].assert_eq(&RetentionPlan::new(&scope, series).to_string());
+        "#]]
+        .assert_eq(&RetentionPlan::new(&scope, series).to_string());
     }
 }
