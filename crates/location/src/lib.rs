@@ -46,5 +46,5 @@ pub use location::{BackupRecord, Location, Profile};
 pub use manifest::{Manifest, ManifestEntry};
 pub use restore::{RestoreRecord, RestoreWriter};
 pub use run::RunId;
-pub use salvor_seal::Digest;
+pub use salvor_seal::{Digest, Hasher};
 pub use verify::{Finding, Severity, Verification};

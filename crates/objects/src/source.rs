@@ -245,7 +245,12 @@ fn by_range(
         source,
     };
     if let Some(path) = location.local_path(backup, file) {
-        let opened = File::open(path).map_err(local)?;
+        let opened = File::open(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => OpenError::NoArchive {
+                backup: backup.to_string(),
+            },
+            _ => local(source),
+        })?;
         return Ok(Arc::new(opened));
     }
     let remote = RemoteFile::start(location.clone(), backup.clone(), file.to_owned(), size);

@@ -175,12 +175,8 @@ impl From<salvor_objects::restore::RestoreError> for Failure {
             ),
             Cause::Refused(_) => (Exit::Refused, ""),
             Cause::Cancelled => (Exit::Cancelled, ""),
-            Cause::Cluster(_) if error.is_cancelled() => (Exit::Cancelled, ""),
-            Cause::Cluster(_) if error.is_retryable() => (
-                Exit::Internal,
-                "check that the API server can be reached, then repeat the command",
-            ),
-            Cause::Cluster(_) | Cause::Local(_) => (Exit::Internal, ""),
+            Cause::Cluster(cause) => of_cluster(cause),
+            Cause::Local(_) => (Exit::Internal, ""),
         };
         Self::caused(exit, "", error).hint(hint)
     }
@@ -198,30 +194,35 @@ impl From<salvor_objects::source::OpenError> for Failure {
     }
 }
 
+/// What a failure of the cluster means for a script, and what to do next.
+fn of_cluster(error: &salvor_cluster::Error) -> (Exit, &'static str) {
+    use salvor_cluster::ErrorKind as K;
+    match error.kind() {
+        K::NotFound | K::NoSuchKind => (Exit::NotFound, ""),
+        K::Forbidden => (
+            Exit::Refused,
+            "grant this user the missing permission in the cluster, then repeat the command",
+        ),
+        K::Config => (
+            Exit::Usage,
+            "check --kubeconfig and --context, or set KUBECONFIG",
+        ),
+        K::Timeout => (
+            Exit::TimedOut,
+            "the API server is slow or cannot be reached: check it, then repeat the command",
+        ),
+        _ if error.is_cancelled() => (Exit::Cancelled, ""),
+        _ if error.is_retryable() => (
+            Exit::Internal,
+            "check that the API server can be reached, then repeat the command",
+        ),
+        _ => (Exit::Internal, ""),
+    }
+}
+
 impl From<salvor_cluster::Error> for Failure {
     fn from(error: salvor_cluster::Error) -> Self {
-        use salvor_cluster::ErrorKind as K;
-        let (exit, hint) = match error.kind() {
-            K::NotFound | K::NoSuchKind => (Exit::NotFound, ""),
-            K::Forbidden => (
-                Exit::Refused,
-                "grant this user the missing permission in the cluster, then repeat the command",
-            ),
-            K::Config => (
-                Exit::Usage,
-                "check --kubeconfig and --context, or set KUBECONFIG",
-            ),
-            K::Timeout => (
-                Exit::TimedOut,
-                "the API server is slow or cannot be reached: check it, then repeat the command",
-            ),
-            _ if error.is_cancelled() => (Exit::Cancelled, ""),
-            _ if error.is_retryable() => (
-                Exit::Internal,
-                "check that the API server can be reached, then repeat the command",
-            ),
-            _ => (Exit::Internal, ""),
-        };
+        let (exit, hint) = of_cluster(&error);
         Self::caused(exit, "", error).hint(hint)
     }
 }

@@ -108,6 +108,12 @@ async fn write_files(
     for (reason, count) in &counts.skipped {
         log.info(About::Run, &format!("{count} objects skipped: {reason}"));
     }
+    if counts.taken == 0 && log.errors() == 0 {
+        log.warn(
+            About::Run,
+            "no object matches the filters: the backup is empty",
+        );
+    }
     let (phase, reason) = prepare::outcome(
         counts.taken,
         log.errors(),

@@ -18,6 +18,13 @@ use super::transform::Transformed;
 pub use facts::Facts;
 pub use quantity::parse_quantity;
 
+/// Code of the finding that claims come back without what was in their volumes.
+pub(crate) const VOLUME_DATA: &str = "volume-data";
+/// Code of the finding that the filters name what the backup does not hold.
+pub(crate) const SELECTION: &str = "selection";
+/// Code of the finding that objects are blocked; each of them is an error of its own.
+pub(crate) const BLOCKED: &str = "blocked";
+
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -48,6 +55,17 @@ impl Finding {
             severity,
             code: code.to_owned(),
             message: message.into(),
+        }
+    }
+
+    /// True when the results of a restore must name it: something is not as whoever asked for the restore
+    /// expects, and no object's own line says so.
+    pub(crate) fn is_told_in_results(&self) -> bool {
+        let code = self.code.as_str();
+        match self.severity {
+            Severity::Problem => code != BLOCKED,
+            Severity::Warning => matches!(code, VOLUME_DATA | SELECTION),
+            Severity::Info => false,
         }
     }
 }
@@ -103,6 +121,7 @@ pub struct Demands {
     volume_affinities: BTreeMap<String, Users>,
     usage: BTreeMap<String, BTreeMap<String, f64>>,
     provided: BTreeSet<(&'static str, String)>,
+    claims_without_data: Users,
 }
 
 impl Demands {
@@ -190,6 +209,11 @@ impl Demands {
         }
     }
 
+    /// Adds a claim that will be created and whose volume does not come back with its data.
+    pub fn loses_data(&mut self, claim: &Transformed) {
+        self.claims_without_data.add(claim);
+    }
+
     fn provide(&mut self, what: &'static str, object: &Transformed) {
         self.provided.insert((what, object.key.name.clone()));
     }
@@ -274,6 +298,16 @@ pub fn judge(demands: &Demands, facts: &Facts) -> Vec<Finding> {
                 ));
             }
         }
+    }
+    if demands.claims_without_data.count > 0 {
+        findings.push(Finding::new(
+            Severity::Warning,
+            VOLUME_DATA,
+            format!(
+                "{} comes back empty: the volume it had is not restored, and a new one has no data",
+                demands.claims_without_data
+            ),
+        ));
     }
     judge_nodes(demands, facts, &mut findings);
     judge_quotas(demands, facts, &mut findings);

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use salvor_api::labels::CLUSTER_UID;
 use salvor_api::resource::{GroupResource, ObjectKey};
+use salvor_api::velero::RestoreSpec;
 use salvor_archive::archive::Archive;
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Discovery, ListOptions};
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Doing as _, RestoreError};
 use super::existing;
-use super::fits::{self, Demands, Facts};
+use super::fits::{self, Demands, Facts, Finding, SELECTION, Severity};
 use super::mapping::target_key;
 use super::plan::{Action, Destination, Interner, PlanHeader, PlannedCluster, RestorePlan};
 use super::request::RestoreRequest;
@@ -133,6 +134,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     let facts = Facts::read(cluster, &discovery, &folded.demands).await?;
     let mut findings = fits::judge(&folded.demands, &facts);
     findings.extend(folded.own_findings(&settings.problems, &discovery));
+    findings.extend(unmatched(spec, &archive, folded.entries.is_empty()));
     findings.sort();
     let mut plan = RestorePlan {
         header: PlanHeader {
@@ -161,6 +163,34 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     };
     plan.sort();
     Ok(plan)
+}
+
+/// What the filters name and the backup does not hold: most often a name that was mistyped. Without this a
+/// restore of nothing looks like one that found everything in place.
+fn unmatched(spec: &RestoreSpec, archive: &Archive, selects_nothing: bool) -> Vec<Finding> {
+    let index = archive.index();
+    let is_held = |name: &String| {
+        let key = ObjectKey::cluster(GroupResource::new("namespaces", ""), name.clone());
+        index.namespaces().contains(name) || index.get(&key, None).is_some()
+    };
+    let mut findings: Vec<Finding> = spec
+        .included_namespaces
+        .iter()
+        .filter(|name| !name.contains(['*', '?', '[']))
+        .chain(spec.namespace_mapping.keys())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .filter(|name| !is_held(name))
+        .map(|name| {
+            let text = format!("the backup holds nothing of namespace {name}");
+            Finding::new(Severity::Warning, SELECTION, text)
+        })
+        .collect();
+    if selects_nothing && !index.is_empty() {
+        let text = "the filters select no object of the backup; nothing is restored";
+        findings.push(Finding::new(Severity::Warning, SELECTION, text));
+    }
+    findings
 }
 
 /// Runs archive work, which blocks, on a thread of its own.

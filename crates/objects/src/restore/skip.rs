@@ -102,7 +102,7 @@ impl fmt::Display for Skip {
             Skip::MirrorPod => "a mirror pod: its kubelet makes it from a file",
             Skip::ManagedByServer(why) => why,
             Skip::ProvisionedAnew => {
-                "no data of it is in the backup and its reclaim policy is Delete: the claim gets a new volume"
+                "no data of it is in the backup and its reclaim policy is Delete: the claim gets a new, empty volume"
             }
             Skip::VolumeDataNotRestored => {
                 "its data is in the backup, but volume data is not restored by this version"

@@ -3,12 +3,15 @@
 use salvor_api::name::BackupName;
 use salvor_api::velero::Backup;
 use salvor_archive::archive::Archive;
-use salvor_archive::files::{self, BackupVolumeInfo};
+use salvor_archive::files::{self, BackupVolumeInfo, NativeSnapshotInfo, PodVolumeInfo};
 use salvor_archive::findings::Severity;
 use salvor_archive::limits::Limits;
 use salvor_archive::names::BackupFile;
 use salvor_location::Location;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::body;
 use super::error::{Doing as _, RestoreError};
 
 /// Longest compressed side file that is read, in bytes.
@@ -23,7 +26,7 @@ pub struct Source {
     pub name: BackupName,
     /// Its objects.
     pub archive: Archive,
-    /// What is known of its volumes; empty in backups before Velero 1.13.
+    /// What is known of its volumes, see [`read_volumes`].
     pub volumes: Vec<BackupVolumeInfo>,
     /// What was odd about the archive: entries that were left out, an index that could not be used.
     pub oddities: Vec<String>,
@@ -58,18 +61,134 @@ impl Source {
     }
 }
 
-async fn read_volumes(
+/// What is known of a backup's volumes: its volume infos, or, in backups before Velero 1.13, which have none,
+/// what its lists of native snapshots and of pod volume backups tell.
+///
+/// # Errors
+/// A file is damaged, or the location fails.
+pub async fn read_volumes(
     location: &Location,
     name: &BackupName,
 ) -> Result<Vec<BackupVolumeInfo>, RestoreError> {
-    let doing = || format!("read the volume infos of backup `{name}`");
-    let file = BackupFile::VolumeInfo.name(name);
-    match location
+    if let Some(infos) = read_side_file(location, name, BackupFile::VolumeInfo).await? {
+        return Ok(infos);
+    }
+    let snapshots: Option<Vec<Value>> =
+        read_side_file(location, name, BackupFile::VolumeSnapshots).await?;
+    let copies: Option<Vec<Value>> =
+        read_side_file(location, name, BackupFile::PodVolumeBackups).await?;
+    let snapshots = snapshots.unwrap_or_default();
+    let copies = copies.unwrap_or_default();
+    Ok(snapshots
+        .iter()
+        .map(of_snapshot)
+        .chain(copies.iter().map(of_pod_volume))
+        .collect())
+}
+
+async fn read_side_file<T: DeserializeOwned + Default>(
+    location: &Location,
+    name: &BackupName,
+    file: BackupFile,
+) -> Result<Option<T>, RestoreError> {
+    let file = file.name(name);
+    let doing = || format!("read `{file}` of backup `{name}`");
+    let bytes = location
         .read_file(name, &file, SIDE_FILE_LIMIT)
         .await
-        .doing(doing)?
-    {
-        Some(bytes) => files::read_json_gz(&bytes, files::DEFAULT_SIDE_FILE_LIMIT).doing(doing),
-        None => Ok(Vec::new()),
+        .doing(doing)?;
+    bytes
+        .map(|bytes| files::read_json_gz(&bytes, files::DEFAULT_SIDE_FILE_LIMIT).doing(doing))
+        .transpose()
+}
+
+fn text(object: &Value, path: &[&str]) -> String {
+    body::text_at(object, path).to_owned()
+}
+
+/// A snapshot counts as data only when it was completed.
+fn with_outcome(mut info: BackupVolumeInfo, phase: &str) -> BackupVolumeInfo {
+    let completed = phase == "Completed";
+    info.result = if completed { "succeeded" } else { "failed" }.to_owned();
+    info.skipped = !completed;
+    if !completed {
+        info.skipped_reason = format!("its backup is in phase {phase}");
+    }
+    info
+}
+
+fn of_snapshot(snapshot: &Value) -> BackupVolumeInfo {
+    let phase = text(snapshot, &["status", "phase"]);
+    let iops = body::at(snapshot, &["spec", "volumeIOPS"]).and_then(Value::as_i64);
+    let info = BackupVolumeInfo {
+        pv_name: text(snapshot, &["spec", "persistentVolumeName"]),
+        backup_method: "NativeSnapshot".to_owned(),
+        native_snapshot_info: Some(NativeSnapshotInfo {
+            snapshot_handle: text(snapshot, &["status", "providerSnapshotID"]),
+            volume_type: text(snapshot, &["spec", "volumeType"]),
+            volume_az: text(snapshot, &["spec", "volumeAZ"]),
+            iops: iops.map(|iops| iops.to_string()).unwrap_or_default(),
+            phase: phase.clone(),
+        }),
+        ..BackupVolumeInfo::default()
+    };
+    with_outcome(info, &phase)
+}
+
+fn of_pod_volume(copy: &Value) -> BackupVolumeInfo {
+    let phase = text(copy, &["status", "phase"]);
+    let uploader = text(copy, &["spec", "uploaderType"]);
+    let info = BackupVolumeInfo {
+        backup_method: "PodVolumeBackup".to_owned(),
+        pvb_info: Some(PodVolumeInfo {
+            snapshot_handle: text(copy, &["status", "snapshotID"]),
+            // Releases before 1.10 had no other.
+            uploader_type: if uploader.is_empty() {
+                "restic".to_owned()
+            } else {
+                uploader
+            },
+            volume_name: text(copy, &["spec", "volume"]),
+            pod_name: text(copy, &["spec", "pod", "name"]),
+            pod_namespace: text(copy, &["spec", "pod", "namespace"]),
+            node_name: text(copy, &["spec", "node"]),
+            phase: phase.clone(),
+            ..PodVolumeInfo::default()
+        }),
+        ..BackupVolumeInfo::default()
+    };
+    with_outcome(info, &phase)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::restore::planner::volumes::holds_data;
+
+    #[test]
+    fn volumes_of_backups_without_volume_infos_are_known_from_their_lists() {
+        let snapshot = json!({"spec": {"persistentVolumeName": "pv", "volumeType": "gp2",
+            "volumeAZ": "a", "volumeIOPS": 100},
+            "status": {"providerSnapshotID": "snap-1", "phase": "Completed"}});
+        let info = of_snapshot(&snapshot);
+        assert!(holds_data(&info));
+        assert_eq!(info.pv_name, "pv");
+        let native = info.native_snapshot_info.expect("a snapshot");
+        assert_eq!(
+            (native.snapshot_handle.as_str(), native.iops.as_str()),
+            ("snap-1", "100")
+        );
+
+        let copy = json!({"spec": {"volume": "data", "pod": {"namespace": "shop", "name": "db-0"}},
+            "status": {"phase": "Failed"}});
+        let info = of_pod_volume(&copy);
+        assert!(!holds_data(&info), "a failed copy is no data");
+        let copied = info.pvb_info.expect("a copy");
+        assert_eq!(
+            (copied.pod_name.as_str(), copied.uploader_type.as_str()),
+            ("db-0", "restic")
+        );
     }
 }

@@ -77,14 +77,14 @@ async fn view(
     } else {
         None
     };
-    let volumes = read::backup_json(location, &name, BackupFile::VolumeInfo).await?;
+    let volumes = salvor_objects::restore::source::read_volumes(location, &name).await?;
     let archive = BackupFile::Archive.name(&name);
     let temporary = location.is_temporary();
     Ok(BackupView {
         backup: record.backup,
         results,
         resource_list,
-        volumes: volumes.unwrap_or_default(),
+        volumes,
         operations: operations.unwrap_or_default(),
         origin: Origin {
             url: location.url().to_string(),

@@ -2,7 +2,7 @@
 
 use salvor_api::filter::{BackupFilter, Choice};
 use salvor_api::resource::ObjectKey;
-use salvor_api::velero::{BackupSpec, RestoreSpec};
+use salvor_api::velero::{BackupPhase, BackupSpec, RestoreSpec};
 use salvor_objects::diff::{self, Change, DiffReport};
 use salvor_objects::restore::Source;
 use salvor_objects::restore::selection::Selection;
@@ -39,6 +39,7 @@ pub(crate) async fn run(args: &DiffArgs, session: &Session) -> Result<Exit, Fail
         .map_err(|errors| Failure::usage(errors.join("; ")))?;
     let location = session.location(None)?;
     let first = Source::open(&location, &read::backup_name(from)?).await?;
+    warn_if_incomplete(&first, session);
     let work = async {
         if to == LIVE {
             let cluster = session.cluster(None).await?;
@@ -49,6 +50,7 @@ pub(crate) async fn run(args: &DiffArgs, session: &Session) -> Result<Exit, Fail
             Ok::<_, Failure>(report)
         } else {
             let second = Source::open(&location, &read::backup_name(to)?).await?;
+            warn_if_incomplete(&second, session);
             Ok(diff::between_backups(&first, &second, &selection).await?)
         }
     };
@@ -64,6 +66,17 @@ pub(crate) async fn run(args: &DiffArgs, session: &Session) -> Result<Exit, Fail
     } else {
         Exit::Differences
     })
+}
+
+/// What an incomplete backup lacks is not in the report, which then says less than it seems to.
+fn warn_if_incomplete(source: &Source, session: &Session) {
+    let phase = &source.backup.status.phase;
+    if *phase != BackupPhase::Completed {
+        let text = session
+            .messages
+            .backup_is_incomplete(source.name.as_str(), &phase.to_string());
+        session.printer.warning(&text);
+    }
 }
 
 /// Whether a backup with this specification would hold an object of the cluster. What it was never meant

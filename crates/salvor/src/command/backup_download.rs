@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use futures::StreamExt as _;
 use salvor_archive::names::BackupFile;
+use salvor_location::{Hasher, Manifest};
 use salvor_text::ByteCount;
 use tokio::io::AsyncWriteExt as _;
 
@@ -13,7 +14,8 @@ use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
 use crate::session::Session;
 
-/// Copies a backup's archive to a file, readable by its owner only. `-` is standard output.
+/// Copies a backup's archive to a file, readable by its owner only, and compares it with its digest.
+/// `-` is standard output.
 pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, Failure> {
     let DownloadArgs {
         name,
@@ -22,7 +24,8 @@ pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, 
     } = args;
     let location = session.location(None)?;
     let name = read::backup_name(name)?;
-    location.backup(&name).await?;
+    let record = location.backup(&name).await?;
+    let manifest = location.manifest(&record).await;
     let file = BackupFile::Archive.name(&name);
     let Some((size, mut stream)) = location.open_file(&name, &file).await? else {
         return Err(Failure::new(
@@ -34,10 +37,13 @@ pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, 
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("{name}-data.tar.gz")));
     if path.as_os_str() == "-" {
+        let mut hasher = Hasher::new();
         while let Some(chunk) = stream.next().await {
-            session.printer.bytes(&chunk?)?;
+            let chunk = chunk?;
+            hasher.update(&chunk);
+            session.printer.bytes(&chunk)?;
         }
-        return Ok(Exit::Done);
+        return sound(manifest, &file, hasher, "standard output");
     }
     let doing = format!("write {}", path.display());
     let failed = |error: std::io::Error| {
@@ -63,7 +69,7 @@ pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, 
     }
     let mut out = options.open(&path).await.map_err(failed)?;
     let mut progress = Progress::begin(&file);
-    let mut written = 0;
+    let mut hasher = Hasher::new();
     let copied: Result<(), Failure> = async {
         loop {
             let chunk = tokio::select! {
@@ -75,8 +81,8 @@ pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, 
             let Some(chunk) = chunk else { break };
             let chunk = chunk?;
             out.write_all(&chunk).await.map_err(failed)?;
-            written += chunk.len() as u64;
-            progress.update(written, size, "");
+            hasher.update(&chunk);
+            progress.update(hasher.length(), size, "");
         }
         out.sync_all().await.map_err(failed)
     }
@@ -87,10 +93,47 @@ pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, 
         let _ = tokio::fs::remove_file(&path).await;
         return Err(failure);
     }
-    let size = ByteCount(written).to_string();
+    let size = ByteCount(hasher.length()).to_string();
+    let exit = sound(manifest, &file, hasher, &path.display().to_string())?;
     let text = session
         .messages
         .written_to(&file, &path.display().to_string(), &size);
     session.printer.remark(&text);
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// Compares what was copied with what the manifest says; backups of Velero have none. A damaged copy stays
+/// where it was written: it may be the only one there is.
+fn sound(
+    manifest: salvor_location::Result<Option<Manifest>>,
+    file: &str,
+    copied: Hasher,
+    target: &str,
+) -> Result<Exit, Failure> {
+    let hint = "the copy is kept for what can still be read of it; run `salvor backup verify`";
+    let failed = |reason: String| {
+        let text = format!("`{file}` was copied to {target}, but {reason}");
+        Err(Failure::new(Exit::VerificationFailed, text).hint(hint))
+    };
+    let stated = match &manifest {
+        Ok(None) => return Ok(Exit::Done),
+        Ok(Some(manifest)) => manifest.objects.iter().find(|object| object.name == *file),
+        Err(error) => {
+            let reason = format!("it could not be checked: {error}");
+            return failed(reason);
+        }
+    };
+    let (size, found) = (copied.length(), copied.finish());
+    match stated {
+        Some(stated) if stated.size == size && stated.sha256 == found => Ok(Exit::Done),
+        Some(stated) if stated.size != size => {
+            let reason = format!("it has {size} bytes instead of {}", stated.size);
+            failed(reason)
+        }
+        Some(stated) => {
+            let reason = format!("its SHA-256 is {found} instead of {}", stated.sha256);
+            failed(reason)
+        }
+        None => failed("the backup's manifest does not name it".to_owned()),
+    }
 }

@@ -1,15 +1,18 @@
 //! Reading backups and restores for the commands that show them.
 
+use std::path::Path;
+
 use salvor_api::meta::LabelSelector;
 use salvor_api::name::{BackupName, RestoreName};
 use salvor_api::selector::Selector;
-use salvor_api::velero::{Backup, Restore};
+use salvor_api::velero::{Backup, Restore, RestorePhase};
 use salvor_archive::files::{read_json_gz, read_text_gz};
 use salvor_archive::names::{BackupFile, RestoreFile};
 use salvor_location::{BackupRecord, Damaged, Location, RestoreRecord};
 use serde::de::DeserializeOwned;
 
 use crate::exit::{Exit, Failure};
+use crate::session::Session;
 
 /// Most bytes that a file beside an archive may have, packed or not. A resource list of 300,000 objects
 /// has about 20 MiB.
@@ -31,6 +34,7 @@ pub(crate) async fn backups(
     names: &[String],
     selector: Option<&LabelSelector>,
 ) -> Result<(Vec<BackupRecord>, Vec<Damaged>), Failure> {
+    assert_folder(location)?;
     if names.is_empty() {
         let listing = location.backups().await?;
         let chosen = selector.map(compile).transpose()?;
@@ -68,6 +72,7 @@ pub(crate) async fn restores(
     names: &[String],
     selector: Option<&LabelSelector>,
 ) -> Result<(Vec<RestoreRecord>, Vec<Damaged>), Failure> {
+    assert_folder(location)?;
     if names.is_empty() {
         let listing = location.restores().await?;
         let chosen = selector.map(compile).transpose()?;
@@ -79,14 +84,59 @@ pub(crate) async fn restores(
                     .as_ref()
                     .is_none_or(|selector| selector.matches(&record.restore.metadata.labels))
             })
+            .map(begun)
             .collect();
         return Ok((entries, listing.damaged));
     }
     let mut records = Vec::with_capacity(names.len());
     for name in names {
-        records.push(location.restore(&restore_name(name)?).await?);
+        records.push(begun(location.restore(&restore_name(name)?).await?));
     }
     Ok((records, Vec::new()))
+}
+
+/// Until a restore ends its record is the request, which says `New`. Objects may have been created since.
+fn begun(mut record: RestoreRecord) -> RestoreRecord {
+    let status = &mut record.restore.status;
+    if !record.finished && matches!(status.phase, RestorePhase::Unset | RestorePhase::New) {
+        status.phase = RestorePhase::InProgress;
+        status.start_timestamp = record.restore.metadata.creation_timestamp;
+    }
+    record
+}
+
+/// Says how to go on with restores that nobody is at work on.
+pub(crate) fn note_unfinished(records: &[RestoreRecord], session: &Session) {
+    for record in records.iter().filter(|r| !r.finished && !r.active) {
+        let name = record.name.as_str();
+        session
+            .printer
+            .note(&session.messages.restore_stopped(name));
+    }
+}
+
+/// A listing of a folder that is not there is as empty as one of a folder without backups. Which of the
+/// two it is decides whether backups are lost or a path was mistyped.
+pub(crate) fn assert_folder(location: &Location) -> Result<(), Failure> {
+    let url = location.url();
+    if url.scheme != "file" {
+        return Ok(());
+    }
+    let path = Path::new(&url.path);
+    let reason = match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "it is not a folder",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "there is no such folder",
+        // Whatever else it is, the store says so itself.
+        Err(_) => return Ok(()),
+    };
+    let text = format!(
+        "location `{}` is {}: {reason}",
+        location.name(),
+        path.display()
+    );
+    Err(Failure::new(Exit::NotFound, text)
+        .hint("check the path, and whether what belongs there is mounted; the first backup makes a new folder"))
 }
 
 fn compile(selector: &LabelSelector) -> Result<Selector, Failure> {

@@ -6,6 +6,7 @@ use salvor_api::go::Time;
 use salvor_api::meta::TypedLocalObjectReference;
 use salvor_api::velero::{Hooks, Restore, RestorePhase, RestoreSpec, RestoreStatusSpec};
 use salvor_location::{Location, RunId};
+use salvor_objects::restore::fits::Severity;
 use salvor_objects::restore::plan::{Action, PlanForm};
 use salvor_objects::restore::request::newest_of_schedule;
 use salvor_objects::restore::{
@@ -91,13 +92,18 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     carry_out(&request, &location, plan, session).await
 }
 
-/// Carries a plan out and tells how it ended.
+/// Carries a plan out and tells how it ended. What will not work, or not come back, is said before.
 pub(crate) async fn carry_out(
     request: &RestoreRequest,
     location: &Location,
     plan: RestorePlan,
     session: &Session,
 ) -> Result<Exit, Failure> {
+    for finding in &plan.header.findings {
+        if finding.severity != Severity::Info {
+            session.printer.warning(&finding.message);
+        }
+    }
     let began = std::time::Instant::now();
     let run = RunId::generate();
     info!(%run, restore = %request.restore.metadata.name, "restore begins");

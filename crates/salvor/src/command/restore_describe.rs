@@ -23,6 +23,7 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
         let text = session.messages.damaged(&entry.name, &entry.reason);
         session.printer.warning(&text);
     }
+    read::note_unfinished(&records, session);
     for (at, record) in records.into_iter().enumerate() {
         let status = &record.restore.status;
         let results = if status.warnings > 0 || status.errors > 0 {

@@ -21,6 +21,7 @@ pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failu
         let text = session.messages.damaged(&entry.name, &entry.reason);
         session.printer.warning(&text);
     }
+    read::note_unfinished(&records, session);
     let restores = read::restore_kinds(records);
     let printer = &session.printer;
     match format.output {

@@ -26,6 +26,13 @@ fn locations_are_named_once_and_the_first_is_the_default() {
     let config = place.home.path().join(".config/salvor/config.yaml");
     let mode = std::fs::metadata(&config).expect("written").permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
+    let missing = run(&place, "backup get");
+    assert!(
+        missing.expect(3).is_empty() && missing.err.contains("no such folder"),
+        "{}",
+        missing.err
+    );
+    std::fs::create_dir(&main).expect("created");
     let empty = run(&place, "backup get");
     assert!(
         empty.err.contains("no backups in location main"),

@@ -267,6 +267,20 @@ fn a_backup_is_downloaded_and_exported_for_its_owner_only() {
     assert_eq!(place.run("backup download first").code, 4);
     place.run("backup download first --force").expect(0);
 
+    let archive = place.location().join("backups/first/first.tar.gz");
+    let whole = std::fs::read(&archive).expect("readable");
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    for (bytes, expected) in [(&damaged[..], "SHA-256"), (&whole[1..], "bytes instead of")] {
+        std::fs::write(&archive, bytes).expect("written");
+        let copied = place.run("backup download first --force");
+        assert_eq!(copied.code, 7, "{}", copied.err);
+        assert!(copied.err.contains(expected), "{}", copied.err);
+        assert_eq!(std::fs::read(&file).expect("kept"), bytes);
+        assert_eq!(place.run("backup download first -o -").code, 7);
+    }
+    std::fs::write(&archive, &whole).expect("written");
+
     place
         .run("backup export first -o out --include-namespaces shop")
         .expect(0);
@@ -282,4 +296,76 @@ fn a_backup_is_downloaded_and_exported_for_its_owner_only() {
     assert_eq!(place.run("backup export first -o out").code, 4);
     let all = place.run("backup export first -o - --include-resources configmaps --raw");
     assert!(all.expect(0).contains("resourceVersion"), "{}", all.out);
+}
+
+#[test]
+fn a_restore_of_what_is_not_there_says_so() {
+    let place = Place::with_cluster();
+    place.run("backup create first").expect(0);
+    for (name, flags) in [
+        ("one", "--include-namespaces shp"),
+        ("two", "--namespace-mappings shp:rehearsal"),
+    ] {
+        let line = format!("restore create {name} --from-backup first {flags}");
+        let restored = place.run(&line);
+        restored.expect(0);
+        let text = "the backup holds nothing of namespace shp";
+        assert!(restored.err.contains(text), "{}", restored.err);
+        assert!(restored.err.contains("warning"), "{}", restored.err);
+    }
+    let nothing = place.run("restore create three --from-backup first --include-resources shops");
+    assert!(
+        nothing.err.contains("the filters select no object"),
+        "{}",
+        nothing.err
+    );
+    let empty = place.run("backup create second --include-namespaces nothing-like-it*");
+    assert!(empty.err.contains("1 warning"), "{}", empty.err);
+}
+
+#[test]
+fn a_backup_without_digests_is_verified_by_reading_it() {
+    let place = Place::with_cluster();
+    place.run("backup create first").expect(0);
+    let folder = place.location().join("backups/first");
+    for file in ["salvor-manifest.json", "salvor-index.zst"] {
+        std::fs::remove_file(folder.join(file)).expect("removed");
+    }
+    let record = folder.join("velero-backup.json");
+    let mut backup = json(&std::fs::read_to_string(&record).expect("readable"));
+    backup["metadata"]["annotations"]
+        .as_object_mut()
+        .expect("annotations")
+        .remove("salvor.dev/manifest-sha256");
+    std::fs::write(&record, backup.to_string()).expect("written");
+    let read = place.run("backup verify first");
+    assert!(
+        read.expect(0).contains("can be read to its end"),
+        "{}",
+        read.out
+    );
+    assert!(!read.out.contains("intact"), "{}", read.out);
+
+    let archive = folder.join("first.tar.gz");
+    let whole = std::fs::read(&archive).expect("readable");
+    std::fs::write(&archive, &whole[..whole.len() / 2]).expect("written");
+    let cut = place.run("backup verify first");
+    assert!(cut.expect(7).contains("first.tar.gz"), "{}", cut.out);
+    std::fs::remove_file(&archive).expect("removed");
+    place.run("backup verify first").expect(7);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_not_a_location_without_backups() {
+    let place = Place::with_cluster();
+    let file = place.home.path().join("file");
+    std::fs::write(&file, "").expect("written");
+    for path in [file, place.home.path().join("no/such/folder")] {
+        for command in ["backup get", "restore get", "backup verify"] {
+            let answer = place.run(&format!("{command} --location {}", path.display()));
+            assert_eq!(answer.code, 3, "{command}: {}", answer.err);
+            let shown = path.display().to_string();
+            assert!(answer.err.contains(&shown), "{}", answer.err);
+        }
+    }
 }

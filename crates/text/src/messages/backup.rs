@@ -82,6 +82,29 @@ impl Messages {
         )
     }
 
+    /// A backup without digests was read to its end.
+    #[must_use]
+    pub fn backup_read(self, name: &str, objects: u64) -> String {
+        self.say(
+            format_args!(
+                "backup {name} can be read to its end: {objects} objects; without digests nothing more can be said"
+            ),
+            format_args!(
+                "백업 {name}{} 끝까지 읽을 수 있습니다. 오브젝트 {objects}개이며, 다이제스트가 없어 더는 확인할 수 없습니다",
+                eun(name)
+            ),
+        )
+    }
+
+    /// A backup that does not hold all it should.
+    #[must_use]
+    pub fn backup_is_incomplete(self, name: &str, phase: &str) -> String {
+        self.say(
+            format_args!("backup {name} is {phase}: what it lacks is not compared"),
+            format_args!("백업 {name}의 상태가 {phase}입니다. 빠진 것은 비교하지 않습니다"),
+        )
+    }
+
     /// What deleting a backup removes.
     #[must_use]
     pub fn backup_will_be_deleted(self, name: &str, location: &str, size: &str) -> String {

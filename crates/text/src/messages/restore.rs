@@ -100,6 +100,18 @@ impl Messages {
         )
     }
 
+    /// A restore that has not ended and that no run is at work on.
+    #[must_use]
+    pub fn restore_stopped(self, name: &str) -> String {
+        self.say(
+            format_args!("restore {name} has stopped before its end; go on with: salvor restore create {name} --resume"),
+            format_args!(
+                "복원 {name}{} 끝나기 전에 멈췄습니다. 이어서 하려면: salvor restore create {name} --resume",
+                eun(name)
+            ),
+        )
+    }
+
     /// The backup is of another cluster than the one it would be restored into.
     #[must_use]
     pub fn other_cluster(self, backup: &str, source: &str, target: &str) -> String {

@@ -94,7 +94,11 @@ impl Record {
             self.log.info(About::Resource(resource, None), &text);
         }
         for finding in &self.header.findings {
-            self.log.info(About::Run, &finding.to_string());
+            if finding.is_told_in_results() {
+                self.log.warn(About::Run, &finding.message);
+            } else {
+                self.log.info(About::Run, &finding.to_string());
+            }
         }
         for entry in entries.iter().filter(|entry| !entry.action.changes()) {
             self.log_decision(entry);

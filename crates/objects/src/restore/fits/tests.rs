@@ -24,6 +24,29 @@ fn created(resource: &str, namespace: &str, name: &str, api: &str, mut spec: Val
 }
 
 #[test]
+fn a_claim_that_comes_back_empty_is_a_warning_of_the_results() {
+    let mut demands = Demands::default();
+    assert_eq!(judge(&demands, &Facts::default()), Vec::<Finding>::new());
+    for name in ["a", "b"] {
+        demands.loses_data(&created(
+            "persistentvolumeclaims",
+            "prod",
+            name,
+            "v1",
+            json!({}),
+        ));
+    }
+    let findings = judge(&demands, &Facts::default());
+    expect![[
+        "warning: persistentvolumeclaims prod/a and 1 more comes back empty: the volume it had is not restored, and a new one has no data (volume-data)"
+    ]]
+    .assert_eq(&findings[0].to_string());
+    assert!(findings[0].is_told_in_results());
+    let blocked = Finding::new(Severity::Problem, BLOCKED, "1 objects are blocked");
+    assert!(!blocked.is_told_in_results(), "each object says so itself");
+}
+
+#[test]
 fn what_is_needed_is_compared_with_what_is_there() {
     let mut demands = Demands::default();
     for (name, class) in [

@@ -230,7 +230,7 @@ fn volumes_without_data_come_back_as_they_are_or_not_at_all() {
         "gone",
         volume.clone(),
         expect![
-            "skip: no data of it is in the backup and its reclaim policy is Delete: the claim gets a new volume"
+            "skip: no data of it is in the backup and its reclaim policy is Delete: the claim gets a new, empty volume"
         ],
     );
     check(

@@ -11,11 +11,11 @@ use salvor_cluster::Discovery;
 use serde_json::Value;
 
 use super::picks::{Pick, Picks};
-use super::{blank_namespace, is_service_account, parse};
+use super::{blank_namespace, is_service_account, parse, volumes};
 use crate::restore::body;
 use crate::restore::error::{Doing as _, RestoreError};
 use crate::restore::existing::{self, ExistingPolicy};
-use crate::restore::fits::{Demands, Finding, Severity};
+use crate::restore::fits::{BLOCKED, Demands, Finding, Severity};
 use crate::restore::mapping::is_namespace;
 use crate::restore::normalise::Digest;
 use crate::restore::plan::{Action, Destination, Interner, PlanEntry};
@@ -167,6 +167,11 @@ impl Fold {
         };
         if action.changes() {
             self.demands.observe(&sent);
+            if matches!(action, Action::Create | Action::Recreate)
+                && volumes::loses_data(&self.rules, subject.source, object)
+            {
+                self.demands.loses_data(&sent);
+            }
         }
         let digest = action.changes().then_some(sent.digest);
         let seen = live.map(|live| live.digest);
@@ -331,7 +336,7 @@ impl Fold {
         }
         let blocked = blocked.into_iter().map(|(reason, count)| {
             let message = format!("{count} objects are blocked: {reason}");
-            Finding::new(Severity::Problem, "blocked", message)
+            Finding::new(Severity::Problem, BLOCKED, message)
         });
         let unreadable = self.target.unreadable.iter().map(|(resource, reason)| {
             let message = format!(

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use salvor_api::resource::GroupResource;
+use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_archive::archive::Archive;
 use salvor_archive::files::BackupVolumeInfo;
+use serde_json::Value;
 
 use super::super::body;
 use super::super::error::{Doing as _, RestoreError};
-use super::super::rules::VolumeFate;
+use super::super::rules::{Rules, VolumeFate};
 use super::parse;
 
 /// The fate of every volume of the backup and of the target.
@@ -55,6 +56,19 @@ pub(super) fn fates(
         }
     }
     Ok(fates)
+}
+
+/// True when an object of the backup is a claim whose volume does not come back: it gets a new, empty one.
+pub(super) fn loses_data(rules: &Rules, source: &ObjectKey, object: &Value) -> bool {
+    if !source.resource.group.is_empty() || source.resource.resource != "persistentvolumeclaims" {
+        return false;
+    }
+    let volume = body::text_at(object, &["spec", "volumeName"]);
+    !volume.is_empty()
+        && matches!(
+            rules.volumes.get(volume),
+            Some(VolumeFate::Provisioned | VolumeFate::DataElsewhere)
+        )
 }
 
 /// True when the backup holds the data of a volume.
