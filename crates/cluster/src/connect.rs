@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use crate::client::{Cluster, Timeouts};
 use crate::error::{Error, ErrorKind};
@@ -48,13 +48,13 @@ impl Cluster {
             Some(path) => Kubeconfig::read_from(path).map(Some),
             None => default_kubeconfig(),
         }
-        .map_err(|e| Error::caused(ErrorKind::Config, &operation, e.to_string(), e))?;
+        .map_err(|error| unusable(&operation, error))?;
         let (mut config, name) = match file {
             Some(file) => {
                 let name = context.clone().or_else(|| file.current_context.clone());
                 let config = kube::Config::from_custom_kubeconfig(file, &chosen)
                     .await
-                    .map_err(|e| Error::caused(ErrorKind::Config, &operation, e.to_string(), e))?;
+                    .map_err(|error| unusable(&operation, error))?;
                 (config, name)
             }
             None => {
@@ -79,8 +79,32 @@ impl Cluster {
     }
 }
 
+/// A kubeconfig that cannot be used. A parser's message quotes the text around the mistake, which may be a token:
+/// only the place is said of it.
+fn unusable(operation: &str, error: KubeconfigError) -> Error {
+    let KubeconfigError::Parse(parser) = &error else {
+        return Error::caused(ErrorKind::Config, operation, error.to_string(), error);
+    };
+    let place = line_of(&parser.to_string());
+    let place = place.map_or_else(String::new, |line| format!(" at line {line}"));
+    let detail =
+        format!("it is not a valid kubeconfig{place}; `kubectl config view` shows what is wrong");
+    Error::local(ErrorKind::Config, operation, detail)
+}
+
+/// The first line number that a parser's message names.
+fn line_of(message: &str) -> Option<u64> {
+    let after = message.split("line ").skip(1);
+    let digits = |text: &str| {
+        text.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    };
+    after.filter_map(|text| digits(text).parse().ok()).next()
+}
+
 /// `KUBECONFIG`, else `~/.kube/config` when it is there.
-fn default_kubeconfig() -> Result<Option<Kubeconfig>, kube::config::KubeconfigError> {
+fn default_kubeconfig() -> Result<Option<Kubeconfig>, KubeconfigError> {
     if std::env::var_os("KUBECONFIG").is_some_and(|v| !v.is_empty()) {
         return Kubeconfig::read().map(Some);
     }

@@ -224,10 +224,13 @@ fn completion_and_version_need_nothing() {
 #[test]
 fn a_cluster_that_is_not_there_is_an_error_with_a_hint() {
     let place = Place::new();
-    std::fs::write(place.kubeconfig(), "not: [a kubeconfig").expect("written");
+    let broken = "users:\n- name: a\n  user: {token: s3cr3t-t0ken\n";
+    std::fs::write(place.kubeconfig(), broken).expect("written");
     let run = place.run("backup create first");
     assert_eq!(run.code, 2, "{}", run.err);
     assert!(run.err.contains("hint: check --kubeconfig"), "{}", run.err);
+    assert!(run.err.contains("not a valid kubeconfig"), "{}", run.err);
+    assert!(!run.err.contains("s3cr3t"), "{}", run.err);
     assert!(!place.location().join("backups").exists());
 }
 
