@@ -138,7 +138,7 @@ async fn read_through(
             for finding in odd.filter(|finding| finding.severity() > ArchiveSeverity::Info) {
                 add("warning", finding.to_string());
             }
-            report.objects = Some(opened.archive.index().object_count() as u64);
+            report.objects = Some(opened.archive.index().object_count());
         }
         Err(error @ (OpenError::NoArchive { .. } | OpenError::Archive { .. })) => {
             add("error", Report::chain(&error));
