@@ -205,7 +205,7 @@ pub(crate) enum DeleteCommand {
 pub(crate) struct UndeleteArgs {
     /// KIND/NAME, such as deployment/web or namespace/production.
     pub(crate) object: String,
-    /// Backup to take it from [default: the newest].
+    /// Backup to take it from [default: the newest that has it].
     #[arg(long, value_name = "BACKUP")]
     pub(crate) from_backup: Option<String>,
     /// Only show what would come back.

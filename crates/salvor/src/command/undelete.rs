@@ -31,12 +31,11 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     let wanted = Wanted::parse(object, session.global.namespace.as_deref())?;
     let location = session.location(None)?;
     let cluster = session.cluster(None).await?;
-    let backup = match from_backup {
-        Some(name) => read::backup_name(name)?,
-        None => newest(&location, &cluster.identity().await?.uid).await?,
+    let candidates = match from_backup {
+        Some(name) => vec![read::backup_name(name)?],
+        None => newest_first(&location, &cluster.identity().await?.uid).await?,
     };
-    let source = Source::open(&location, &backup).await?;
-    let key = find(&wanted, &cluster, &source.archive, &backup).await?;
+    let (backup, source, key) = first_with(&wanted, &candidates, &location, &cluster).await?;
     let archive = source.archive.clone();
     let chosen = key.clone();
     let needed = tokio::task::spawn_blocking(move || closure(&archive, &[chosen]))
@@ -134,33 +133,64 @@ impl Wanted {
     }
 }
 
-/// The newest backup of this cluster that can be restored. One that does not say which cluster it is of,
-/// because Velero made it, counts as well.
-async fn newest(location: &Location, cluster_uid: &str) -> Result<BackupName, Failure> {
-    let listing = location.backups().await?;
-    listing
-        .entries
-        .into_iter()
-        .filter(|record| record.backup.status.phase.is_restorable())
-        .filter(|record| {
-            let annotations = &record.backup.metadata.annotations;
-            annotations
+/// The first of these backups that has the object. One that cannot be read ends the search: an older state is
+/// not taken silently for a newer one.
+async fn first_with(
+    wanted: &Wanted,
+    candidates: &[BackupName],
+    location: &Location,
+    cluster: &Cluster,
+) -> Result<(BackupName, Source, ObjectKey), Failure> {
+    let mut newest_failure = None;
+    for backup in candidates {
+        let source = Source::open(location, backup).await?;
+        match find(wanted, cluster, &source.archive, backup).await {
+            Ok(key) => return Ok((backup.clone(), source, key)),
+            Err(failure) if failure.exit == Exit::NotFound => {
+                newest_failure.get_or_insert(failure);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(match newest_failure {
+        Some(failure) if candidates.len() == 1 => failure,
+        _ => Failure::new(
+            Exit::NotFound,
+            format!(
+                "none of the {} backups of this cluster in location `{}` has {}/{}",
+                candidates.len(),
+                location.name(),
+                wanted.kind,
+                wanted.name
+            ),
+        ),
+    })
+}
+
+/// The backups of this cluster that can be restored, newest first. One that does not say which cluster it is
+/// of, because Velero made it, counts as well.
+async fn newest_first(location: &Location, cluster_uid: &str) -> Result<Vec<BackupName>, Failure> {
+    let mut records = location.backups().await?.entries;
+    records.retain(|record| {
+        let annotations = &record.backup.metadata.annotations;
+        record.backup.status.phase.is_restorable()
+            && annotations
                 .get(labels::CLUSTER_UID)
                 .is_none_or(|uid| uid == cluster_uid)
-        })
-        .max_by_key(|record| {
-            let status = &record.backup.status;
-            (
-                status.start_timestamp,
-                status.phase == BackupPhase::Completed,
-            )
-        })
-        .map(|record| record.name)
-        .ok_or_else(|| {
-            let name = location.name();
-            let what = format!("location `{name}` has no backup of this cluster to restore from");
-            Failure::new(Exit::NotFound, what).hint("name a backup with --from-backup")
-        })
+    });
+    records.sort_by_key(|record| {
+        let status = &record.backup.status;
+        std::cmp::Reverse((
+            status.start_timestamp,
+            status.phase == BackupPhase::Completed,
+        ))
+    });
+    if records.is_empty() {
+        let name = location.name();
+        let what = format!("location `{name}` has no backup of this cluster to restore from");
+        return Err(Failure::new(Exit::NotFound, what).hint("name a backup with --from-backup"));
+    }
+    Ok(records.into_iter().map(|record| record.name).collect())
 }
 
 /// The one object of the backup that is meant.
