@@ -46,8 +46,8 @@ impl Location {
     /// restored stays. Also removes what an interrupted deletion or a dead writer left under the name.
     ///
     /// # Errors
-    /// [`Error::BackupNotFound`] when there is nothing under the name, [`Error::Busy`] while a run works on
-    /// it or on a restore of it, [`Error::ReadOnly`], or the store fails.
+    /// [`Error::BackupNotFound`] when there is nothing under the name, [`Error::Held`], [`Error::Busy`] while a
+    /// run works on it or on a restore of it, [`Error::ReadOnly`], or the store fails.
     pub async fn delete_backup(&self, name: &BackupName, run: &RunId) -> Result<DeletedBackup> {
         let prepared = self.prepare().await?;
         let folder = layout::backup_folder(name);
@@ -71,7 +71,12 @@ impl Location {
             Purpose::Delete,
         )
         .await?;
-        let restores = match self.delete_restores_of(name, run).await {
+        let free = async {
+            // Under the claim, which a new hold needs as well.
+            self.refuse_held(name).await?;
+            self.delete_restores_of(name, run).await
+        };
+        let restores = match free.await {
             Ok(restores) => restores,
             Err(error) => {
                 // The backup is as it was; the next one need not wait for our lease.
@@ -89,6 +94,8 @@ impl Location {
                 "delete the record of backup `{name}`"
             )))?;
         let removed = self.remove_folder(&folder).await?;
+        // Released ones: they must not speak for a later backup of the name.
+        self.remove_folder(&layout::hold_folder(name)).await?;
         claim.close().await;
         Ok(DeletedBackup {
             objects: removed + u64::from(existed),

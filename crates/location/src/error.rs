@@ -69,6 +69,16 @@ pub enum Error {
         /// The location.
         location: String,
     },
+    /// A backup may not be deleted.
+    #[error("backup `{name}` in location `{location}` is held: {reasons}; release it first")]
+    Held {
+        /// The backup.
+        name: String,
+        /// The location.
+        location: String,
+        /// Why, one text per hold.
+        reasons: String,
+    },
     /// No such backup.
     #[error("backup `{name}` not found in location `{location}`")]
     BackupNotFound {

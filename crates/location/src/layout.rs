@@ -11,6 +11,8 @@ pub const RESTORES: &str = "restores";
 pub const PRIVATE: &str = "plugins/salvor";
 /// Folder of the location's own records.
 pub const LOCATION_RECORDS: &str = "plugins/salvor/location";
+/// Folder of the holds, by backup.
+pub const HOLDS: &str = "plugins/salvor/holds";
 /// Top-level folders that Velero accepts; any other makes a location unavailable to it.
 pub const VELERO_FOLDERS: &[&str] = &[
     "backups", "restores", "restic", "kopia", "metadata", "plugins",
@@ -58,6 +60,12 @@ pub fn backup_folder(name: &BackupName) -> String {
 #[must_use]
 pub fn restore_folder(name: &RestoreName) -> String {
     format!("{RESTORES}/{name}")
+}
+
+/// Folder of a backup's holds.
+#[must_use]
+pub fn hold_folder(name: &BackupName) -> String {
+    format!("{HOLDS}/{name}")
 }
 
 /// Part of a restore's journal.

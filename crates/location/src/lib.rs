@@ -11,6 +11,7 @@
 //!                                        salvor-journal-<n>.zst, salvor-restore.json
 //! <prefix>/plugins/salvor/location/<n>.json
 //! <prefix>/plugins/salvor/claims/<kind>/<name>/<n>.json
+//! <prefix>/plugins/salvor/holds/<b>/<id>.json
 //! ```
 //!
 //! Invariants:
@@ -27,6 +28,7 @@ pub mod check;
 pub mod claim;
 pub mod delete;
 pub mod error;
+pub mod hold;
 pub mod layout;
 pub mod listing;
 pub mod location;
@@ -41,6 +43,7 @@ pub use backup::{BackupWriter, FileUpload};
 pub use check::{CheckReport, CheckStep};
 pub use delete::DeletedBackup;
 pub use error::{Error, Result};
+pub use hold::{Hold, Holds};
 pub use listing::{Damaged, Listing};
 pub use location::{BackupRecord, Location, Profile};
 pub use manifest::{Manifest, ManifestEntry};

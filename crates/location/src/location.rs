@@ -8,7 +8,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use salvor_api::labels;
-use salvor_api::name::BackupName;
+use salvor_api::name::{BackupName, RestoreName};
 use salvor_api::velero::Backup;
 use salvor_seal::Digest;
 use salvor_storage::{GetOptions, Key, ObjectInfo, ObjectStore, PutMode, StoreUrl};
@@ -202,6 +202,20 @@ impl Location {
         .await
     }
 
+    /// Names of the folders of backups, sorted; whether each is one, its record says. One listing, however
+    /// many there are.
+    ///
+    /// # Errors
+    /// The listing fails.
+    pub async fn backup_folders(&self) -> Result<Vec<String>> {
+        let listed = self.store.list_folder(layout::BACKUPS).await;
+        let listed = listed.map_err(Error::store(format!(
+            "list backups in location `{}`",
+            self.name()
+        )))?;
+        Ok(listed.folders)
+    }
+
     /// One committed backup.
     ///
     /// # Errors
@@ -314,7 +328,29 @@ impl Location {
     ) -> Result<Option<(u64, BoxStream<'static, Result<Bytes>>)>> {
         let doing = format!("read `{file}` of backup `{name}`");
         let key = layout::backup_file(name, file).map_err(Error::store(doing.clone()))?;
-        match self.store.get(&key, GetOptions::default()).await {
+        self.open(&key, doing).await
+    }
+
+    /// The same for a file of a restore.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn open_restore_file(
+        &self,
+        name: &RestoreName,
+        file: &str,
+    ) -> Result<Option<(u64, BoxStream<'static, Result<Bytes>>)>> {
+        let doing = format!("read `{file}` of restore `{name}`");
+        let key = layout::restore_file(name, file).map_err(Error::store(doing.clone()))?;
+        self.open(&key, doing).await
+    }
+
+    async fn open(
+        &self,
+        key: &Key,
+        doing: String,
+    ) -> Result<Option<(u64, BoxStream<'static, Result<Bytes>>)>> {
+        match self.store.get(key, GetOptions::default()).await {
             Ok(object) => {
                 let body = object
                     .body

@@ -2,6 +2,7 @@
 
 mod commit;
 mod crash;
+mod hold;
 mod hook;
 mod killed;
 mod processes;
