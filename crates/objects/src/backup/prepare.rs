@@ -3,6 +3,7 @@
 use salvor_api::filter::BackupFilter;
 use salvor_api::go::Time;
 use salvor_api::labels;
+use salvor_api::retention::policy_for;
 use salvor_api::velero::{
     self, Backup, BackupPhase, DEFAULT_CSI_SNAPSHOT_TIMEOUT, DEFAULT_ITEM_OPERATION_TIMEOUT,
 };
@@ -57,12 +58,18 @@ pub(crate) fn with_defaults(mut backup: Backup, location: &str, started: Time) -
     }
     spec.default_volumes_to_fs_backup.get_or_insert(false);
     spec.snapshot_move_data.get_or_insert(false);
+    // Under a policy of its schedule it carries no expiration, which a Velero on the same bucket would follow.
+    // A policy that cannot be read removes nothing either.
+    let policy = policy_for(&backup.metadata.annotations, &spec.storage_location);
+    let governed =
+        backup.metadata.labels.contains_key(labels::SCHEDULE_NAME) && !matches!(policy, Ok(None));
+    let expiration = (!governed).then(|| started.plus(spec.ttl.0));
     let status = &mut backup.status;
     status.version = velero::BACKUP_VERSION;
     velero::FORMAT_VERSION.clone_into(&mut status.format_version);
     status.phase = BackupPhase::InProgress;
     status.start_timestamp = Some(started);
-    status.expiration = Some(started.plus(spec.ttl.0));
+    status.expiration = expiration;
     backup
 }
 
@@ -124,6 +131,31 @@ mod tests {
             assert_eq!(backup.spec.included_namespaces, ["*"]);
             assert_eq!(backup.spec.csi_snapshot_timeout.to_string(), "10m0s");
             assert_eq!(backup.status.format_version, "1.1.0");
+        }
+    }
+
+    #[test]
+    fn a_policy_of_the_schedule_takes_the_place_of_the_expiration() {
+        let started: Time = "2026-11-20T02:00:00Z".parse().expect("time");
+        for (label, annotation, expires) in [
+            (true, Some("last=3"), false),
+            // It cannot be read: nothing may be removed because of that.
+            (true, Some("last=some"), false),
+            (true, None, true),
+            (false, Some("last=3"), true),
+        ] {
+            let mut backup = Backup::named("", "b");
+            let metadata = &mut backup.metadata;
+            if label {
+                metadata
+                    .labels
+                    .insert(labels::SCHEDULE_NAME.to_owned(), "s".to_owned());
+            }
+            let policy = annotation.map(|text| (labels::RETENTION.to_owned(), text.to_owned()));
+            metadata.annotations.extend(policy);
+            let backup = with_defaults(backup, "default", started);
+            let found = backup.status.expiration.is_some();
+            assert_eq!(found, expires, "{label} {annotation:?}");
         }
     }
 
