@@ -4,18 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use salvor_api::go::Time;
+use salvor_api::go::{SignedGoDuration, Time};
+use salvor_api::labels;
+use salvor_api::retention::Guard;
 use salvor_api::velero::{
-    Backup, BackupStorageLocation, LocationPhase, Restore, VolumeSnapshotLocation,
+    Backup, BackupStorageLocation, DeleteBackupRequest, LocationPhase, Restore, Schedule,
+    VolumeSnapshotLocation,
 };
-use salvor_cluster::Cluster;
+use salvor_cluster::{ApiResource, Cluster, ErrorKind};
 use salvor_location::Location;
+use serde_json::Value;
 
+use crate::download::{Downloads, Endpoint};
 use crate::events::Recorder;
 use crate::informer::Informer;
 use crate::kinds::Kinds;
 use crate::locations::{LocationError, Locations};
 use crate::runs::Runs;
+use crate::sync::Stops;
 
 /// How a server works. The defaults are those of Velero's server.
 #[derive(Clone, Debug)]
@@ -41,6 +47,23 @@ pub struct ServerOptions {
     /// Pause before an interrupted restore is gone on with. The claim of a run that died is respected for
     /// three minutes, so several pauses may pass.
     pub resume_pause: Duration,
+    /// How often the cluster follows a location that does not say it; zero for never.
+    pub sync_every: Duration,
+    /// Pause between the two listings that must agree before the object of a backup is removed because its
+    /// location no longer has the backup.
+    pub sync_confirm: Duration,
+    /// How often expired backups and those that a policy does not keep are collected; zero for never.
+    pub collect_every: Duration,
+    /// How many backups may vanish at once without being confirmed.
+    pub guard: Guard,
+    /// Where files are served to those who may not see the store; `None` for nowhere.
+    pub downloads: Option<Downloads>,
+    /// How long the address of a file works.
+    pub download_lasts: Duration,
+    /// How long the answer to a status request is kept.
+    pub status_lasts: Duration,
+    /// Pause between two looks whether the server is still paused, while something waits for that.
+    pub pause_look: Duration,
 }
 
 impl ServerOptions {
@@ -58,6 +81,14 @@ impl ServerOptions {
             resource_timeout: Duration::from_secs(600),
             schedules: salvor_api::schedule::Server::default(),
             resume_pause: Duration::from_secs(20),
+            sync_every: Duration::from_secs(60),
+            sync_confirm: Duration::from_secs(15),
+            collect_every: Duration::from_secs(3600),
+            guard: Guard::default(),
+            downloads: None,
+            download_lasts: Duration::from_secs(600),
+            status_lasts: Duration::from_secs(60),
+            pause_look: Duration::from_secs(10),
         }
     }
 }
@@ -79,6 +110,10 @@ pub(crate) struct Context {
     pub(crate) snapshot_locations: Informer<VolumeSnapshotLocation>,
     pub(crate) backup_runs: Runs,
     pub(crate) restore_runs: Runs,
+    pub(crate) schedules: Informer<Schedule>,
+    pub(crate) delete_requests: Informer<DeleteBackupRequest>,
+    pub(crate) stops: Stops,
+    pub(crate) endpoint: Endpoint,
 }
 
 /// Why a location cannot be used for what was asked: a text for `validationErrors`.
@@ -99,6 +134,36 @@ impl Context {
 
     pub(crate) fn kinds<K: salvor_api::velero::Kind>(&self) -> Kinds<K> {
         Kinds::new(&self.cluster, &self.options.namespace)
+    }
+
+    /// How often a location is followed; zero for never.
+    pub(crate) fn sync_period(&self, object: &BackupStorageLocation) -> Duration {
+        let given = object.spec.backup_sync_period;
+        let given = given.and_then(SignedGoDuration::non_negative);
+        given.map_or(self.options.sync_every, |given| given.0)
+    }
+
+    /// True while nothing may begin: the server's namespace says so, or cannot be asked just now. Asked when
+    /// something is about to begin, so it costs nothing while nothing happens.
+    pub(crate) async fn paused(&self) -> bool {
+        let namespace = &self.options.namespace;
+        let resource = ApiResource::namespaces();
+        match self.cluster.get(&resource, None, namespace).await {
+            Ok(Some(bytes)) => {
+                let object: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+                object["metadata"]["annotations"][labels::PAUSE] == "true"
+            }
+            Ok(None) => false,
+            // A server that may not read it cannot be paused; it has to work all the same.
+            Err(error) if error.kind() == ErrorKind::Forbidden => {
+                tracing::warn!(%error, "whether the server is paused cannot be seen: it goes on");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, "whether the server is paused is not known: nothing begins");
+                true
+            }
+        }
     }
 
     /// Opens a location.

@@ -17,8 +17,11 @@
 //! Start with [`Server`], then `control` for how every controller works, then `backup`.
 
 mod backup;
+mod collect;
 mod context;
 mod control;
+mod deletion;
+mod download;
 mod events;
 mod informer;
 mod kinds;
@@ -28,9 +31,13 @@ mod restore;
 mod runs;
 mod schedule;
 mod server;
+mod server_status;
 mod storage_location;
+mod sync;
 
 pub use context::{Clock, ServerOptions};
+pub use download::Downloads;
 pub use kinds::{KindError, Kinds};
 pub use locations::{LocationError, Locations, OpenStore, url as location_url};
 pub use server::{LEASE, Server, ServerError};
+pub use sync::CONFIRM_SYNC;

@@ -53,6 +53,14 @@ pub enum LocationError {
     Store(#[source] salvor_storage::Error),
 }
 
+/// The providers that are built in, under the names that Velero's plugins have.
+pub(crate) const PROVIDERS: &[&str] = &[
+    "salvor.dev/file",
+    "velero.io/aws",
+    "velero.io/azure",
+    "velero.io/gcp",
+];
+
 /// Opens the store that a URL names.
 pub type OpenStore =
     dyn Fn(&StoreUrl) -> Result<Arc<dyn ObjectStore>, salvor_storage::Error> + Send + Sync;

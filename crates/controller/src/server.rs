@@ -1,10 +1,10 @@
 //! The server: waits until it leads, serves Velero's kinds as long as it does, and leaves in good order.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use salvor_api::velero::{Backup, Kind, Restore, Schedule};
+use salvor_api::velero::{Backup, Kind, Restore};
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Lease, LeaseOptions, ListOptions};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -12,13 +12,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::context::{Clock, Context, ServerOptions};
 use crate::control;
+use crate::deletion::Deletions;
+use crate::download::{DownloadRequests, Endpoint};
 use crate::events::Recorder;
 use crate::informer::Informer;
 use crate::locations::Locations;
 use crate::runs::Runs;
 use crate::schedule::Schedules;
+use crate::server_status::StatusRequests;
 use crate::storage_location::StorageLocations;
-use crate::{backup, restore};
+use crate::sync::{Stops, Sync};
+use crate::{backup, collect, restore};
 
 /// Name of the lease that the leader holds.
 pub const LEASE: &str = "salvor-server";
@@ -243,8 +247,13 @@ impl Term {
             snapshot_locations: informer(server, &tasks, &leaving),
             backup_runs: Runs::new(&leaving),
             restore_runs: Runs::new(&leaving),
+            schedules: informer(server, &tasks, &leaving),
+            delete_requests: informer(server, &tasks, &leaving),
+            stops: Stops::default(),
+            endpoint: Endpoint::start(options.downloads.as_ref(), &tasks, &leaving),
         };
-        let schedules = informer::<Schedule>(server, &tasks, &leaving);
+        let downloads = informer(server, &tasks, &leaving);
+        let status_requests = informer(server, &tasks, &leaving);
         let (spawner, leave) = (tasks.clone(), leaving.clone());
         tasks.spawn(async move {
             let ready = async {
@@ -252,7 +261,8 @@ impl Term {
                 context.snapshot_locations.synced().await;
                 context.backups.synced().await;
                 context.restores.synced().await;
-                schedules.synced().await;
+                context.schedules.synced().await;
+                context.delete_requests.synced().await;
             };
             if leave.run_until_cancelled(ready).await.is_none() {
                 return;
@@ -263,12 +273,27 @@ impl Term {
             control::run(locations, &context.storage_locations, 4, &spawner, &leave);
             backup::start(&context, &spawner, &leave);
             restore::start(&context, &spawner, &leave);
-            let controller = Schedules {
+            let schedules = Schedules {
                 context: context.clone(),
-                schedules: schedules.clone(),
                 server: context.options.schedules.clone(),
+                warned: Mutex::default(),
             };
-            control::run(controller, &schedules, 1, &spawner, &leave);
+            control::run(schedules, &context.schedules, 1, &spawner, &leave);
+            let sync = Sync::new(&context);
+            control::run(sync, &context.storage_locations, 4, &spawner, &leave);
+            let deletions = Deletions::new(&context);
+            control::run(deletions, &context.delete_requests, 4, &spawner, &leave);
+            collect::start(&context, &spawner, &leave);
+            let requests = DownloadRequests {
+                context: context.clone(),
+                requests: downloads.clone(),
+            };
+            control::run(requests, &downloads, 1, &spawner, &leave);
+            let requests = StatusRequests {
+                context: context.clone(),
+                requests: status_requests.clone(),
+            };
+            control::run(requests, &status_requests, 1, &spawner, &leave);
         });
         Self { tasks, leaving }
     }

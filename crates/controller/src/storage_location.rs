@@ -108,7 +108,9 @@ impl StorageLocations {
         let mut after = object.clone();
         let status = &mut after.status;
         status.last_validation_time = Some(self.context.now());
-        status.message = problem.clone().unwrap_or_default();
+        // A sync that was stopped has something to say as well.
+        let stopped = || self.context.stops.get(&object.metadata.name);
+        status.message = problem.clone().or_else(stopped).unwrap_or_default();
         status.phase = match &problem {
             None => LocationPhase::Available,
             Some(_) => LocationPhase::Unavailable,

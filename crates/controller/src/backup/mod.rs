@@ -69,8 +69,7 @@ impl Reconcile for Backups {
 
     async fn reconcile(&self, name: &str) -> Result<Next, TurnError> {
         if name == ALL {
-            self.look_at_all().await?;
-            return Ok(Next::Wait);
+            return self.look_at_all().await;
         }
         let Some(backup) = self.context.backups.get(name) else {
             // Its place may be another's now; and nobody waits for the result of its run any more.
@@ -104,11 +103,23 @@ pub(crate) fn is_cancelled(annotations: &salvor_api::meta::StringMap) -> bool {
 
 impl Backups {
     /// Gives every waiting backup its place, and begins those whose turn it is.
-    async fn look_at_all(&self) -> Result<(), TurnError> {
+    async fn look_at_all(&self) -> Result<Next, TurnError> {
         let context = &self.context;
         let backups = context.backups.list();
         let kinds = context.kinds::<Backup>();
-        let Decision { waiting, begin } = decide(&backups, context.options.concurrent_backups);
+        let limit = context.options.concurrent_backups;
+        let mut decision = decide(&backups, limit);
+        let runs = &context.backup_runs;
+        let left_ready = backups.iter().any(|backup| {
+            backup.status.phase == BackupPhase::ReadyToStart
+                && !runs.contains(&backup.metadata.name)
+        });
+        let begins = left_ready || !decision.begin.is_empty();
+        let paused = begins && context.paused().await;
+        if paused {
+            decision = decide(&backups, 0);
+        }
+        let Decision { waiting, begin } = decision;
         for (name, position) in waiting.iter().zip(1..) {
             let Some(backup) = context.backups.get(name) else {
                 continue;
@@ -130,11 +141,14 @@ impl Backups {
         }
         // Those that a server before us let begin and did not get to.
         for backup in backups {
-            if backup.status.phase == BackupPhase::ReadyToStart {
+            if backup.status.phase == BackupPhase::ReadyToStart && !paused {
                 self.begin((*backup).clone());
             }
         }
-        Ok(())
+        Ok(match paused {
+            true => Next::After(context.options.pause_look),
+            false => Next::Wait,
+        })
     }
 
     fn begin(&self, backup: Backup) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use salvor_api::go::GoDuration;
 use salvor_api::labels;
+use salvor_api::meta::ObjectMeta;
+use salvor_api::retention::policy_for;
 use salvor_api::validate::{self, BackupFacts};
 use salvor_api::velero::{self, Backup, BackupPhase};
 use salvor_location::{Location, RunId};
@@ -108,13 +110,15 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
         metadata
             .annotations
             .insert(labels::RUN_ID.to_owned(), run.to_string());
+        let governed = is_governed(&backup.metadata, &storage);
+        let expiration = (!governed).then(|| now.plus(backup.spec.ttl.0));
         let status = &mut backup.status;
         status.version = velero::BACKUP_VERSION;
         velero::FORMAT_VERSION.clone_into(&mut status.format_version);
         status.phase = BackupPhase::InProgress;
         status.queue_position = 0;
         status.start_timestamp = Some(now);
-        status.expiration = Some(now.plus(backup.spec.ttl.0));
+        status.expiration = expiration;
         ready
     })
     .await?;
@@ -152,6 +156,13 @@ async fn check_and_open(
         Ok(location) => Ok((storage, location)),
         Err(error) => Err(vec![chain(&error)]),
     }
+}
+
+/// True when a policy of its schedule decides how long a backup is kept: it carries no expiration, which a Velero
+/// on the same bucket would follow. A policy that cannot be read removes nothing either.
+fn is_governed(metadata: &ObjectMeta, storage: &str) -> bool {
+    metadata.labels.contains_key(labels::SCHEDULE_NAME)
+        && !matches!(policy_for(&metadata.annotations, storage), Ok(None))
 }
 
 async fn engine(

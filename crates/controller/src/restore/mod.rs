@@ -8,6 +8,7 @@
 //! A restore that is in progress has its plan and journal in the location. Whoever leads next goes on from
 //! there; one that has changed nothing yet begins anew.
 
+mod finalize;
 mod run;
 
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ use crate::context::Context;
 use crate::control::{self, Next, Reconcile};
 use crate::kinds::KindError;
 use crate::queue::Queue;
+
+pub(crate) use self::finalize::{delete_records, release};
 
 /// The turn that looks at all restores; no object has this name.
 const ALL: &str = "";
@@ -60,20 +63,32 @@ struct Interrupted {
     again: Instant,
 }
 
+/// Why a turn failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TurnError {
+    #[error(transparent)]
+    Kind(#[from] KindError),
+    /// What the location has of a restore whose object is deleted is still there.
+    #[error("delete the records of restore `{name}`: {reason}")]
+    Records { name: String, reason: String },
+}
+
 impl Reconcile for Restores {
     const NAME: &'static str = "restore";
-    type Error = KindError;
+    type Error = TurnError;
 
-    async fn reconcile(&self, name: &str) -> Result<Next, KindError> {
+    async fn reconcile(&self, name: &str) -> Result<Next, TurnError> {
         if name == ALL {
-            self.look_at_all();
-            return Ok(Next::Wait);
+            return Ok(self.look_at_all().await);
         }
         let Some(restore) = self.context.restores.get(name) else {
             self.context.restore_runs.stop(name);
             self.queue.add(ALL);
             return Ok(Next::Wait);
         };
+        if finalize::is_waiting(&restore) {
+            return finalize::finalize(&self.context, &restore).await;
+        }
         let runs = &self.context.restore_runs;
         if is_cancelled(&restore.metadata.annotations) && !runs.stop(name) && is_new(&restore) {
             let mut after = (*restore).clone();
@@ -92,8 +107,8 @@ impl Reconcile for Restores {
         Ok(Next::Wait)
     }
 
-    fn is_ordinary(error: &KindError) -> bool {
-        error.is_stale()
+    fn is_ordinary(error: &TurnError) -> bool {
+        matches!(error, TurnError::Kind(error) if error.is_stale())
     }
 }
 
@@ -106,7 +121,7 @@ fn is_new(restore: &Restore) -> bool {
 
 impl Restores {
     /// Goes on with what was interrupted, then begins the oldest that wait.
-    fn look_at_all(&self) {
+    async fn look_at_all(&self) -> Next {
         let runs = &self.context.restore_runs;
         let mut open: Vec<Arc<Restore>> = self.context.restores.list();
         open.retain(|restore| {
@@ -124,21 +139,30 @@ impl Restores {
         let running = open.iter().filter(under_way).count();
         let limit = self.context.options.concurrent_restores.max(1);
         let now = Instant::now();
-        let rests = |name: &str| {
+        let rests = |restore: &&Arc<Restore>| {
             let interruptions = lock(&self.interruptions);
-            interruptions.get(name).is_some_and(|i| i.again > now)
+            let interrupted = interruptions.get(&restore.metadata.name);
+            interrupted.is_some_and(|i| i.again > now)
         };
-        let waiting: Vec<String> = open
+        let waiting: Vec<&Arc<Restore>> = open
             .iter()
             .filter(|restore| !under_way(restore))
-            .map(|restore| restore.metadata.name.clone())
             // One that was interrupted holds nobody up, but is not hurried either.
-            .filter(|name| !rests(name))
+            .filter(|restore| !rests(restore))
             .take(limit.saturating_sub(running))
             .collect();
-        for name in waiting {
-            self.begin(&name);
+        // What was begun comes to its end even when the server is paused.
+        let begins = waiting.iter().any(|restore| is_new(restore));
+        let paused = begins && self.context.paused().await;
+        for restore in waiting {
+            if !(paused && is_new(restore)) {
+                self.begin(&restore.metadata.name);
+            }
         }
+        if paused {
+            return Next::After(self.context.options.pause_look);
+        }
+        Next::Wait
     }
 
     fn begin(&self, name: &str) {

@@ -14,7 +14,7 @@ use salvor_objects::restore::{
 };
 use tokio::sync::watch;
 
-use super::CANCELLED;
+use super::{CANCELLED, finalize};
 use crate::backup::modify;
 use crate::context::{Context, chain, owned};
 use crate::events::EventType;
@@ -84,6 +84,9 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
     let Some(restore) = kinds.get(name).await? else {
         return Ok(End::Nothing);
     };
+    if restore.metadata.deletion_timestamp.is_some() {
+        return Ok(End::Nothing);
+    }
     let resume = match restore.status.phase {
         RestorePhase::InProgress => true,
         RestorePhase::Unset | RestorePhase::New => false,
@@ -107,8 +110,9 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         let open = matches!(
             restore.status.phase,
             RestorePhase::Unset | RestorePhase::New | RestorePhase::InProgress
-        );
+        ) && restore.metadata.deletion_timestamp.is_none();
         restore.spec.backup_name = backup.to_string();
+        finalize::keep_until_deleted(restore);
         restore
             .metadata
             .annotations

@@ -1,5 +1,7 @@
 //! The server against the in-process API server.
 
 mod killed;
+mod lifecycle;
+mod requests;
 mod serving;
 mod world;

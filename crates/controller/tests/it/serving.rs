@@ -7,24 +7,14 @@ use salvor_api::velero::{
     Schedule, SchedulePhase,
 };
 use salvor_cluster::{ApiResource, DeleteOptions, ListOptions, Look, Wait, WriteOptions};
-use salvor_location::{Location, Profile, RunId};
-use salvor_storage::StoreUrl;
+use salvor_location::RunId;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{NAMESPACE, World, config_maps_resource};
+use crate::world::{NAMESPACE, World, config_maps_resource, location};
 
 fn ended(backup: &Backup) -> bool {
     backup.status.phase.is_final()
-}
-
-fn location(world: &World) -> Location {
-    let profile = Profile {
-        name: "default".to_owned(),
-        url: StoreUrl::parse("file:///in/memory").expect("URL"),
-        read_only: false,
-    };
-    Location::new(world.store.clone(), profile)
 }
 
 async fn delete_shop(world: &World) {
@@ -73,24 +63,8 @@ async fn config_maps(world: &World) -> usize {
 }
 
 async fn events(world: &World, name: &str) -> Vec<String> {
-    let events = ApiResource::known("", "v1", "Event", "events", true);
-    let page = world
-        .cluster
-        .list_page(&events, Some(NAMESPACE), &ListOptions::default())
-        .await
-        .expect("listed");
-    let mut found: Vec<(u64, String)> = page
-        .items()
-        .map(|item| serde_json::from_slice::<serde_json::Value>(item).expect("JSON"))
-        .filter(|event| event["involvedObject"]["name"] == name)
-        .map(|event| {
-            let version = event["metadata"]["resourceVersion"].as_str().unwrap_or("0");
-            let reason = event["reason"].as_str().expect("reason").to_owned();
-            (version.parse().expect("number"), reason)
-        })
-        .collect();
-    found.sort();
-    found.into_iter().map(|(_, reason)| reason).collect()
+    let found = world.events(name).await;
+    found.into_iter().map(|(reason, _)| reason).collect()
 }
 
 #[tokio::test]

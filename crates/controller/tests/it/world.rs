@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use salvor_api::velero::{Backup, BackupStorageLocation, Kind, Restore};
 use salvor_apiserver::{ApiServer, Options};
-use salvor_cluster::{ApiResource, Body, Cluster, Look, Wait, WriteOptions};
+use salvor_cluster::{ApiResource, Body, Cluster, ListOptions, Look, Wait, WriteOptions};
 use salvor_controller::{Kinds, Locations, Server, ServerOptions};
 use salvor_location::claim::ClaimPolicy;
-use salvor_storage::{MemoryStore, ObjectStore};
+use salvor_location::{Location, Profile};
+use salvor_storage::{GetOptions, Key, MemoryStore, ObjectStore, PutMode, StoreUrl};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -136,6 +137,106 @@ impl World {
         serde_json::from_slice(&bytes).expect("decoded")
     }
 
+    /// Waits until an object is gone.
+    pub(crate) async fn until_gone<K: Kind>(&self, name: &str) {
+        let resource = ApiResource::known(K::GROUP, K::VERSION, K::KIND, K::PLURAL, true);
+        let wait = Wait {
+            timeout: PATIENCE,
+            cancel: CancellationToken::new(),
+        };
+        let look = |value: Option<&Value>| match value {
+            None => Look::Done,
+            Some(seen) => Look::NotYet(seen.to_string()),
+        };
+        let gone = self
+            .cluster
+            .wait_until(&resource, Some(NAMESPACE), name, &wait, look);
+        gone.await.expect("in time");
+    }
+
+    /// Reasons and messages of the events about an object, oldest first.
+    pub(crate) async fn events(&self, name: &str) -> Vec<(String, String)> {
+        let events = ApiResource::known("", "v1", "Event", "events", true);
+        let page = self
+            .cluster
+            .list_page(&events, Some(NAMESPACE), &ListOptions::default())
+            .await
+            .expect("listed");
+        let mut found: Vec<(u64, String, String)> = page
+            .items()
+            .map(|item| serde_json::from_slice::<Value>(item).expect("JSON"))
+            .filter(|event| event["involvedObject"]["name"] == name)
+            .map(|event| {
+                let version = event["metadata"]["resourceVersion"].as_str();
+                let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+                let version = version.unwrap_or("0").parse().expect("number");
+                (version, text("reason"), text("message"))
+            })
+            .collect();
+        found.sort();
+        found
+            .into_iter()
+            .map(|(_, reason, text)| (reason, text))
+            .collect()
+    }
+
+    /// The first message of an event about an object that is as `wanted`.
+    pub(crate) async fn until_event(
+        &self,
+        name: &str,
+        reason: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> String {
+        let look = async || {
+            let events = self.events(name).await;
+            let found = events
+                .into_iter()
+                .find(|(r, text)| r == reason && wanted(text));
+            found.map(|(_, text)| text)
+        };
+        until(look).await
+    }
+
+    /// Waits until a folder of the store is empty.
+    pub(crate) async fn until_files_gone(&self, backup: &str) {
+        let folder = format!("backups/{backup}");
+        let look = async || {
+            let listed = self.store.list_folder(&folder).await.expect("listed");
+            listed.objects.is_empty().then_some(())
+        };
+        until(look).await;
+    }
+
+    /// Writes an object into the store.
+    pub(crate) async fn put(&self, key: &str, text: String) {
+        let key = Key::new(key).expect("key");
+        let put = self.store.put(&key, text.into(), PutMode::Overwrite);
+        put.await.expect("written");
+    }
+
+    /// Reads an object of the store.
+    pub(crate) async fn read(&self, key: &str) -> Vec<u8> {
+        let key = Key::new(key).expect("key");
+        let object = self.store.get(&key, GetOptions::default()).await;
+        let bytes = object.expect("there").bytes(1 << 20).await.expect("read");
+        bytes.to_vec()
+    }
+
+    /// Sets an annotation of an object that others write as well.
+    pub(crate) async fn annotate<K: Kind>(&self, name: &str, key: &str, value: &str) {
+        loop {
+            let before: K = self.get(name).await.expect("there");
+            let mut after = before.clone();
+            let annotations = &mut after.metadata_mut().annotations;
+            annotations.insert(key.to_owned(), value.to_owned());
+            match self.kinds().update(&before, &after).await {
+                Ok(_) => return,
+                Err(error) if error.is_stale() => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     /// A server on this cluster that reaches it through `cluster`.
     pub(crate) fn server(&self, cluster: &Cluster, identity: &str) -> Server {
         let store = Arc::clone(&self.store);
@@ -149,11 +250,7 @@ impl World {
             heartbeat: Duration::from_millis(200),
             settle: Duration::from_millis(50),
         });
-        let options = ServerOptions {
-            resume_pause: Duration::from_millis(200),
-            ..ServerOptions::new(NAMESPACE, identity)
-        };
-        Server::new(cluster, options)
+        Server::new(cluster, options(identity))
             .with_locations(locations)
             .with_lease(|lease| {
                 lease.lasts = Duration::from_secs(1);
@@ -168,9 +265,21 @@ impl World {
     }
 
     pub(crate) fn serve_with(&self, change: impl FnOnce(&mut ServerOptions)) -> Serving {
-        let mut options = ServerOptions::new(NAMESPACE, "server");
+        self.serve_at(jiff::Timestamp::now, change)
+    }
+
+    /// The same, with another clock.
+    pub(crate) fn serve_at(
+        &self,
+        clock: impl Fn() -> jiff::Timestamp + Send + Sync + 'static,
+        change: impl FnOnce(&mut ServerOptions),
+    ) -> Serving {
+        let mut options = options("server");
         change(&mut options);
-        let server = self.server(&self.cluster, "server").with_options(options);
+        let server = self
+            .server(&self.cluster, "server")
+            .with_options(options)
+            .with_clock(Arc::new(clock));
         let cancel = CancellationToken::new();
         let stop = cancel.clone();
         let task = tokio::spawn(async move { server.run(&stop).await });
@@ -209,6 +318,42 @@ impl World {
         runtime.shutdown_background();
         killed
     }
+}
+
+/// Waits for something that is looked at.
+pub(crate) async fn until<T>(look: impl AsyncFn() -> Option<T>) -> T {
+    let found = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found)
+        .await
+        .expect("in time")
+}
+
+/// Options whose pauses a test can wait out.
+fn options(identity: &str) -> ServerOptions {
+    ServerOptions {
+        resume_pause: Duration::from_millis(200),
+        sync_every: Duration::from_secs(1),
+        sync_confirm: Duration::from_millis(200),
+        pause_look: Duration::from_millis(200),
+        ..ServerOptions::new(NAMESPACE, identity)
+    }
+}
+
+/// The location behind `default`, as a command line opens it.
+pub(crate) fn location(world: &World) -> Location {
+    let profile = Profile {
+        name: "default".to_owned(),
+        url: StoreUrl::parse("file:///in/memory").expect("URL"),
+        read_only: false,
+    };
+    Location::new(Arc::clone(&world.store), profile)
 }
 
 pub(crate) struct Serving {

@@ -2,7 +2,10 @@
 //!
 //! What is due is decided by [`salvor_api::schedule`]; here it is carried out.
 
-use std::sync::Arc;
+mod retry;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use salvor_api::go::Time;
@@ -13,7 +16,6 @@ use salvor_api::velero::{Backup, Schedule, SchedulePhase};
 use crate::context::Context;
 use crate::control::{Next, Reconcile};
 use crate::events::EventType;
-use crate::informer::Informer;
 use crate::kinds::KindError;
 
 /// Longest time without a look: clocks are set, and the copy may have missed a change.
@@ -23,8 +25,9 @@ const HELD_BACK: Duration = Duration::from_secs(5);
 
 pub(crate) struct Schedules {
     pub(crate) context: Context,
-    pub(crate) schedules: Informer<Schedule>,
     pub(crate) server: Server,
+    /// What was warned of already: schedule and text.
+    pub(crate) warned: Mutex<HashSet<(String, String)>>,
 }
 
 impl Reconcile for Schedules {
@@ -32,7 +35,7 @@ impl Reconcile for Schedules {
     type Error = KindError;
 
     async fn reconcile(&self, name: &str) -> Result<Next, KindError> {
-        let Some(schedule) = self.schedules.get(name) else {
+        let Some(schedule) = self.context.schedules.get(name) else {
             return Ok(Next::Wait);
         };
         if schedule.metadata.deletion_timestamp.is_some() {
@@ -53,16 +56,22 @@ impl Reconcile for Schedules {
                 return Ok(Next::Wait);
             }
             Decision::Wait { until } => {
-                let seconds = until.map_or(0, |until| until.seconds_since(now).max(1));
-                let pause = Duration::from_secs(seconds.unsigned_abs());
-                match until {
-                    Some(_) => Next::After(pause.min(LOOK_EVERY)),
+                // A regular run is decided first: it takes the place of a retry that comes after it.
+                let again = self.retry(&schedule, &backups, now).await?;
+                match until.into_iter().chain(again).min() {
+                    Some(next) => {
+                        let seconds = next.seconds_since(now).max(1).unsigned_abs();
+                        Next::After(Duration::from_secs(seconds).min(LOOK_EVERY))
+                    }
                     None => Next::Wait,
                 }
             }
             Decision::HoldBack { since, by } => {
                 tracing::debug!(schedule = name, %by, ?since, "a run waits for another backup");
                 Next::After(HELD_BACK)
+            }
+            Decision::Run { .. } if self.context.paused().await => {
+                Next::After(self.context.options.pause_look)
             }
             Decision::Run { since, .. } => {
                 self.run(&schedule, &backups, since, now).await?;
@@ -95,6 +104,8 @@ impl Schedules {
                 && since.is_some_and(|since| created >= Some(since))
                 // One that was made by hand from the schedule is no run of it.
                 && backup.metadata.annotations.contains_key(labels::SCHEDULED_FOR)
+                // And one that tries an earlier run again is not this one.
+                && !backup.metadata.annotations.contains_key(labels::RETRY_OF)
         };
         let mut after = schedule.clone();
         after.status.phase = SchedulePhase::Enabled;

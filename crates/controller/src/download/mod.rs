@@ -1,0 +1,259 @@
+//! DownloadRequests: an address under which one file of a backup or restore can be fetched for ten minutes,
+//! by somebody who has no credentials of the store.
+//!
+//! Files are served by this process, for every kind of store: see [`endpoint`]. An address holds a random
+//! token; who knows it can read that one file until it expires.
+
+mod endpoint;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use salvor_api::name::{BackupName, RestoreName};
+use salvor_api::velero::{
+    DownloadRequest, DownloadRequestPhase, DownloadTarget, DownloadTargetKind,
+};
+use salvor_location::Location;
+
+pub(crate) use self::endpoint::Endpoint;
+use self::endpoint::{Grant, new_token};
+use crate::context::{Context, chain};
+use crate::control::{Next, Reconcile};
+use crate::events::EventType;
+use crate::informer::Informer;
+use crate::kinds::KindError;
+
+/// Where files are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Downloads {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// How users reach that address: `https://backups.example.com`, without a slash at the end. Empty for the
+    /// address itself. TLS is the business of what stands before it.
+    pub public_url: String,
+}
+
+const NOWHERE: &str = "this server serves no files: start it with an address for downloads and the URL under which users \
+     reach it, or read the file with `salvor --direct` and the credentials of the location";
+
+/// Which file of which backup or restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum File {
+    /// A file of a backup.
+    Backup(BackupName, String),
+    /// A file of a restore.
+    Restore(RestoreName, String),
+}
+
+pub(crate) struct DownloadRequests {
+    pub(crate) context: Context,
+    pub(crate) requests: Informer<DownloadRequest>,
+}
+
+impl Reconcile for DownloadRequests {
+    const NAME: &'static str = "download-request";
+    type Error = KindError;
+
+    async fn reconcile(&self, name: &str) -> Result<Next, KindError> {
+        let context = &self.context;
+        let Some(request) = self.requests.get(name) else {
+            context.endpoint.withdraw(name);
+            return Ok(Next::Wait);
+        };
+        let now = context.now();
+        match request.status.phase {
+            DownloadRequestPhase::Unset | DownloadRequestPhase::New => {
+                self.answer(&request).await?;
+                // The change brings the next turn.
+                Ok(Next::Wait)
+            }
+            DownloadRequestPhase::Processed | DownloadRequestPhase::Failed => {
+                let lasts = context.options.download_lasts;
+                let made = request.metadata.creation_timestamp;
+                let until = request.status.expiration;
+                let until = until.or_else(|| made.map(|made| made.plus(lasts)));
+                let left = until.map_or(0, |until| until.seconds_since(now));
+                if left <= 0 {
+                    context.endpoint.withdraw(name);
+                    context.kinds().delete(&*request).await?;
+                    return Ok(Next::Wait);
+                }
+                let left = Duration::from_secs(left.unsigned_abs());
+                self.serve_again(&request, left.min(lasts)).await;
+                Ok(Next::After(left))
+            }
+            // Of a release that knows more.
+            DownloadRequestPhase::Other(_) => Ok(Next::Wait),
+        }
+    }
+
+    fn is_ordinary(error: &KindError) -> bool {
+        error.is_stale()
+    }
+}
+
+impl DownloadRequests {
+    async fn answer(&self, request: &DownloadRequest) -> Result<(), KindError> {
+        let context = &self.context;
+        let lasts = context.options.download_lasts;
+        let mut after = request.clone();
+        let status = &mut after.status;
+        status.expiration = Some(context.now().plus(lasts));
+        let granted = async {
+            let token = new_token()?;
+            let url = context.endpoint.url(&token).await?;
+            let (location, file) = self.find(&request.spec.target).await?;
+            Ok::<_, String>((token, url, location, file))
+        };
+        match granted.await {
+            Ok((token, url, location, file)) => {
+                let name = &request.metadata.name;
+                let grant = Grant::new(name, location, file, lasts);
+                // Before the address is known to anybody.
+                context.endpoint.grant(&token, grant);
+                status.phase = DownloadRequestPhase::Processed;
+                status.download_url = url;
+            }
+            Err(message) => {
+                status.phase = DownloadRequestPhase::Failed;
+                status.message.clone_from(&message);
+                let events = &context.events;
+                events.record(request, EventType::Warning, "NoDownload", message);
+            }
+        }
+        context.kinds().update(request, &after).await.map(drop)
+    }
+
+    /// Serves the file of a request that a server before us has answered: the token stands in its address.
+    async fn serve_again(&self, request: &DownloadRequest, left: Duration) {
+        let context = &self.context;
+        let Some(token) = context
+            .endpoint
+            .token_of(&request.status.download_url)
+            .await
+        else {
+            return;
+        };
+        if context.endpoint.knows(&token) {
+            return;
+        }
+        if let Ok((location, file)) = self.find(&request.spec.target).await {
+            let grant = Grant::new(&request.metadata.name, location, file, left);
+            context.endpoint.grant(&token, grant);
+        }
+    }
+
+    /// The file that a request names, and the location that has it. Whether it is there shows when it is read,
+    /// as with an address that a store has signed.
+    async fn find(&self, target: &DownloadTarget) -> Result<(Location, File), String> {
+        let context = &self.context;
+        let file = file_of(target)?;
+        let backup = match &file {
+            File::Backup(name, _) => name.to_string(),
+            File::Restore(name, _) => {
+                let restore = context.restores.get(name.as_str());
+                let restore = restore.ok_or_else(|| format!("restore `{name}` does not exist"))?;
+                restore.spec.backup_name.clone()
+            }
+        };
+        let found = context.backups.get(&backup);
+        let found = found.ok_or_else(|| format!("backup `{backup}` does not exist"))?;
+        let location = context.location(&found.spec.storage_location).await;
+        location
+            .map(|location| (location, file))
+            .map_err(|error| chain(&error))
+    }
+}
+
+/// The name under which a file lies in its location.
+fn file_of(target: &DownloadTarget) -> Result<File, String> {
+    use DownloadTargetKind::{
+        BackupContents, BackupItemOperations, BackupLog, BackupResourceList, BackupResults,
+        BackupVolumeInfos, BackupVolumeSnapshots, CSIBackupVolumeSnapshotContents,
+        CSIBackupVolumeSnapshots, Other, RestoreItemOperations, RestoreLog, RestoreResourceList,
+        RestoreResults, RestoreVolumeInfo, Unset,
+    };
+    let name = &target.name;
+    let ending = match &target.kind {
+        BackupLog | RestoreLog => "-logs.gz",
+        BackupContents => ".tar.gz",
+        BackupVolumeSnapshots => "-volumesnapshots.json.gz",
+        BackupItemOperations | RestoreItemOperations => "-itemoperations.json.gz",
+        BackupResourceList | RestoreResourceList => "-resource-list.json.gz",
+        BackupResults | RestoreResults => "-results.gz",
+        CSIBackupVolumeSnapshots => "-csi-volumesnapshots.json.gz",
+        CSIBackupVolumeSnapshotContents => "-csi-volumesnapshotcontents.json.gz",
+        BackupVolumeInfos | RestoreVolumeInfo => "-volumeinfo.json.gz",
+        Unset | Other(_) => {
+            return Err(format!(
+                "spec.target.kind `{}` is not one of {}",
+                target.kind.as_str(),
+                DownloadTargetKind::WORDS.join(", ")
+            ));
+        }
+    };
+    if !target.kind.is_of_restore() {
+        let checked = BackupName::new(name.as_str()).map_err(|error| error.to_string())?;
+        return Ok(File::Backup(checked, format!("{name}{ending}")));
+    }
+    let checked = RestoreName::new(name.as_str()).map_err(|error| error.to_string())?;
+    // The one file of a restore that Velero names like that of a backup.
+    let prefix = match target.kind {
+        RestoreVolumeInfo => "",
+        _ => "restore-",
+    };
+    Ok(File::Restore(checked, format!("{prefix}{name}{ending}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_file_has_veleros_name() {
+        let names: Vec<String> = DownloadTargetKind::WORDS
+            .iter()
+            .map(|word| {
+                let kind = serde_json::from_value((*word).into()).expect("known");
+                let target = DownloadTarget {
+                    kind,
+                    name: "x".to_owned(),
+                };
+                match file_of(&target).expect("a file") {
+                    File::Backup(_, file) => format!("{word} backups/{file}"),
+                    File::Restore(_, file) => format!("{word} restores/{file}"),
+                }
+            })
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "BackupLog backups/x-logs.gz",
+                "BackupContents backups/x.tar.gz",
+                "BackupVolumeSnapshots backups/x-volumesnapshots.json.gz",
+                "BackupItemOperations backups/x-itemoperations.json.gz",
+                "BackupResourceList backups/x-resource-list.json.gz",
+                "BackupResults backups/x-results.gz",
+                "RestoreLog restores/restore-x-logs.gz",
+                "RestoreResults restores/restore-x-results.gz",
+                "RestoreResourceList restores/restore-x-resource-list.json.gz",
+                "RestoreItemOperations restores/restore-x-itemoperations.json.gz",
+                "CSIBackupVolumeSnapshots backups/x-csi-volumesnapshots.json.gz",
+                "CSIBackupVolumeSnapshotContents backups/x-csi-volumesnapshotcontents.json.gz",
+                "BackupVolumeInfos backups/x-volumeinfo.json.gz",
+                "RestoreVolumeInfo restores/x-volumeinfo.json.gz",
+            ]
+        );
+        for (kind, name) in [
+            ("BackupLog", "../x"),
+            ("RestoreLog", "a/b"),
+            ("Secrets", "x"),
+        ] {
+            let target = DownloadTarget {
+                kind: serde_json::from_value(kind.into()).expect("a word"),
+                name: name.to_owned(),
+            };
+            assert!(file_of(&target).is_err(), "{kind} {name}");
+        }
+    }
+}
