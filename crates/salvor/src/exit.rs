@@ -120,7 +120,7 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
         E::BackupExists { .. } | E::RestoreExists { .. } | E::ReadOnly { .. } => Exit::Refused,
         // Another run has the name: the rule of claims forbids to go on, and nothing was committed.
         E::Busy { .. } | E::ClaimLost { .. } => Exit::Refused,
-        E::NewerFormat { .. } => Exit::Refused,
+        E::NewerFormat { .. } | E::Held { .. } => Exit::Refused,
         E::Store { source, .. } if source.kind == ErrorKind::Denied => Exit::Refused,
         // What is stored is not, or may not be, what was written.
         E::CommitInDoubt { .. } | E::ContentsChanged { .. } | E::BadRecord { .. } => {

@@ -34,7 +34,7 @@ pub struct Downloads {
 }
 
 const NOWHERE: &str = "this server serves no files: start it with an address for downloads and the URL under which users \
-     reach it, or read the file with `salvor --direct` and the credentials of the location";
+     reach it, or read the file with `salvor backup download|logs` and the credentials of the location";
 
 /// Which file of which backup or restore.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,8 +22,6 @@ pub use quantity::parse_quantity;
 pub(crate) const VOLUME_DATA: &str = "volume-data";
 /// Code of the finding that the filters name what the backup does not hold.
 pub(crate) const SELECTION: &str = "selection";
-/// Code of the finding that objects are blocked; each of them is an error of its own.
-pub(crate) const BLOCKED: &str = "blocked";
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,12 +59,7 @@ impl Finding {
     /// True when the results of a restore must name it: something is not as whoever asked for the restore
     /// expects, and no object's own line says so.
     pub(crate) fn is_told_in_results(&self) -> bool {
-        let code = self.code.as_str();
-        match self.severity {
-            Severity::Problem => code != BLOCKED,
-            Severity::Warning => matches!(code, VOLUME_DATA | SELECTION),
-            Severity::Info => false,
-        }
+        matches!(self.code.as_str(), VOLUME_DATA | SELECTION)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `server` and `install`.
 
+use std::net::SocketAddr;
+
 use clap::{Args, ValueEnum};
 use salvor_api::go::GoDuration;
 
@@ -20,6 +22,18 @@ pub(crate) struct ServerArgs {
     /// How often locations are looked at; 0 for never.
     #[arg(long, default_value = "1m", value_name = "DURATION")]
     pub(crate) store_validation_frequency: GoDuration,
+    /// How often the cluster follows the locations; 0 for never.
+    #[arg(long, default_value = "1m", value_name = "DURATION")]
+    pub(crate) backup_sync_period: GoDuration,
+    /// How often expired backups, and those that no policy keeps, are collected; 0 for never.
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub(crate) garbage_collection_frequency: GoDuration,
+    /// Address on which files are served to those who ask by a DownloadRequest; without it they are refused.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) download_address: Option<SocketAddr>,
+    /// How users reach that address [default: http:// and the address].
+    #[arg(long, value_name = "URL", requires = "download_address")]
+    pub(crate) download_url: Option<String>,
     /// How long a restore waits for one thing, such as a definition or a namespace.
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     pub(crate) resource_timeout: GoDuration,

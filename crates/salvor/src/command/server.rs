@@ -1,7 +1,7 @@
 //! `server`: serves Velero's kinds until it is told to stop.
 
 use salvor_api::schedule;
-use salvor_controller::{Server, ServerOptions};
+use salvor_controller::{Downloads, Server, ServerOptions};
 use salvor_location::RunId;
 
 use crate::args::server::ServerArgs;
@@ -17,6 +17,10 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         resource_timeout,
         concurrent_backups,
         concurrent_restores,
+        backup_sync_period,
+        garbage_collection_frequency,
+        download_address,
+        download_url,
         schedule_skip_immediately,
         identity,
     } = args;
@@ -27,6 +31,12 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         default_ttl: default_backup_ttl.0,
         validate_every: store_validation_frequency.0,
         resource_timeout: resource_timeout.0,
+        sync_every: backup_sync_period.0,
+        collect_every: garbage_collection_frequency.0,
+        downloads: download_address.map(|listen| Downloads {
+            listen,
+            public_url: download_url.clone().unwrap_or_default(),
+        }),
         concurrent_backups: usize::from(*concurrent_backups),
         concurrent_restores: usize::from(*concurrent_restores),
         schedules: schedule::Server {

@@ -237,6 +237,7 @@ fn a_cluster_that_is_not_there_is_an_error_with_a_hint() {
 #[test]
 fn messages_follow_the_language_and_machine_output_does_not() {
     let place = Place::new();
+    std::fs::create_dir(place.location()).expect("folder");
     let korean = place.run("backup get --lang ko");
     assert!(korean.err.contains("백업이 없습니다"), "{}", korean.err);
     let json = place.run("backup get --lang ko -o json");

@@ -42,8 +42,15 @@ fn a_claim_that_comes_back_empty_is_a_warning_of_the_results() {
     ]]
     .assert_eq(&findings[0].to_string());
     assert!(findings[0].is_told_in_results());
-    let blocked = Finding::new(Severity::Problem, BLOCKED, "1 objects are blocked");
-    assert!(!blocked.is_told_in_results(), "each object says so itself");
+    let class = Finding::new(
+        Severity::Problem,
+        "storage-class",
+        "the target has no class",
+    );
+    assert!(
+        !class.is_told_in_results(),
+        "a claim that is bound to a volume needs none"
+    );
 }
 
 #[test]

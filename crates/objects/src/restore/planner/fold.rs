@@ -15,7 +15,7 @@ use super::{blank_namespace, is_service_account, parse, volumes};
 use crate::restore::body;
 use crate::restore::error::{Doing as _, RestoreError};
 use crate::restore::existing::{self, ExistingPolicy};
-use crate::restore::fits::{BLOCKED, Demands, Finding, Severity};
+use crate::restore::fits::{Demands, Finding, Severity};
 use crate::restore::mapping::is_namespace;
 use crate::restore::normalise::Digest;
 use crate::restore::plan::{Action, Destination, Interner, PlanEntry};
@@ -336,7 +336,7 @@ impl Fold {
         }
         let blocked = blocked.into_iter().map(|(reason, count)| {
             let message = format!("{count} objects are blocked: {reason}");
-            Finding::new(Severity::Problem, BLOCKED, message)
+            Finding::new(Severity::Problem, "blocked", message)
         });
         let unreadable = self.target.unreadable.iter().map(|(resource, reason)| {
             let message = format!(
