@@ -46,7 +46,8 @@ impl Queue {
         self.add_at(name, Instant::now());
     }
 
-    /// Makes a name due after a pause.
+    /// Makes a name due after a pause. A turn that comes earlier takes the place of this one: a controller that
+    /// still needs the later one asks for it again, by [`Next::After`].
     pub(crate) fn add_after(&self, name: &str, pause: Duration) {
         self.add_at(name, Instant::now() + pause);
     }

@@ -139,11 +139,14 @@ impl Restores {
         let running = open.iter().filter(under_way).count();
         let limit = self.context.options.concurrent_restores.max(1);
         let now = Instant::now();
-        let rests = |restore: &&Arc<Restore>| {
+        let rest = |restore: &Arc<Restore>| {
             let interruptions = lock(&self.interruptions);
             let interrupted = interruptions.get(&restore.metadata.name);
-            interrupted.is_some_and(|i| i.again > now)
+            interrupted.and_then(|i| i.again.checked_duration_since(now))
         };
+        let rests = |restore: &&Arc<Restore>| rest(restore).is_some_and(|left| !left.is_zero());
+        // This turn takes the place of a later one that was asked for: it asks for it again.
+        let next_rest = open.iter().filter(rests).filter_map(rest).min();
         let waiting: Vec<&Arc<Restore>> = open
             .iter()
             .filter(|restore| !under_way(restore))
@@ -159,10 +162,9 @@ impl Restores {
                 self.begin(&restore.metadata.name);
             }
         }
-        if paused {
-            return Next::After(self.context.options.pause_look);
-        }
-        Next::Wait
+        let next_look = paused.then_some(self.context.options.pause_look);
+        let next = next_rest.into_iter().chain(next_look).min();
+        next.map_or(Next::Wait, Next::After)
     }
 
     fn begin(&self, name: &str) {
