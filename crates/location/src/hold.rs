@@ -44,7 +44,7 @@ pub struct Hold {
     pub created: Option<Timestamp>,
 }
 
-/// The holds of one backup, by id.
+/// The holds of one backup, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holds {
     /// Those that count.
@@ -177,6 +177,11 @@ impl Location {
                 holds.released.push(hold);
             } else {
                 holds.active.push(hold);
+            }
+        }
+        for holds in found.values_mut() {
+            for list in [&mut holds.active, &mut holds.released] {
+                list.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
             }
         }
         Ok(found)
