@@ -137,8 +137,8 @@ fn awaited(key: &ObjectKey, object: &Value) -> Option<&'static str> {
     }
 }
 
-/// What was made, written or removed in between. Events, autoscalers and endpoint slices are left out: controllers
-/// go on writing them, without being asked.
+/// What was made, written or removed in between. Events, autoscalers, endpoints and their slices are left out:
+/// controllers go on writing them, without being asked.
 pub(crate) fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let version = |of: &Snapshot, key: &ObjectKey| {
         let object = of.objects.get(key)?;
@@ -146,7 +146,12 @@ pub(crate) fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     };
     let keys = before.objects.keys().chain(after.objects.keys());
     let is_left_out = |key: &&ObjectKey| {
-        let written_late = ["events", "horizontalpodautoscalers", "endpointslices"];
+        let written_late = [
+            "events",
+            "horizontalpodautoscalers",
+            "endpoints",
+            "endpointslices",
+        ];
         written_late.contains(&key.resource.resource.as_str())
     };
     let keys: BTreeSet<&ObjectKey> = keys.filter(|key| !is_left_out(key)).collect();

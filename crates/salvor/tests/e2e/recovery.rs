@@ -25,12 +25,7 @@ async fn recovered(real: &Real, location: &str, fixture: &Fixture, before: &Snap
     };
     assert_eq!(first.code, 0, "{}{}{}", first.out, first.err, told("first"));
     assert!(first.out.contains(" completed: "), "{}", first.out);
-    assert!(
-        !first.err.contains("with warnings") && !told("first").contains("Warnings"),
-        "{}{}",
-        first.err,
-        told("first")
-    );
+    assert_eq!(warnings(&told("first")), Vec::<&str>::new());
     let after = real.settled().await;
     assert_eq!(unused(&[before, &after]), Vec::<String>::new());
     let group = &fixture.group;
@@ -51,7 +46,7 @@ async fn recovered(real: &Real, location: &str, fixture: &Fixture, before: &Snap
         "{}",
         second.out
     );
-    assert!(!told("second").contains("Warnings"), "{}", told("second"));
+    assert_eq!(warnings(&told("second")), Vec::<&str>::new());
     let again = real.settled().await;
     let written = changed(&after, &again);
     assert_eq!(
@@ -61,6 +56,19 @@ async fn recovered(real: &Real, location: &str, fixture: &Fixture, before: &Snap
     );
     let found = differences(&contents(&after, group), &contents(&again, group));
     assert_eq!(found, Vec::<String>::new(), "{name}");
+}
+
+/// The warnings that a described restore has. Endpoints are left out: their controller writes them at its own
+/// time, so what is there may differ from what was restored a moment ago.
+fn warnings(described: &str) -> Vec<&str> {
+    let block = described.split("\nWarnings:").nth(1).unwrap_or_default();
+    let block = block.split("\n\n").next().unwrap_or_default();
+    block
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.ends_with("<none>") && *line != "Namespaces:")
+        .filter(|line| !line.contains("endpoints "))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

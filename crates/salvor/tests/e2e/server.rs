@@ -149,6 +149,17 @@ async fn a_server_takes_veleros_place_and_another_takes_over_when_it_dies() {
         let found = real.cluster.get(&config_maps(), Some(SHOP), &name).await;
         assert!(found.expect("readable").is_some(), "{name} is not back");
     }
+    // Its finalizer takes its records out of the location: without a server it would stay.
+    let deleted = real
+        .cluster
+        .delete(&restores, Some(NAMESPACE), "r1", &Default::default())
+        .await;
+    deleted.expect("removable");
+    let gone = real
+        .cluster
+        .wait_gone(&restores, Some(NAMESPACE), "r1", &patience())
+        .await;
+    gone.expect("gone");
     assert_eq!(server.terminate(), Some(0));
 
     for name in [SHOP, NAMESPACE] {
