@@ -28,7 +28,7 @@
 //!   (garbage collection, finished namespaces) has happened when the change is answered;
 //! - objects are kept as bytes with parsed metadata, never as typed values: a kind is a row in a table;
 //! - bodies are bounded, history is bounded in number and bytes, a watch holds nothing of its own;
-//! - what it does not do it refuses: server-side apply, protobuf bodies, running anything, deciding who
+//! - what it does not do it refuses: server-side apply, protobuf bodies, running anything (unless [`Options::exec`] does), deciding who
 //!   may do what, calling webhooks. `docs/compatibility.md` lists what differs from the real server.
 //!
 //! Start reading at [`handler`](crate) for the way of a request, then `memory` for writes and `rules` for
@@ -40,6 +40,7 @@ mod continuation;
 mod crd;
 mod discovery;
 mod entry;
+mod exec;
 mod faults;
 mod handler;
 mod kinds;
@@ -64,6 +65,7 @@ mod table;
 mod typed;
 
 pub use body::ResponseBody;
+pub use exec::{ExecCommand, ExecEnd, ExecHandler, ExecStreams};
 pub use faults::{Fault, FaultRule, Faults, RequestRecord, Requests};
 pub use handler::ConnectionCut;
 pub use options::{Clock, Options};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::exec::ExecHandler;
+
 /// Where the time comes from.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -36,6 +38,9 @@ pub struct Options {
     /// Seed of UIDs and generated names; `None` takes one from the system. Two servers with the same
     /// seed and the same requests give the same names.
     pub seed: Option<u64>,
+    /// Runs what `pods/exec` asks for; without one the subresource is refused. Works over
+    /// [`ApiServer::serve`](crate::ApiServer::serve) only, as it needs a connection.
+    pub exec: Option<ExecHandler>,
 }
 
 impl Default for Options {
@@ -51,6 +56,7 @@ impl Default for Options {
             max_body_bytes: 3 << 20,
             clock: Arc::new(Timestamp::now),
             seed: None,
+            exec: None,
         }
     }
 }
@@ -67,6 +73,7 @@ impl fmt::Debug for Options {
             .field("history_bytes", &self.history_bytes)
             .field("max_body_bytes", &self.max_body_bytes)
             .field("seed", &self.seed)
+            .field("exec", &self.exec)
             .finish_non_exhaustive()
     }
 }

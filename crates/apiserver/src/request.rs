@@ -130,6 +130,15 @@ impl Query {
         Self(pairs.collect())
     }
 
+    /// All values of a name that may come several times, in their order.
+    pub(crate) fn all(query: &str, key: &str) -> Vec<String> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs
+            .filter(|(name, _)| decode(name, true) == key)
+            .map(|(_, value)| decode(value, true))
+            .collect()
+    }
+
     pub(crate) fn text(&self, key: &str) -> &str {
         self.0.get(key).map(String::as_str).unwrap_or_default()
     }

@@ -117,7 +117,8 @@ async fn accept(server: ApiServer, listener: TcpListener, stop: CancellationToke
                     let stop = stop.clone();
                     connections.spawn(async move {
                         let builder = auto::Builder::new(TokioExecutor::new());
-                        let connection = builder.serve_connection(TokioIo::new(stream), service);
+                        let connection = builder
+                            .serve_connection_with_upgrades(TokioIo::new(stream), service);
                         tokio::select! {
                             () = stop.cancelled() => {}
                             outcome = connection => if let Err(error) = outcome {
@@ -204,7 +205,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let handler = Arc::clone(&self.handler);
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
             let limit = handler.options.max_body_bytes;
             let body = match Limited::new(body, limit).collect().await {
                 Ok(collected) => Ok(collected.to_bytes()),
@@ -220,6 +221,7 @@ where
                 uri: parts.uri,
                 headers: parts.headers,
                 body,
+                upgrade: parts.extensions.remove(),
             };
             handler.handle(received).await
         })

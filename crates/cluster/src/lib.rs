@@ -11,12 +11,13 @@
 //!   a write whose answer was lost is an error that says so ([`Error::may_have_happened`]);
 //! - bytes from a server never panic: they are an error with [`ErrorKind::Malformed`].
 //!
-//! What is absent: exec, and a cache of what is watched. Start with [`Cluster`], then [`Discovery`].
+//! What is absent: a cache of what is watched. Start with [`Cluster`], then [`Discovery`].
 
 mod client;
 mod connect;
 pub mod discovery;
 mod error;
+pub mod exec;
 mod lease;
 pub mod limiter;
 mod page;

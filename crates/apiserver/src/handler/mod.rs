@@ -13,6 +13,7 @@ use salvor_api::resource::{GroupResource, ObjectKey};
 use serde_json::{Value, json};
 
 use crate::body::{self, ResponseBody, View};
+use crate::exec::{ExecHandler, Requested};
 use crate::faults::{Faults, InFlight, RequestRecord, Requests};
 use crate::options::Options;
 use crate::registry::Resource;
@@ -39,6 +40,8 @@ pub(crate) struct Received {
     pub(crate) headers: HeaderMap,
     /// The body, or why it was not taken.
     pub(crate) body: Result<Bytes, Failure>,
+    /// Gives the connection itself, where there is one.
+    pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
 }
 
 /// The connection breaks, as an injected fault wants it.
@@ -208,6 +211,11 @@ impl Handler {
         if let (Some(why), false) = (self.store.read_only(), is_read(verb)) {
             return Err(Failure::new(405, "MethodNotAllowed", why));
         }
+        if let Some(exec) = &self.options.exec
+            && is_exec(&path)
+        {
+            return self.exec(exec, request, &path, query).await;
+        }
         check_allowed(&resource, &path, verb)?;
         match verb {
             "get" => self.get(&path, view).await,
@@ -228,6 +236,25 @@ impl Handler {
             return Ok(json_answer(StatusCode::OK, &scale));
         }
         Ok(bytes_answer(StatusCode::OK, view.object(&entry)))
+    }
+
+    /// Hands a command to who runs commands for this server.
+    async fn exec(
+        &self,
+        exec: &ExecHandler,
+        request: Received,
+        path: &ResourcePath,
+        query: &Query,
+    ) -> Answer {
+        let key = key(path);
+        let Some(entry) = self.store.get(&key, &path.version).await? else {
+            return Err(Failure::not_found(&key.resource, &key.name));
+        };
+        let pod = Value::Object(entry.full("v1", "Pod"));
+        let command = Query::all(request.uri.query().unwrap_or_default(), "command");
+        let namespace = path.namespace.as_deref().unwrap_or_default();
+        let wanted = Requested::check(namespace, &pod, query.text("container"), command)?;
+        exec.begin(wanted, &request.headers, request.upgrade)
     }
 
     async fn list(
@@ -320,6 +347,10 @@ fn verb_of(method: &Method, path: &ResourcePath, query: &Query) -> &'static str 
         Method::DELETE => "deletecollection",
         _ => "unknown",
     }
+}
+
+fn is_exec(path: &ResourcePath) -> bool {
+    path.group.is_empty() && path.plural == "pods" && path.subresource.as_deref() == Some("exec")
 }
 
 fn is_read(verb: &str) -> bool {
