@@ -45,6 +45,13 @@ const TOOLS: &[Tool] = &[
         program: "usr/bin/kubectl",
         variable: "SALVOR_KUBECTL_1_36",
     },
+    Tool {
+        name: "promtool-2.42",
+        package: "prometheus",
+        version: "2.42.",
+        program: "usr/bin/promtool",
+        variable: "SALVOR_PROMTOOL",
+    },
 ];
 
 /// kubectl for the test bed's own needs.

@@ -1,6 +1,7 @@
 //! The binary as its users meet it: arguments, exit codes, what it prints, and whole stories against the
 //! in-process API server over HTTP.
 
+mod alerts;
 mod arguments;
 mod browse;
 mod demo;
