@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use tower::Service;
 
 use crate::error::{Error, ErrorKind};
 use crate::limiter::{Answer, Limiter, Work};
+use crate::metrics::Requests;
 use crate::page::{ListOptions, Page};
 use crate::path::with_query;
 use crate::resource::ApiResource;
@@ -54,6 +55,7 @@ pub struct Cluster {
     name: Arc<str>,
     limiter: Limiter,
     timeouts: Timeouts,
+    requests: Requests,
 }
 
 /// Who a cluster is: stamped on every backup.
@@ -139,6 +141,7 @@ impl Cluster {
             name: name.into(),
             limiter: Limiter::default(),
             timeouts: Timeouts::default(),
+            requests: Requests::default(),
         }
     }
 
@@ -302,14 +305,17 @@ impl Cluster {
             Work::List => self.timeouts.list,
             Work::Write => self.timeouts.write,
         };
-        let answer = tokio::time::timeout(limit, self.exchange(call)).await;
+        let mut code = None;
+        let answer = tokio::time::timeout(limit, self.exchange(call, &mut code)).await;
+        self.requests.count(&call.method, code);
         answer.unwrap_or_else(|_| {
             let detail = format!("no answer within {} s", limit.as_secs_f32());
             Err(Error::local(ErrorKind::Timeout, &call.operation, detail).with_doubt(is_write))
         })
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Bytes, Error> {
+    /// Sends a call and reads its answer, whose code is left in `code` as soon as it is known.
+    async fn exchange(&self, call: &Call, code: &mut Option<StatusCode>) -> Result<Bytes, Error> {
         let is_write = call.work == Work::Write;
         let mut request = Request::builder()
             .method(call.method.clone())
@@ -332,6 +338,7 @@ impl Cluster {
             .await
             .map_err(|e| transport_error(&call.operation, e, is_write))?;
         let status = response.status();
+        *code = Some(status);
         let retry_after = retry_after(response.headers());
         let most = if status.is_success() {
             call.largest_answer
@@ -364,6 +371,10 @@ impl Cluster {
 
     pub(crate) fn client(&self) -> &kube::Client {
         &self.client
+    }
+
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {

@@ -20,6 +20,7 @@ mod error;
 pub mod exec;
 mod lease;
 pub mod limiter;
+mod metrics;
 mod page;
 mod path;
 mod resource;

@@ -128,6 +128,12 @@ impl Limiter {
         self.shared.lock().limit
     }
 
+    /// Calls that are under way.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.shared.lock().running
+    }
+
     /// Waits for a place. Cancel safe.
     pub async fn acquire(&self, work: Work) -> Permit {
         loop {

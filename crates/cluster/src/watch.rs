@@ -111,8 +111,13 @@ impl Cluster {
             .body(Body::empty())
             .map_err(|e| Error::caused(ErrorKind::Config, &operation, e.to_string(), e))?;
         let answered = tokio::time::timeout(self.timeouts().read, self.client().send(request));
+        let answered = answered.await;
+        let code = match &answered {
+            Ok(Ok(response)) => Some(response.status()),
+            _ => None,
+        };
+        self.requests().count(&Method::GET, code);
         let response = answered
-            .await
             .map_err(|_| Error::local(ErrorKind::Timeout, &operation, "no answer"))?
             .map_err(|e| transport_error(&operation, e, false))?;
         let status = response.status();

@@ -101,7 +101,9 @@ impl Collector {
         let context = &self.context;
         let plan = self.plan(name, backups, &BTreeMap::new()).await;
         let wanted: Vec<&str> = plan.series.iter().flat_map(SeriesPlan::removed).collect();
+        let counts = context.metrics.counts();
         if wanted.is_empty() {
+            counts.retention(name, 0, false);
             return Ok(true);
         }
         let (object, holds) = match self.usable(name).await {
@@ -121,11 +123,14 @@ impl Collector {
         let confirmed = object.metadata.annotations.get(labels::CONFIRM_RETENTION);
         match plan.to_remove(confirmed.map(String::as_str)) {
             Ok(names) => {
+                counts.retention(name, names.len(), false);
                 for backup in named(backups, &names) {
                     self.ask(backup).await?;
                 }
             }
             Err(stop) => {
+                let planned = plan.series.iter().flat_map(SeriesPlan::removed).count();
+                counts.retention(name, planned, true);
                 let text = format!(
                     "{stop}; nothing is deleted until somebody has looked: if that is right, annotate the \
                      location with {}={}",
@@ -264,6 +269,12 @@ impl Collector {
         match kinds.create(&request).await {
             Ok(_) => {
                 tracing::info!(backup = %backup.metadata.name, "its time is over");
+                context.metrics.counts().retention_removed(backup);
+                let text =
+                    "its time is over, or its policy does not keep it: its deletion is asked for";
+                context
+                    .events
+                    .record(backup, EventType::Normal, "Collected", text);
                 Ok(())
             }
             Err(error) if error.already_exists() => Ok(()),

@@ -20,6 +20,7 @@ use crate::events::Recorder;
 use crate::informer::Informer;
 use crate::kinds::Kinds;
 use crate::locations::{LocationError, Locations};
+use crate::metrics::Metrics;
 use crate::runs::Runs;
 use crate::sync::Stops;
 
@@ -58,6 +59,8 @@ pub struct ServerOptions {
     pub guard: Guard,
     /// Where files are served to those who may not see the store; `None` for nowhere.
     pub downloads: Option<Downloads>,
+    /// Where metrics and probes are served; `None` for nowhere.
+    pub metrics: Option<Arc<std::net::TcpListener>>,
     /// How long the address of a file works.
     pub download_lasts: Duration,
     /// How long the answer to a status request is kept.
@@ -86,6 +89,7 @@ impl ServerOptions {
             collect_every: Duration::from_secs(3600),
             guard: Guard::default(),
             downloads: None,
+            metrics: None,
             download_lasts: Duration::from_secs(600),
             status_lasts: Duration::from_secs(60),
             pause_look: Duration::from_secs(10),
@@ -114,6 +118,7 @@ pub(crate) struct Context {
     pub(crate) delete_requests: Informer<DeleteBackupRequest>,
     pub(crate) stops: Stops,
     pub(crate) endpoint: Endpoint,
+    pub(crate) metrics: Metrics,
 }
 
 /// Why a location cannot be used for what was asked: a text for `validationErrors`.

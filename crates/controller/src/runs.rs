@@ -69,6 +69,11 @@ impl Runs {
         self.lock().contains_key(name)
     }
 
+    /// How many are under way.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Tells a run to stop because its object asks for it; false when there is none.
     pub(crate) fn stop(&self, name: &str) -> bool {
         let handle = self.lock().get(name).cloned();

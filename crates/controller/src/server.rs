@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use salvor_api::velero::{Backup, Kind, Restore};
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Lease, LeaseOptions, ListOptions};
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +18,8 @@ use crate::download::{DownloadRequests, Endpoint};
 use crate::events::Recorder;
 use crate::informer::Informer;
 use crate::locations::Locations;
+use crate::metrics::{Metrics, Stage};
+use crate::probes;
 use crate::runs::Runs;
 use crate::schedule::Schedules;
 use crate::server_status::StatusRequests;
@@ -53,6 +56,13 @@ pub enum ServerError {
         /// The namespace that both would serve.
         namespace: String,
     },
+    /// Metrics and probes cannot be served.
+    #[error("serve metrics and probes")]
+    Metrics {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The API server refuses what a server must do.
     #[error("{doing}")]
     Cluster {
@@ -72,6 +82,7 @@ pub struct Server {
     locations: Locations,
     clock: Clock,
     lease: LeaseOptions,
+    metrics: Metrics,
 }
 
 impl Server {
@@ -83,8 +94,15 @@ impl Server {
             locations: Locations::new(cluster, &options.namespace),
             clock: Arc::new(Timestamp::now),
             lease: LeaseOptions::new(&options.namespace, LEASE, &options.identity),
+            metrics: Metrics::new(cluster),
             options: Arc::new(options),
         }
+    }
+
+    /// What this server measures.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// With another way to open locations.
@@ -126,10 +144,29 @@ impl Server {
     /// # Errors
     /// [`ServerError`]: what waiting does not mend.
     pub async fn run(&self, cancel: &CancellationToken) -> Result<(), ServerError> {
+        let tasks = TaskTracker::new();
+        // They answer until the last task has ended.
+        let probed = CancellationToken::new();
+        let _stop = probed.clone().drop_guard();
+        self.metrics.set_stage(Stage::Starting);
+        if let Some(listener) = &self.options.metrics {
+            let failed = |source| ServerError::Metrics { source };
+            let listener = listener.try_clone().map_err(failed)?;
+            listener.set_nonblocking(true).map_err(failed)?;
+            let listener = TcpListener::from_std(listener).map_err(failed)?;
+            let serving = probes::serve(listener, self.metrics.clone(), tasks.clone(), probed);
+            tasks.spawn(serving);
+        }
         self.assert_installed().await?;
         self.assert_alone().await?;
+        self.lead(cancel).await
+    }
+
+    /// Leads as often as it is this server's turn.
+    async fn lead(&self, cancel: &CancellationToken) -> Result<(), ServerError> {
         while !cancel.is_cancelled() {
             tracing::info!(identity = %self.options.identity, "waiting to lead");
+            self.metrics.set_stage(Stage::StandingBy);
             let lease = Lease::new(&self.cluster, self.lease.clone());
             let held = lease.acquire(cancel).await;
             let held = held.map_err(|source| ServerError::Cluster {
@@ -145,7 +182,12 @@ impl Server {
                 () = cancel.cancelled() => {}
                 () = held.lost.cancelled() => tracing::warn!("the lease is lost"),
             }
+            self.metrics.set_stage(match cancel.is_cancelled() {
+                true => Stage::Ending,
+                false => Stage::StandingBy,
+            });
             term.end().await;
+            self.metrics.end_term();
             if let Err(error) = held.release().await {
                 tracing::debug!(%error, "the lease was not given up");
             }
@@ -251,7 +293,9 @@ impl Term {
             delete_requests: informer(server, &tasks, &leaving),
             stops: Stops::default(),
             endpoint: Endpoint::start(options.downloads.as_ref(), &tasks, &leaving),
+            metrics: server.metrics.clone(),
         };
+        server.metrics.begin_term(&context);
         let downloads = informer(server, &tasks, &leaving);
         let status_requests = informer(server, &tasks, &leaving);
         let (spawner, leave) = (tasks.clone(), leaving.clone());
@@ -267,6 +311,7 @@ impl Term {
             if leave.run_until_cancelled(ready).await.is_none() {
                 return;
             }
+            context.metrics.set_stage(Stage::Serving);
             let locations = StorageLocations {
                 context: context.clone(),
             };

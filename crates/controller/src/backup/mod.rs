@@ -127,7 +127,12 @@ impl Backups {
             let mut after = (*backup).clone();
             after.status.phase = BackupPhase::Queued;
             after.status.queue_position = position;
-            kinds.update(&backup, &after).await?;
+            let stored = kinds.update(&backup, &after).await?;
+            if backup.status.phase != BackupPhase::Queued {
+                let text = format!("it waits for its turn, at position {position}");
+                let events = &context.events;
+                events.record(&stored, EventType::Normal, "Queued", text);
+            }
         }
         for name in begin {
             let Some(backup) = context.backups.get(&name) else {

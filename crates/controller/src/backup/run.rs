@@ -275,6 +275,10 @@ async fn write_end(context: &Context, name: &str, run: &RunId, end: &End) {
         match written {
             Ok(Some(backup)) => {
                 tracing::info!(backup = name, %run, phase = %backup.status.phase, "backup ends");
+                if let End::Outcome(outcome) = end {
+                    let bytes = outcome.stats.archive_bytes;
+                    context.metrics.counts().archive(&backup, bytes);
+                }
                 tell(context, &backup);
                 return;
             }
@@ -310,8 +314,9 @@ pub(super) fn fail(backup: &mut Backup, reason: String, context: &Context) {
     status.completion_timestamp = Some(context.now());
 }
 
-/// Tells of a new phase by an event.
+/// Tells of a new phase by an event, and counts it.
 pub(super) fn tell(context: &Context, backup: &Backup) {
+    context.metrics.counts().backup(backup);
     let status = &backup.status;
     let (kind, reason) = event_of(&status.phase);
     let message = match status.phase {

@@ -172,7 +172,11 @@ impl Deletions {
             now.status.phase = BackupPhase::Deleting;
             same
         });
-        deleting.await?;
+        if let Some(deleting) = deleting.await? {
+            context.metrics.counts().deletion_begins(&backup);
+            let (events, text) = (&context.events, "its files go first, its object last");
+            events.record(&deleting, EventType::Normal, "Deleting", text);
+        }
         tracing::info!(backup = %name, "deletion begins");
         let location = match files {
             Files::None => None,
@@ -189,6 +193,7 @@ impl Deletions {
         }
         context.kinds().delete(&*backup).await?;
         tracing::info!(backup = %name, "deleted");
+        context.metrics.counts().deletion_ends(Some(&*backup), true);
         let text = match &location {
             Some(location) => format!("deleted, with its files in location `{}`", location.name()),
             None => "deleted; there were no files of it".to_owned(),
@@ -261,6 +266,10 @@ impl Deletions {
         let Some(written) = written.await? else {
             return Ok(());
         };
+        context
+            .metrics
+            .counts()
+            .deletion_ends(backup.as_ref(), false);
         let text = errors.join("; ");
         tracing::warn!(backup = %request.spec.backup_name, reason = %text, "not deleted");
         let events = &context.events;

@@ -113,6 +113,9 @@ impl DownloadRequests {
                 context.endpoint.grant(&token, grant);
                 status.phase = DownloadRequestPhase::Processed;
                 status.download_url = url;
+                let text = "the file can be fetched at the address until it expires";
+                let events = &context.events;
+                events.record(request, EventType::Normal, "Processed", text);
             }
             Err(message) => {
                 status.phase = DownloadRequestPhase::Failed;

@@ -50,6 +50,7 @@ pub(super) async fn run(
         End::Interrupted(reason) => {
             tracing::warn!(restore = name, %reason, "the restore is interrupted");
             if let Some(restore) = context.restores.get(name) {
+                context.metrics.counts().restore_interrupted(&restore);
                 let message = format!("{reason}; it goes on by itself");
                 context
                     .events
@@ -348,8 +349,9 @@ pub(super) fn fail(restore: &mut Restore, reason: String, context: &Context) {
     status.completion_timestamp = Some(context.now());
 }
 
-/// Tells of a new phase by an event.
+/// Tells of a new phase by an event, and counts it.
 pub(super) fn tell(context: &Context, restore: &Restore) {
+    context.metrics.counts().restore(restore);
     let status = &restore.status;
     let counts = || {
         let items = status.progress.as_ref().map_or(0, |p| p.items_restored);

@@ -159,7 +159,12 @@ impl Schedules {
         let mut after = schedule.clone();
         after.status.phase = SchedulePhase::Enabled;
         after.status.validation_errors.clear();
-        self.context.kinds().update(schedule, &after).await?;
+        let stored = self.context.kinds().update(schedule, &after).await?;
+        if stored.status.phase != schedule.status.phase {
+            let text = "it is valid and runs when its time comes";
+            let events = &self.context.events;
+            events.record(&stored, EventType::Normal, "Enabled", text);
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod killed;
 mod lifecycle;
+mod metrics;
 mod requests;
 mod serving;
 mod world;

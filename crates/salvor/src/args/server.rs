@@ -34,6 +34,10 @@ pub(crate) struct ServerArgs {
     /// How users reach that address [default: http:// and the address].
     #[arg(long, value_name = "URL", requires = "download_address")]
     pub(crate) download_url: Option<String>,
+    /// Address on which /metrics, /healthz and /readyz are served; without a host on all of them, empty for none
+    /// [default: :8085 when that is free].
+    #[arg(long, value_name = "[HOST]:PORT")]
+    pub(crate) metrics_address: Option<String>,
     /// How long a restore waits for one thing, such as a definition or a namespace.
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     pub(crate) resource_timeout: GoDuration,

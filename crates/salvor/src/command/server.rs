@@ -1,5 +1,9 @@
 //! `server`: serves Velero's kinds until it is told to stop.
 
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
 use salvor_api::schedule;
 use salvor_controller::{Downloads, Server, ServerOptions};
 use salvor_location::RunId;
@@ -7,6 +11,9 @@ use salvor_location::RunId;
 use crate::args::server::ServerArgs;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
+
+/// Where Velero's server has its metrics.
+const METRICS: &str = ":8085";
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Failure> {
@@ -21,9 +28,11 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         garbage_collection_frequency,
         download_address,
         download_url,
+        metrics_address,
         schedule_skip_immediately,
         identity,
     } = args;
+    let metrics = listener(metrics_address.as_deref(), session)?;
     let cluster = session.cluster(None).await?;
     let identity = identity.clone().unwrap_or_else(identity_of_this_process);
     let options = ServerOptions {
@@ -37,6 +46,7 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
             listen,
             public_url: download_url.clone().unwrap_or_default(),
         }),
+        metrics: metrics.map(Arc::new),
         concurrent_backups: usize::from(*concurrent_backups),
         concurrent_restores: usize::from(*concurrent_restores),
         schedules: schedule::Server {
@@ -55,6 +65,36 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         .map_err(|error| Failure::caused(Exit::Internal, "serve", error))?;
     session.printer.remark(&session.messages.server_ends());
     Ok(Exit::Done)
+}
+
+/// The socket for metrics and probes. An address that was asked for must work; the default one is left alone when
+/// something else has it, as on a machine where several servers run.
+fn listener(address: Option<&str>, session: &Session) -> Result<Option<TcpListener>, Failure> {
+    match address {
+        Some("") => Ok(None),
+        Some(address) => bind(address).map(Some).map_err(|error| {
+            let doing = format!("serve metrics on `{address}`");
+            Failure::caused(Exit::Usage, doing, error)
+        }),
+        None => match bind(METRICS) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) => {
+                let text = session.messages.no_metrics(METRICS, &error.to_string());
+                session.printer.remark(&text);
+                Ok(None)
+            }
+        },
+    }
+}
+
+/// Listens on an address as Go writes it: `:8085` is every address of the machine, of both families where it has
+/// them.
+fn bind(address: &str) -> io::Result<TcpListener> {
+    match address.strip_prefix(':') {
+        Some(port) => TcpListener::bind(format!("[::]:{port}"))
+            .or_else(|_| TcpListener::bind(format!("0.0.0.0:{port}"))),
+        None => TcpListener::bind(address),
+    }
 }
 
 /// The host's name and the random part of a run's id: two servers on one host are two.

@@ -16,6 +16,19 @@ impl Messages {
         )
     }
 
+    /// Metrics and probes are not served at their usual address.
+    #[must_use]
+    pub fn no_metrics(self, address: &str, reason: &str) -> String {
+        self.say(
+            format_args!(
+                "metrics and probes are not served on {address}: {reason}; --metrics-address takes another"
+            ),
+            format_args!(
+                "{address}에서 메트릭과 프로브를 제공할 수 없습니다: {reason}. 다른 주소는 --metrics-address로 지정합니다"
+            ),
+        )
+    }
+
     /// The server ended in good order.
     #[must_use]
     pub fn server_ends(self) -> String {
