@@ -121,6 +121,7 @@ pub struct LabelSelectorRequirement {
 #[serde(rename_all = "camelCase", default)]
 pub struct TypedLocalObjectReference {
     /// API group; absent for the core group.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub api_group: Option<String>,
     /// Kind, for example `configmap`.
     pub kind: String,

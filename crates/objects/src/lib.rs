@@ -11,6 +11,8 @@
 //! Start with [`backup::run`], then [`restore`].
 
 pub mod backup;
+mod config_map;
 pub mod diff;
+pub mod policy;
 pub mod restore;
 pub mod source;

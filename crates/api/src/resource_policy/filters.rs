@@ -79,6 +79,12 @@ impl FilterPolicies {
         }
     }
 
+    /// True when there is no filter at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.namespaces.is_empty() && self.cluster == Filters::default()
+    }
+
     /// What the filters say of an object. `names` are all names of its resource and kind; `namespace` is
     /// empty for a cluster-scoped one.
     ///

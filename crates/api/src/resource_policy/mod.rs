@@ -15,7 +15,9 @@ use serde_json::Value;
 pub use filters::{FilterPolicies, Verdict};
 pub use volumes::{Action, ActionType, VolumeFacts};
 
+use crate::filter::IncludesExcludes;
 use crate::meta::{LabelSelector, LabelSelectorRequirement, StringMap};
+use crate::velero::BackupSpec;
 
 /// The policies as they are written.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -192,7 +194,19 @@ pub fn only_value(data: &BTreeMap<String, String>) -> Result<&str, String> {
     }
 }
 
+/// Why policies that filter resources do not go with the older filters of a backup.
+pub const NOT_WITH_OLD_FILTERS: &str = "includedResources, excludedResources and includeClusterResources \
+     cannot be used together with resource policies that filter resources: use the scoped filters";
+
 impl ResourcePolicies {
+    /// True when they say which objects are taken, not only how volumes are treated.
+    #[must_use]
+    pub fn filter_resources(&self) -> bool {
+        self.include_exclude_policy.is_some()
+            || self.cluster_scoped_filter_policy.is_some()
+            || !self.namespaced_filter_policies.is_empty()
+    }
+
     /// Reads policies from JSON and checks them.
     ///
     /// # Errors
@@ -236,6 +250,39 @@ impl ResourcePolicies {
 }
 
 impl IncludeExcludePolicy {
+    /// The scoped filters of `spec` with those of the policy below them: an entry of the policy counts only
+    /// for resources that the specification neither includes nor excludes. `names` gives every name by which
+    /// the resource of an entry may be called.
+    #[must_use]
+    pub fn below(&self, spec: &BackupSpec, names: impl Fn(&str) -> Vec<String>) -> BackupSpec {
+        let mut whole = spec.clone();
+        for (own, excludes, included, excluded) in [
+            (
+                &self.included_cluster_scoped_resources,
+                &self.excluded_cluster_scoped_resources,
+                &mut whole.included_cluster_scoped_resources,
+                &mut whole.excluded_cluster_scoped_resources,
+            ),
+            (
+                &self.included_namespace_scoped_resources,
+                &self.excluded_namespace_scoped_resources,
+                &mut whole.included_namespace_scoped_resources,
+                &mut whole.excluded_namespace_scoped_resources,
+            ),
+        ] {
+            // Patterns that cannot be read are refused when the specification is compiled.
+            let said = IncludesExcludes::new(included, excluded).unwrap_or_default();
+            let is_open = |entry: &&String| {
+                !names(entry).iter().any(|name| {
+                    said.is_excluded(name) || said.includes().iter().any(|glob| glob.matches(name))
+                })
+            };
+            included.extend(own.iter().filter(is_open).cloned());
+            excluded.extend(excludes.iter().filter(is_open).cloned());
+        }
+        whole
+    }
+
     fn check(&self, errors: &mut Vec<String>) {
         for (includes, excludes) in [
             (

@@ -35,7 +35,7 @@ volumePolicies:
         let facts = VolumeFacts::of_persistent_volume(&json!({"spec": spec}), Some(&claim));
         policies
             .volume_action(&facts)
-            .map(|action| format!("{:?}", action.kind))
+            .map(|(_, action)| format!("{:?}", action.kind))
     };
     let size = |size: &str| json!({"storage": size});
     let answers = [
@@ -61,7 +61,7 @@ volumePolicies:
     );
     let host = VolumeFacts::of_pod_volume(&json!({"name": "v", "hostPath": {"path": "/"}}), None);
     let action = policies.volume_action(&host).expect("it matches");
-    assert_eq!(action.kind, ActionType::Custom);
+    assert_eq!(action.1.kind, ActionType::Custom);
 }
 
 #[test]
@@ -260,4 +260,39 @@ fn a_config_map_has_one_key() {
         Err("it has 0 keys, and one is needed".to_owned())
     );
     assert!(only_value(&data(&["a", "b"])).is_err());
+}
+
+#[test]
+fn the_lists_of_a_policy_count_below_those_of_the_backup() {
+    let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+    let policy = IncludeExcludePolicy {
+        included_namespace_scoped_resources: strings(&["deploy", "secrets"]),
+        excluded_namespace_scoped_resources: strings(&["pods", "events"]),
+        excluded_cluster_scoped_resources: strings(&["nodes"]),
+        ..IncludeExcludePolicy::default()
+    };
+    let spec = BackupSpec {
+        included_namespace_scoped_resources: strings(&["deployments.apps", "pods"]),
+        excluded_namespace_scoped_resources: strings(&["secrets"]),
+        ..BackupSpec::default()
+    };
+    let names = |entry: &str| match entry {
+        "deploy" => strings(&["deploy", "deployments", "deployments.apps"]),
+        other => strings(&[other]),
+    };
+    let whole = policy.below(&spec, names);
+    assert_eq!(
+        whole.included_namespace_scoped_resources,
+        ["deployments.apps", "pods"]
+    );
+    assert_eq!(
+        whole.excluded_namespace_scoped_resources,
+        ["secrets", "events"]
+    );
+    assert_eq!(whole.excluded_cluster_scoped_resources, ["nodes"]);
+    let alone = policy.below(&BackupSpec::default(), names);
+    assert_eq!(
+        alone.included_namespace_scoped_resources,
+        ["deploy", "secrets"]
+    );
 }

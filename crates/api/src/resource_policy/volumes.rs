@@ -184,13 +184,13 @@ impl VolumeFacts {
 }
 
 impl ResourcePolicies {
-    /// What the first policy that matches does with a volume; `None` when none does.
+    /// The first policy that matches a volume: its number, from 1, and what it does; `None` when none does.
     #[must_use]
-    pub fn volume_action(&self, volume: &VolumeFacts) -> Option<&Action> {
-        self.volume_policies
-            .iter()
-            .find(|policy| policy.conditions.hold(volume))
-            .map(|policy| &policy.action)
+    pub fn volume_action(&self, volume: &VolumeFacts) -> Option<(usize, &Action)> {
+        (1..)
+            .zip(&self.volume_policies)
+            .find(|(_, policy)| policy.conditions.hold(volume))
+            .map(|(number, policy)| (number, &policy.action))
     }
 }
 

@@ -4,6 +4,7 @@ use super::location::{choose_location, choose_snapshot_locations, unusable};
 use super::{ConfigMapFound, config_map, hooks};
 use crate::filter::BackupFilter;
 use crate::meta::StringMap;
+use crate::resource_policy::NOT_WITH_OLD_FILTERS;
 use crate::velero::{Backup, BackupStorageLocation, BackupType, VolumeSnapshotLocation};
 
 /// What the check of a backup needs to know of the cluster.
@@ -51,11 +52,7 @@ pub fn backup(backup: &Backup, facts: &BackupFacts) -> Vec<String> {
         &mut errors,
     );
     if facts.policy_filters_resources && spec.uses_old_filters() {
-        errors.push(
-            "includedResources, excludedResources and includeClusterResources cannot be used together \
-             with resource policies that have an includeExcludePolicy: use the scoped filters"
-                .to_owned(),
-        );
+        errors.push(NOT_WITH_OLD_FILTERS.to_owned());
     }
     hooks::of_backup(&spec.hooks, &mut errors);
     match spec.uploader() {

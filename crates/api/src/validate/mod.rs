@@ -31,8 +31,8 @@ pub enum ConfigMapFound {
     },
 }
 
-/// Checks a reference to a ConfigMap and what became of it.
-fn config_map(
+/// Checks a reference to a ConfigMap and what became of it. `field` names the reference in errors.
+pub fn config_map(
     field: &str,
     reference: Option<&TypedLocalObjectReference>,
     found: &ConfigMapFound,

@@ -157,7 +157,7 @@ fn every_broken_rule_of_a_backup_is_named() {
         spec.resourcePolicy: there is no configmap p in this namespace
         --
         spec.resourcePolicy: configmap p: it has 2 keys, one is needed
-        includedResources, excludedResources and includeClusterResources cannot be used together with resource policies that have an includeExcludePolicy: use the scoped filters
+        includedResources, excludedResources and includeClusterResources cannot be used together with resource policies that filter resources: use the scoped filters
         --
         spec.uploaderConfig.parallelFilesUpload is negative
         --

@@ -163,7 +163,7 @@ impl Backups {
         };
         let (context, queue) = (self.context.clone(), Arc::clone(&self.queue));
         self.tasks.spawn(async move {
-            let begun = run::run(&context, backup, &place.handle).await;
+            let begun = Box::pin(run::run(&context, backup, &place.handle)).await;
             drop(place);
             if begun {
                 // Its own result may need another look, and the next one may begin.

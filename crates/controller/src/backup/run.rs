@@ -6,6 +6,7 @@ use std::time::Duration;
 use salvor_api::go::GoDuration;
 use salvor_api::labels;
 use salvor_api::meta::ObjectMeta;
+use salvor_api::resource_policy::{ResourcePolicies, Use};
 use salvor_api::retention::policy_for;
 use salvor_api::validate::{self, BackupFacts};
 use salvor_api::velero::{self, Backup, BackupPhase};
@@ -14,6 +15,7 @@ use salvor_objects::backup::{
     BackupError, BackupOptions, BackupOutcome, BackupProgress, BackupRequest, ProgressSink,
     run as make,
 };
+use salvor_objects::policy;
 use tokio::sync::watch;
 
 use super::{CANCELLED, committed, event_of, modify};
@@ -37,16 +39,12 @@ pub(super) async fn run(context: &Context, backup: Backup, handle: &Handle) -> b
             return false;
         }
     };
-    let Some(Begun {
-        backup,
-        location,
-        run,
-    }) = began
-    else {
+    let Some(begun) = began else {
         return true;
     };
+    let (backup, run) = (begun.backup.clone(), begun.run.clone());
     tracing::info!(backup = %name, %run, "backup begins");
-    let result = engine(context, &backup, location, &run, handle).await;
+    let result = engine(context, begun, handle).await;
     let end = match result {
         Ok(outcome) => End::Outcome(Box::new(outcome)),
         Err(error) => match ended_by(context, &backup, &error, handle).await {
@@ -62,6 +60,7 @@ pub(super) async fn run(context: &Context, backup: Backup, handle: &Handle) -> b
 struct Begun {
     backup: Backup,
     location: Location,
+    policies: ResourcePolicies,
     run: RunId,
 }
 
@@ -79,7 +78,11 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
     let opened = check_and_open(context, &backup).await;
     let run = RunId::generate();
     let name = backup.metadata.name.clone();
-    let (storage, location) = match opened {
+    let Opened {
+        storage,
+        location,
+        policies,
+    } = match opened {
         Ok(opened) => opened,
         Err(errors) => {
             let refused = modify(&kinds, &name, |backup: &mut Backup| {
@@ -127,22 +130,37 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
         Begun {
             backup,
             location,
+            policies,
             run,
         }
     }))
 }
 
-/// The location that the backup goes to, open; or everything that is wrong with the backup.
-async fn check_and_open(
-    context: &Context,
-    backup: &Backup,
-) -> Result<(String, Location), Vec<String>> {
+/// What a backup that may begin works with.
+struct Opened {
+    /// Name of its location.
+    storage: String,
+    location: Location,
+    policies: ResourcePolicies,
+}
+
+/// What the backup works with, or everything that is wrong with it.
+async fn check_and_open(context: &Context, backup: &Backup) -> Result<Opened, Vec<String>> {
     let locations = owned(&context.storage_locations);
     let default_location = context.options.default_location.as_str();
+    let found = policy::find(
+        &context.cluster,
+        &context.options.namespace,
+        backup.spec.resource_policy.as_ref(),
+        Use::Backup,
+    );
+    let found = found.await.map_err(|error| vec![chain(&error)])?;
     let facts = BackupFacts {
         locations: &locations,
         default_location,
         snapshot_locations: &owned(&context.snapshot_locations),
+        policy_filters_resources: found.policies.filter_resources(),
+        resource_policy: found.state,
         ..BackupFacts::default()
     };
     let errors = validate::backup(backup, &facts);
@@ -153,7 +171,11 @@ async fn check_and_open(
         validate::choose_location(&backup.spec.storage_location, &locations, default_location);
     let storage = chosen.map_err(|error| vec![error])?.metadata.name.clone();
     match context.location(&storage).await {
-        Ok(location) => Ok((storage, location)),
+        Ok(location) => Ok(Opened {
+            storage,
+            location,
+            policies: found.policies,
+        }),
         Err(error) => Err(vec![chain(&error)]),
     }
 }
@@ -167,11 +189,16 @@ fn is_governed(metadata: &ObjectMeta, storage: &str) -> bool {
 
 async fn engine(
     context: &Context,
-    backup: &Backup,
-    location: Location,
-    run: &RunId,
+    begun: Begun,
     handle: &Handle,
 ) -> Result<BackupOutcome, BackupError> {
+    let Begun {
+        backup,
+        location,
+        policies,
+        run,
+    } = begun;
+    let name = backup.metadata.name.clone();
     let (sender, mut receiver) = watch::channel(BackupProgress::default());
     let sink = ProgressSink::new(move |progress| {
         sender.send_replace(progress);
@@ -179,15 +206,16 @@ async fn engine(
     let request = BackupRequest {
         cluster: context.cluster.clone(),
         location,
-        backup: backup.clone(),
+        backup,
         options: BackupOptions {
-            run: run.clone(),
+            run,
+            // As they were checked.
+            policies: Some(policies),
             cancel: handle.cancel.clone(),
             ..BackupOptions::default()
         },
     };
     let mut making = tokio::spawn(make(request, sink));
-    let name = &backup.metadata.name;
     loop {
         tokio::select! {
             biased;
@@ -199,7 +227,7 @@ async fn engine(
             }
             Ok(()) = receiver.changed() => {
                 let progress = receiver.borrow_and_update().clone();
-                show(context, name, &progress).await;
+                show(context, &name, &progress).await;
             }
         }
     }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use salvor_api::labels;
 use salvor_api::name::{BackupName, RestoreName};
-use salvor_api::validate::{self, RestoreFacts};
+use salvor_api::resource_policy::Use;
+use salvor_api::validate::{self, ConfigMapFound, RestoreFacts};
 use salvor_api::velero::{Restore, RestorePhase};
 use salvor_location::{Location, RunId};
+use salvor_objects::policy;
 use salvor_objects::restore::error::Cause;
 use salvor_objects::restore::request::newest_of_schedule;
+use salvor_objects::restore::settings::find_modifiers;
 use salvor_objects::restore::{
     self, Observer, Progress, RestoreError, RestoreOptions, RestoreOutcome, RestoreRequest, Source,
 };
@@ -93,7 +96,11 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         RestorePhase::Unset | RestorePhase::New => false,
         _ => return Ok(End::Nothing),
     };
-    let (backup, storage) = match choose(context, &restore, resume) {
+    let named = match find_named(context, &restore, resume).await {
+        Ok(named) => named,
+        Err(error) => return Ok(End::Interrupted(chain(&error))),
+    };
+    let (backup, storage) = match choose(context, &restore, named, resume) {
         Ok(chosen) => chosen,
         Err(errors) if resume => return Ok(End::Failed(errors.join("; "))),
         Err(errors) => return Ok(End::Refused(errors)),
@@ -166,24 +173,55 @@ async fn finished(location: &Location, restore: &Restore) -> Option<Restore> {
     (record.finished && ours).then_some(record.restore)
 }
 
+/// What became of the ConfigMaps that a restore names. One that has begun has them in its plan.
+async fn find_named(
+    context: &Context,
+    restore: &Restore,
+    begun: bool,
+) -> Result<Named, salvor_cluster::Error> {
+    if begun {
+        return Ok(Named::default());
+    }
+    let (modifiers, _) = find_modifiers(&context.cluster, restore).await?;
+    let policies = policy::find(
+        &context.cluster,
+        &context.options.namespace,
+        restore.spec.resource_policy.as_ref(),
+        Use::Restore,
+    );
+    Ok(Named {
+        modifiers,
+        policies: policies.await?.state,
+    })
+}
+
+/// What became of the ConfigMaps that a restore names.
+#[derive(Default)]
+struct Named {
+    modifiers: ConfigMapFound,
+    policies: ConfigMapFound,
+}
+
 /// The backup that is restored, and the location that holds it; or everything that is wrong with the restore.
 /// One that has begun was found good before.
 fn choose(
     context: &Context,
     restore: &Restore,
+    named: Named,
     begun: bool,
 ) -> Result<(BackupName, String), Vec<String>> {
     let spec = &restore.spec;
     let backups = context.backups.list();
     let all = || backups.iter().map(|backup| &**backup);
-    let named = match spec.backup_name.as_str() {
+    let chosen = match spec.backup_name.as_str() {
         "" => newest_of_schedule(all(), &spec.schedule_name, false),
         name => all().find(|backup| backup.metadata.name == name),
     };
     let facts = RestoreFacts {
-        backup: named,
+        backup: chosen,
         locations: &owned(&context.storage_locations),
-        ..RestoreFacts::default()
+        resource_modifier: named.modifiers,
+        resource_policy: named.policies,
     };
     let errors = match begun {
         true => Vec::new(),
@@ -193,10 +231,10 @@ fn choose(
         return Err(errors);
     }
     let missing = || vec![format!("backup {} does not exist", spec.backup_name)];
-    let named = named.ok_or_else(missing)?;
+    let chosen = chosen.ok_or_else(missing)?;
     let name =
-        BackupName::new(named.metadata.name.as_str()).map_err(|error| vec![error.to_string()])?;
-    Ok((name, named.spec.storage_location.clone()))
+        BackupName::new(chosen.metadata.name.as_str()).map_err(|error| vec![error.to_string()])?;
+    Ok((name, chosen.spec.storage_location.clone()))
 }
 
 struct Job {

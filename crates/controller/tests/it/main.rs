@@ -3,6 +3,7 @@
 mod killed;
 mod lifecycle;
 mod metrics;
+mod policies;
 mod requests;
 mod serving;
 mod world;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use salvor_api::filter::BackupFilter;
 use salvor_api::resource::{GroupResource, ObjectKey};
+use salvor_api::resource_policy::{FilterPolicies, Verdict};
 use salvor_api::velero::BackupSpec;
 use salvor_archive::ArchiveError;
 use salvor_archive::files::ResourceListBuilder;
@@ -16,10 +17,11 @@ use salvor_archive::segment::SegmentBuilder;
 use salvor_cluster::{ApiResource, Page};
 
 use super::BackupError;
-use super::item::{Header, clean_claim, render};
+use super::item::{Header, clean_claim, labels_of, render};
 use super::namespaces::{LiveNamespace, NamespaceScope};
 use super::once::Once;
 use super::plan::{Plan, Reach};
+use super::prepare::Selected;
 use super::references::{Binding, Claim, Pod, Volume, custom_resource_definitions};
 use super::runlog::{About, RunLog};
 use super::sink::ArchiveSink;
@@ -31,6 +33,8 @@ pub(crate) struct Collector {
     pub(crate) plan: Plan,
     pub(crate) spec: BackupSpec,
     pub(crate) filter: BackupFilter,
+    /// Which objects of single kinds and namespaces the resource policies let through.
+    pub(crate) objects: FilterPolicies,
     pub(crate) scope: NamespaceScope,
     pub(crate) log: Arc<RunLog>,
     pub(crate) sink: Arc<ArchiveSink>,
@@ -83,17 +87,22 @@ const SKIP_TERMINATING: &str = "it is being deleted";
 impl Collector {
     pub(crate) fn new(
         plan: Plan,
-        spec: BackupSpec,
-        filter: BackupFilter,
+        selected: Selected,
         scope: NamespaceScope,
         log: Arc<RunLog>,
         sink: Arc<ArchiveSink>,
         mtime_unix: i64,
     ) -> Self {
+        let Selected {
+            spec,
+            filter,
+            objects,
+            policies,
+        } = selected;
         let state = State {
             once: Once::default(),
             list: ResourceListBuilder::new(),
-            volumes: Volumes::new(&spec),
+            volumes: Volumes::new(&spec, policies),
             wanted: BTreeSet::new(),
             wanted_before: HashSet::new(),
             service_accounts: HashSet::new(),
@@ -104,7 +113,7 @@ impl Collector {
         let lines = plan.resources.iter();
         let listed = lines
             .filter(|line| line.resource.preferred && line.reach == Reach::Listed)
-            .filter(|_| filter.labels.is_everything())
+            .filter(|_| filter.labels.is_everything() && objects.is_empty())
             .map(|line| line.resource.group_resource())
             .collect();
         Self {
@@ -112,6 +121,7 @@ impl Collector {
             plan,
             spec,
             filter,
+            objects,
             scope,
             log,
             sink,
@@ -218,7 +228,9 @@ impl Collector {
             }
             (false, _) => ObjectKey::cluster(group_resource, header.name()),
         };
-        if let Some(reason) = self.why_not(&header, &key, body, origin) {
+        let left = self.why_not(&header, &key, body, origin);
+        if let Some(reason) = left.or_else(|| self.why_not_by_policy(&key, resource, body, origin))
+        {
             self.skip(&key, reason);
             return Ok(());
         }
@@ -295,6 +307,39 @@ impl Collector {
         self.scope.why_not(key.namespace.as_deref()?)
     }
 
+    /// Why the resource policies leave an object out. With policies, lists are read without selectors, so the
+    /// labels that the backup asks for are looked at here.
+    fn why_not_by_policy(
+        &self,
+        key: &ObjectKey,
+        resource: &ApiResource,
+        body: &[u8],
+        origin: Origin,
+    ) -> Option<&'static str> {
+        if self.objects.is_empty() || origin == Origin::Namespace {
+            return None;
+        }
+        let Some(labels) = labels_of(body) else {
+            return Some("its labels cannot be read");
+        };
+        let names = resource.names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let namespace = key.namespace.as_deref().unwrap_or_default();
+        match self.objects.judge(namespace, &names, &key.name, &labels) {
+            Verdict::Take => None,
+            Verdict::Leave => Some("the resource policies leave it out"),
+            Verdict::NoFilter if origin == Origin::Listed => {
+                (!self.filter.labels.matches(&labels)).then_some("its labels are not asked for")
+            }
+            Verdict::NoFilter => None,
+        }
+    }
+
+    /// True when every object that a list brings is taken, as far as labels and policies go.
+    pub(crate) fn takes_all_of_lists(&self) -> bool {
+        self.filter.labels.is_everything() && self.objects.is_empty()
+    }
+
     /// Counts an object in and notes what it refers to.
     fn note(
         &self,
@@ -323,7 +368,7 @@ impl Collector {
         match key.resource.resource.as_str() {
             "pods" => {
                 if let Some(pod) = Pod::read(body) {
-                    state.volumes.pod(&pod);
+                    state.volumes.pod(&pod, body);
                     let unlisted = |key: &ObjectKey| !self.is_listed(&key.resource);
                     let references = pod.references().into_iter().filter(unlisted);
                     references.for_each(|key| state.want(key));
@@ -331,7 +376,7 @@ impl Collector {
             }
             "persistentvolumeclaims" => {
                 if let Some(claim) = Claim::read(body) {
-                    state.volumes.claim(key, &claim);
+                    state.volumes.claim(key, &claim, body);
                     if let Some(volume) = claim.volume() {
                         let volumes = GroupResource::new("persistentvolumes", "");
                         if !self.is_listed(&volumes) {
@@ -342,7 +387,7 @@ impl Collector {
             }
             "persistentvolumes" => {
                 if let Some(volume) = Volume::read(body) {
-                    state.volumes.volume(key, &volume);
+                    state.volumes.volume(key, &volume, body);
                 }
             }
             "serviceaccounts" => {
@@ -410,7 +455,7 @@ impl Collector {
             let scope = key.namespace.as_deref().and_then(|n| self.scope.why_not(n));
             match (line.reach, scope) {
                 (Reach::Left(reason), _) | (_, Some(reason)) => self.skip(&key, reason),
-                (Reach::Listed, None) if self.filter.labels.is_everything() => {}
+                (Reach::Listed, None) if self.takes_all_of_lists() => {}
                 (Reach::Namespaces, None) => {}
                 (Reach::Listed | Reach::Referred, None) => {
                     fetch.push((Arc::clone(&line.resource), key));
@@ -454,7 +499,7 @@ impl Collector {
     pub(crate) fn finish(&self) -> Result<(Bytes, Volumes), BackupError> {
         let mut state = self.lock();
         let list = std::mem::replace(&mut state.list, ResourceListBuilder::new());
-        let volumes = std::mem::replace(&mut state.volumes, Volumes::new(&self.spec));
+        let volumes = std::mem::take(&mut state.volumes);
         drop(state);
         let list = list
             .finish()

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use futures::future::BoxFuture;
+use salvor_api::filter::BackupFilter;
 use salvor_api::go::Time;
 use salvor_api::name::BackupName;
 use salvor_api::velero::{Backup, BackupPhase};
@@ -57,12 +58,24 @@ async fn make(
     let name =
         BackupName::new(&*backup.metadata.name).map_err(|source| BackupError::Name { source })?;
     let mut backup = prepare::with_defaults(backup, location.name(), started);
-    if let Err(errors) = prepare::validate(&backup) {
+    if let Err(errors) = BackupFilter::compile(&backup.spec) {
         return Ok(refused(backup, errors));
     }
     // The cluster is asked first: a wrong kubeconfig must not use the name up.
     let cluster_error = |source| BackupError::Cluster { source };
     let version = cluster.server_version().await.map_err(cluster_error)?;
+    let given = options.policies.as_ref();
+    let policies = prepare::policies_of(&cluster, &backup, given)
+        .await
+        .map_err(cluster_error)?;
+    let checked = policies.and_then(|policies| {
+        prepare::select(&backup, &policies, literally)?;
+        Ok(policies)
+    });
+    let policies = match checked {
+        Ok(policies) => policies,
+        Err(errors) => return Ok(refused(backup, errors)),
+    };
     let discovery = cluster
         .discover(DiscoverOptions {
             all_versions: options.all_versions,
@@ -111,14 +124,19 @@ async fn make(
         );
     }
     let scope = resolve_namespaces(&cluster, &mut backup, &log).await;
-    let filter = match prepare::validate(&backup) {
-        Ok(filter) => filter,
+    let names = |entry: &str| match discovery.resolve(entry) {
+        Some(resource) => resource.names(),
+        None => literally(entry),
+    };
+    let selected = match prepare::select(&backup, &policies, names) {
+        Ok(selected) => selected,
         Err(errors) => {
             writer.abandon().await;
             return Ok(refused(backup, errors));
         }
     };
-    let plan = Plan::new(&discovery, &backup.spec, &filter);
+    let mut plan = Plan::new(&discovery, &selected.spec, &selected.filter);
+    plan.warn_of_unknown_kinds(&discovery, &policies);
     for warning in &plan.warnings {
         log.warn(About::Run, warning);
     }
@@ -135,8 +153,7 @@ async fn make(
     let sink = Arc::new(ArchiveSink::new(mtime));
     let collector = Arc::new(Collector::new(
         plan,
-        backup.spec.clone(),
-        filter,
+        selected,
         scope,
         Arc::clone(&log),
         Arc::clone(&sink),
@@ -162,6 +179,11 @@ async fn make(
         }
     };
     finish(&run, writer, backup, index, clock).await
+}
+
+/// A resource that the cluster was not asked about has the name by which it is called.
+fn literally(entry: &str) -> Vec<String> {
+    vec![entry.to_owned()]
 }
 
 fn refused(mut backup: Backup, errors: Vec<String>) -> BackupOutcome {
@@ -197,7 +219,8 @@ async fn resolve_namespaces(
             Err(error) => break Err(error),
         }
     };
-    let filter = prepare::validate(backup).map_or_else(|_| Default::default(), |f| f.namespaces);
+    let filter = BackupFilter::compile(&backup.spec)
+        .map_or_else(|_| Default::default(), |filter| filter.namespaces);
     if let Err(error) = listed {
         log.error(
             About::Run,

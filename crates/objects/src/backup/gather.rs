@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use super::BackupOptions;
 use super::collect::{Collector, Origin};
 use super::error::BackupError;
+use super::item::labels_of;
 use super::plan::{Reach, is_excluded_by_name};
 use super::progress::Progress;
 use super::references::{cluster_role_bindings, cluster_roles};
@@ -77,6 +78,8 @@ impl Run {
     fn listings(&self) -> Vec<Listing> {
         let collector = &self.collector;
         let selectors: Vec<Option<String>> = match collector.filter.labels.selectors() {
+            // A policy may take what no selector of the backup matches: the labels are looked at here.
+            _ if !collector.objects.is_empty() => vec![None],
             [] => vec![None],
             some => some.iter().map(|s| Some(s.to_query())).collect(),
         };
@@ -221,18 +224,8 @@ impl Run {
     }
 
     fn matches_labels(&self, body: &[u8]) -> bool {
-        #[derive(serde::Deserialize)]
-        struct Object {
-            metadata: Meta,
-        }
-        #[derive(serde::Deserialize)]
-        struct Meta {
-            labels: Option<salvor_api::meta::StringMap>,
-        }
         let labels = &self.collector.filter.labels;
-        labels.is_everything()
-            || serde_json::from_slice::<Object>(body)
-                .is_ok_and(|o| labels.matches(&o.metadata.labels.unwrap_or_default()))
+        labels.is_everything() || labels_of(body).is_some_and(|own| labels.matches(&own))
     }
 
     /// Fetches what is referred to, and what that refers to, until nothing is left.
@@ -293,7 +286,7 @@ impl Run {
         let Some(line) = plan.find(&cluster_role_bindings()) else {
             return Ok(());
         };
-        let everything = self.collector.filter.labels.is_everything();
+        let everything = self.collector.takes_all_of_lists();
         let all_listed = everything
             && line.reach == Reach::Listed
             && plan

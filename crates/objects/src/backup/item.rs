@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use salvor_api::meta::StringMap;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -92,6 +93,20 @@ impl<'a> Header<'a> {
             .deletion_timestamp
             .is_some_and(|raw| raw.get() != "null")
     }
+}
+
+/// The labels of an object; `None` when they cannot be read.
+pub(crate) fn labels_of(body: &[u8]) -> Option<StringMap> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Meta,
+    }
+    #[derive(Deserialize)]
+    struct Meta {
+        labels: Option<StringMap>,
+    }
+    let object: Object = serde_json::from_slice(body).ok()?;
+    Some(object.metadata.labels.unwrap_or_default())
 }
 
 /// The bytes to write: the object as the server sent it, compact, with the `apiVersion` and `kind` that

@@ -29,6 +29,7 @@ mod progress;
 mod references;
 pub(crate) mod runlog;
 mod sink;
+mod volume_policy;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use salvor_api::resource_policy::ResourcePolicies;
 use salvor_api::velero::Backup;
 use salvor_archive::files::Results;
 use salvor_cluster::Cluster;
@@ -65,6 +67,9 @@ pub struct BackupOptions {
     pub run: RunId,
     /// Take every served version of each object, not only the preferred one.
     pub all_versions: bool,
+    /// Resource policies that do not stand in a ConfigMap of the cluster; the one that the backup names is not
+    /// read then.
+    pub policies: Option<ResourcePolicies>,
     /// Lists that are read at once.
     pub pagers: usize,
     /// Stops the run at the next safe point; nothing is committed then.
@@ -76,6 +81,7 @@ impl Default for BackupOptions {
         Self {
             run: RunId::generate(),
             all_versions: false,
+            policies: None,
             pagers: 4,
             cancel: CancellationToken::new(),
         }

@@ -1,11 +1,12 @@
 //! What is listed, what is fetched by name when something refers to it, and what is left alone: discovery
 //! and filters in, a table of resources out. Pure.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use salvor_api::filter::{BackupFilter, Choice, IncludesExcludes};
 use salvor_api::resource::{GroupResource, ObjectKey};
+use salvor_api::resource_policy::ResourcePolicies;
 use salvor_api::velero::BackupSpec;
 use salvor_cluster::{ApiResource, Discovery};
 
@@ -100,6 +101,28 @@ impl Plan {
             if !is_pattern && discovery.resolve(name).is_none() {
                 self.warnings.push(format!(
                     "the cluster has no resource `{name}`, which the backup includes"
+                ));
+            }
+        }
+    }
+
+    /// Kinds that policies name and the cluster does not know: a filter for them takes nothing.
+    pub(crate) fn warn_of_unknown_kinds(
+        &mut self,
+        discovery: &Discovery,
+        policies: &ResourcePolicies,
+    ) {
+        let cluster = policies.cluster_scoped_filter_policy.iter();
+        let filters = policies
+            .namespaced_filter_policies
+            .iter()
+            .flat_map(|policy| &policy.resource_filters)
+            .chain(cluster.flat_map(|policy| &policy.resource_filters));
+        let kinds: BTreeSet<&String> = filters.flat_map(|filter| &filter.kinds).collect();
+        for kind in kinds {
+            if kind != "*" && discovery.resolve(kind).is_none() {
+                self.warnings.push(format!(
+                    "the cluster has no resource `{kind}`, which the resource policies name"
                 ));
             }
         }

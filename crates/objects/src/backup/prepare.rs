@@ -1,32 +1,88 @@
-//! From a request to the record that the run fills in: defaults, validation, what comes of the counts. Pure.
+//! From a request to the record that the run fills in: defaults, validation, what comes of the counts. Pure,
+//! but for reading the policies that a backup names.
 
 use salvor_api::filter::BackupFilter;
 use salvor_api::go::Time;
 use salvor_api::labels;
+use salvor_api::resource_policy::{FilterPolicies, NOT_WITH_OLD_FILTERS, ResourcePolicies, Use};
 use salvor_api::retention::policy_for;
+use salvor_api::validate;
 use salvor_api::velero::{
-    self, Backup, BackupPhase, DEFAULT_CSI_SNAPSHOT_TIMEOUT, DEFAULT_ITEM_OPERATION_TIMEOUT,
+    self, Backup, BackupPhase, BackupSpec, DEFAULT_CSI_SNAPSHOT_TIMEOUT,
+    DEFAULT_ITEM_OPERATION_TIMEOUT,
 };
-use salvor_cluster::{ClusterIdentity, ServerVersion};
+use salvor_cluster::{Cluster, ClusterIdentity, ServerVersion};
 
-/// Checks a backup's spec.
+use crate::policy;
+
+/// What a backup takes: its own filters and those of its resource policies.
+#[derive(Clone, Debug)]
+pub(crate) struct Selected {
+    /// The specification with the lists of the policies below its own.
+    pub(crate) spec: BackupSpec,
+    /// Its filters.
+    pub(crate) filter: BackupFilter,
+    /// Which objects of single kinds and namespaces.
+    pub(crate) objects: FilterPolicies,
+    /// The policies, for volumes.
+    pub(crate) policies: ResourcePolicies,
+}
+
+/// Checks and compiles what a backup takes. `names` gives every name of the resource that an entry means.
 ///
 /// # Errors
 /// Every rule that is broken, as `status.validationErrors` lists them.
-pub(crate) fn validate(backup: &Backup) -> Result<BackupFilter, Vec<String>> {
-    let compiled = BackupFilter::compile(&backup.spec);
-    let mut errors = compiled.as_ref().err().cloned().unwrap_or_default();
-    if let Some(policy) = &backup.spec.resource_policy {
-        errors.push(format!(
-            "resource policies are not supported by this version: remove resourcePolicy `{}` or back up \
-             with Velero",
-            policy.name
-        ));
+pub(crate) fn select(
+    backup: &Backup,
+    policies: &ResourcePolicies,
+    names: impl Fn(&str) -> Vec<String>,
+) -> Result<Selected, Vec<String>> {
+    let mut errors = Vec::new();
+    if policies.filter_resources() && backup.spec.uses_old_filters() {
+        errors.push(NOT_WITH_OLD_FILTERS.to_owned());
     }
-    match compiled {
-        Ok(filter) if errors.is_empty() => Ok(filter),
-        _ => Err(errors),
+    let spec = match &policies.include_exclude_policy {
+        Some(lists) if errors.is_empty() => lists.below(&backup.spec, names),
+        _ => backup.spec.clone(),
+    };
+    let filter = BackupFilter::compile(&spec);
+    let objects = FilterPolicies::compile(policies);
+    match (filter, objects) {
+        (Ok(filter), Ok(objects)) if errors.is_empty() => Ok(Selected {
+            spec,
+            filter,
+            objects,
+            policies: policies.clone(),
+        }),
+        (filter, objects) => {
+            errors.extend(filter.err().unwrap_or_default());
+            errors.extend(objects.err().unwrap_or_default());
+            Err(errors)
+        }
     }
+}
+
+/// The policies of a backup: those given, or the ones that it names in the cluster.
+///
+/// # Errors
+/// The cluster fails; or, inside, why they cannot be used.
+pub(crate) async fn policies_of(
+    cluster: &Cluster,
+    backup: &Backup,
+    given: Option<&ResourcePolicies>,
+) -> Result<Result<ResourcePolicies, Vec<String>>, salvor_cluster::Error> {
+    if let Some(given) = given {
+        return Ok(Ok(given.clone()));
+    }
+    let reference = backup.spec.resource_policy.as_ref();
+    let namespace = &backup.metadata.namespace;
+    let found = policy::find(cluster, namespace, reference, Use::Backup).await?;
+    let mut errors = Vec::new();
+    validate::config_map("spec.resourcePolicy", reference, &found.state, &mut errors);
+    Ok(match errors.is_empty() {
+        true => Ok(found.policies),
+        false => Err(errors),
+    })
 }
 
 /// Fills in what Velero's server would.

@@ -4,17 +4,20 @@
 use std::collections::BTreeMap;
 
 use salvor_api::resource::ObjectKey;
+use salvor_api::resource_policy::ResourcePolicies;
 use salvor_api::velero::BackupSpec;
 use salvor_archive::files::{BackupVolumeInfo, PvInfo};
 
 use super::references::{Claim, Pod, Volume};
+use super::volume_policy::{Decision, Judge};
 
 /// What the backup says about volume data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// It asks for it, by this field.
     Asked(&'static str),
     /// It leaves it open.
+    #[default]
     Open,
     /// It does not want it.
     Declined,
@@ -57,9 +60,10 @@ pub(crate) struct VolumeMessage {
 }
 
 /// The volumes that the collected claims, volumes and pods tell of.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Volumes {
     wish: Wish,
+    judge: Judge,
     by_files: bool,
     by_volume: BTreeMap<String, BackupVolumeInfo>,
     /// Claims whose data a pod's annotation asks for.
@@ -68,8 +72,9 @@ pub(crate) struct Volumes {
 }
 
 impl Volumes {
-    pub(crate) fn new(spec: &BackupSpec) -> Self {
+    pub(crate) fn new(spec: &BackupSpec, policies: ResourcePolicies) -> Self {
         Self {
+            judge: Judge::new(policies),
             wish: Wish::of(spec),
             by_files: spec
                 .default_volumes_to_fs_backup
@@ -82,7 +87,8 @@ impl Volumes {
     }
 
     /// Notes a collected claim.
-    pub(crate) fn claim(&mut self, key: &ObjectKey, claim: &Claim) {
+    pub(crate) fn claim(&mut self, key: &ObjectKey, claim: &Claim, body: &[u8]) {
+        self.judge.claim(key, body);
         let Some(volume) = claim.volume() else { return };
         let info = self.by_volume.entry(volume.to_owned()).or_default();
         info.pv_name = volume.to_owned();
@@ -91,7 +97,8 @@ impl Volumes {
     }
 
     /// Notes a collected volume.
-    pub(crate) fn volume(&mut self, key: &ObjectKey, volume: &Volume) {
+    pub(crate) fn volume(&mut self, key: &ObjectKey, volume: &Volume, body: &[u8]) {
+        self.judge.volume(&key.name, body);
         let info = self.by_volume.entry(key.name.clone()).or_default();
         info.pv_name.clone_from(&key.name);
         if let Some(claim) = &volume.spec.claim_ref
@@ -112,7 +119,7 @@ impl Volumes {
 
     /// Notes a collected pod: volumes that its annotation names, volumes without a claim that would be
     /// copied file by file, and hooks that would be run.
-    pub(crate) fn pod(&mut self, pod: &Pod) {
+    pub(crate) fn pod(&mut self, pod: &Pod, body: &[u8]) {
         let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
         let message = |weight, text| VolumeMessage {
             weight,
@@ -129,6 +136,16 @@ impl Volumes {
         let opted_in = list("backup.velero.io/backup-volumes");
         let opted_out = list("backup.velero.io/backup-volumes-excludes");
         for volume in pod.volumes().iter().filter(|v| v.is_copied_by_files()) {
+            let by_policy = match &volume.persistent_volume_claim {
+                // What becomes of a claim's volume is decided at the end, when both are known.
+                Some(_) => None,
+                None => self.judge.of_pod_volume(body, &volume.name),
+            };
+            let asked_by = match by_policy {
+                Some(Decision::Asked(by)) => Some(by),
+                Some(_) => continue,
+                None => None,
+            };
             let named = opted_in.contains(&&*volume.name);
             let by_default = self.by_files && !opted_out.contains(&&*volume.name);
             match &volume.persistent_volume_claim {
@@ -138,11 +155,11 @@ impl Volumes {
                         format!("an annotation of pod {namespace}/{name}"),
                     );
                 }
-                None if named || by_default => {
-                    let why = if named {
-                        "its annotation"
-                    } else {
-                        "defaultVolumesToFsBackup"
+                None if named || by_default || asked_by.is_some() => {
+                    let why = match &asked_by {
+                        Some(by) => by.as_str(),
+                        None if named => "its annotation",
+                        None => "defaultVolumesToFsBackup",
                     };
                     self.messages.push(message(
                         Weight::Error,
@@ -178,28 +195,46 @@ impl Volumes {
         let mut infos = Vec::with_capacity(self.by_volume.len());
         for mut info in self.by_volume.into_values() {
             let claim = (info.pvc_namespace.clone(), info.pvc_name.clone());
+            let decision = self.judge.of_volume(&info.pv_name, &claim);
             let asked_by = self.opted_in.get(&claim).cloned().or(match self.wish {
                 Wish::Asked(field) => Some(field.to_owned()),
                 Wish::Open | Wish::Declined => None,
             });
+            let asked_by = match &decision {
+                Some(Decision::Asked(by)) => Some(by.clone()),
+                Some(_) => None,
+                None => asked_by,
+            };
             let what = match info.pvc_name.is_empty() {
                 true => format!("volume {}", info.pv_name),
                 false => format!("volume {} of claim {}/{}", info.pv_name, claim.0, claim.1),
             };
             info.skipped = true;
             info.skipped_reason = NOT_CAPTURED.to_owned();
-            let said = match asked_by {
-                Some(by) => Some((
-                    Weight::Error,
-                    format!(
-                        "{what}: its data was not backed up although {by} asks for it: {NOT_CAPTURED}"
-                    ),
-                )),
-                None if self.wish == Wish::Declined => {
+            let said = match (asked_by, decision) {
+                (_, Some(Decision::Skip(reason))) => {
+                    info.skipped_reason = reason;
+                    None
+                }
+                (_, Some(Decision::Elsewhere(reason))) => {
+                    let text = format!("{what}: its data was not backed up: {reason}");
+                    info.skipped_reason = reason;
+                    Some((Weight::Warning, text))
+                }
+                (Some(by), _) => {
+                    info.skipped_reason = format!("{by} asks for it, but {NOT_CAPTURED}");
+                    Some((
+                        Weight::Error,
+                        format!(
+                            "{what}: its data was not backed up although {by} asks for it: {NOT_CAPTURED}"
+                        ),
+                    ))
+                }
+                (None, _) if self.wish == Wish::Declined => {
                     info.skipped_reason = "snapshotVolumes is false".to_owned();
                     None
                 }
-                None => Some((
+                (None, _) => Some((
                     Weight::Warning,
                     format!("{what}: its data was not backed up: {NOT_CAPTURED}"),
                 )),
@@ -225,18 +260,18 @@ mod tests {
     use super::*;
 
     fn finish(spec: BackupSpec, pod: &str) -> (Vec<BackupVolumeInfo>, Vec<Weight>) {
-        let mut volumes = Volumes::new(&spec);
+        let mut volumes = Volumes::new(&spec, ResourcePolicies::default());
         let key = ObjectKey::namespaced(
             GroupResource::new("persistentvolumeclaims", ""),
             "a",
             "data",
         );
         let claim = br#"{"spec":{"volumeName":"pv-1"}}"#;
-        volumes.claim(&key, &Claim::read(claim).expect("claim"));
+        volumes.claim(&key, &Claim::read(claim).expect("claim"), claim);
         let key = ObjectKey::cluster(GroupResource::new("persistentvolumes", ""), "pv-1");
         let volume = br#"{"metadata":{"labels":{"x":"y"}},"spec":{"persistentVolumeReclaimPolicy":"Retain","claimRef":{"namespace":"a","name":"data"}}}"#;
-        volumes.volume(&key, &Volume::read(volume).expect("volume"));
-        volumes.pod(&Pod::read(pod.as_bytes()).expect("pod"));
+        volumes.volume(&key, &Volume::read(volume).expect("volume"), volume);
+        volumes.pod(&Pod::read(pod.as_bytes()).expect("pod"), pod.as_bytes());
         let (infos, messages) = volumes.finish();
         (infos, messages.into_iter().map(|m| m.weight).collect())
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use salvor_api::labels::CLUSTER_UID;
 use salvor_api::resource::{GroupResource, ObjectKey};
+use salvor_api::resource_policy::FilterPolicies;
 use salvor_api::velero::RestoreSpec;
 use salvor_archive::archive::Archive;
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Discovery, ListOptions};
@@ -112,6 +113,10 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     let fold = Fold {
         rules: Arc::new(rules),
         labels: compiled.selection.labels(),
+        filters: match request.options.only {
+            Some(_) => FilterPolicies::default(),
+            None => settings.filters,
+        },
         policy: compiled.policy,
         serving: Arc::new(serving),
         picks,

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use salvor_api::labels::PLUGIN_CONFIG;
 use salvor_api::meta::StringMap;
+use salvor_api::resource_policy::{FilterPolicies, Use, only_value};
+use salvor_api::validate::{self, ConfigMapFound};
 use salvor_api::velero::Restore;
-use salvor_cluster::{ApiResource, Cluster, ErrorKind, ListOptions};
-use serde_json::Value;
+use salvor_cluster::{Cluster, ErrorKind, ListOptions};
 
-use super::body;
-use super::error::{Doing as _, RestoreError};
-use super::modifiers::Modifiers;
+use super::error::{Cause, Doing as _, RestoreError};
+use super::modifiers::{ModifierError, Modifiers};
+use crate::{config_map, policy};
 
 const STORAGE_CLASSES: &str = "velero.io/change-storage-class";
 const IMAGE_NAMES: &str = "velero.io/change-image-name";
@@ -30,6 +31,8 @@ pub struct Settings {
     pub version_priorities: BTreeMap<String, Vec<String>>,
     /// Modifiers.
     pub modifiers: Modifiers,
+    /// Which objects of single kinds and namespaces are taken.
+    pub filters: FilterPolicies,
     /// What could not be read or makes no sense.
     pub problems: Vec<String>,
 }
@@ -51,14 +54,55 @@ impl Settings {
         if let Some(data) = labelled(cluster, namespace, IMAGE_NAMES, &mut settings).await? {
             settings.set_image_names(&data);
         }
-        if let Some(data) = config_map(cluster, namespace, VERSION_PRIORITIES).await? {
+        if let Some(data) = optional(cluster, namespace, VERSION_PRIORITIES).await? {
             let text = data.get(PRIORITIES_KEY).map_or("", String::as_str);
             settings.version_priorities = parse_priorities(text);
         }
-        if let Some(reference) = &restore.spec.resource_modifier {
-            settings.modifiers = modifiers(cluster, namespace, &reference.name).await?;
-        }
+        settings.find_named(cluster, restore).await?;
         Ok(settings)
+    }
+
+    /// Reads the ConfigMaps that the restore names.
+    async fn find_named(
+        &mut self,
+        cluster: &Cluster,
+        restore: &Restore,
+    ) -> Result<(), RestoreError> {
+        let (namespace, spec) = (&restore.metadata.namespace, &restore.spec);
+        let doing = || format!("read what restore {} names", restore.metadata.name);
+        let (modifiers, rules) = find_modifiers(cluster, restore).await.doing(doing)?;
+        let policies = policy::find(
+            cluster,
+            namespace,
+            spec.resource_policy.as_ref(),
+            Use::Restore,
+        );
+        let policies = policies.await.doing(doing)?;
+        let mut errors = Vec::new();
+        for (field, reference, found) in [
+            ("spec.resourceModifier", &spec.resource_modifier, &modifiers),
+            (
+                "spec.resourcePolicy",
+                &spec.resource_policy,
+                &policies.state,
+            ),
+        ] {
+            validate::config_map(field, reference.as_ref(), found, &mut errors);
+        }
+        let filters = FilterPolicies::compile(&policies.policies);
+        match filters {
+            Ok(filters) if errors.is_empty() => {
+                (self.modifiers, self.filters) = (rules, filters);
+                Ok(())
+            }
+            filters => {
+                errors.extend(filters.err().unwrap_or_default());
+                Err(RestoreError::new(
+                    format!("check restore {}", restore.metadata.name),
+                    Cause::Invalid(errors),
+                ))
+            }
+        }
     }
 
     fn set_image_names(&mut self, data: &StringMap) {
@@ -78,10 +122,6 @@ impl Settings {
     }
 }
 
-fn config_maps() -> ApiResource {
-    ApiResource::known("", "v1", "ConfigMap", "configmaps", true)
-}
-
 /// The data of the one ConfigMap that configures an item action.
 async fn labelled(
     cluster: &Cluster,
@@ -95,7 +135,7 @@ async fn labelled(
     };
     let doing = || format!("read the configuration of {action} in namespace {namespace}");
     let page = match cluster
-        .list_page(&config_maps(), Some(namespace), &options)
+        .list_page(&config_map::resource(), Some(namespace), &options)
         .await
     {
         Ok(page) => page,
@@ -114,50 +154,56 @@ async fn labelled(
         ));
     }
     let first = page.items().next();
-    Ok(first.map(data_of))
+    Ok(first.map(config_map::data_of))
 }
 
-async fn config_map(
+async fn optional(
     cluster: &Cluster,
     namespace: &str,
     name: &str,
 ) -> Result<Option<StringMap>, RestoreError> {
-    match cluster.get(&config_maps(), Some(namespace), name).await {
-        Ok(found) => Ok(found.map(|bytes| data_of(&bytes))),
+    match config_map::read(cluster, namespace, name).await {
+        Ok(found) => Ok(found),
         Err(error) if error.kind() == ErrorKind::Forbidden => Ok(None),
         Err(error) => Err(error).doing(|| format!("read ConfigMap {namespace}/{name}")),
     }
 }
 
-async fn modifiers(
+/// The modifiers that a restore names and what became of them.
+///
+/// # Errors
+/// The cluster fails. That the ConfigMap is missing or broken is part of the answer.
+pub async fn find_modifiers(
     cluster: &Cluster,
-    namespace: &str,
-    name: &str,
-) -> Result<Modifiers, RestoreError> {
-    let doing = || format!("read the resource modifiers in ConfigMap {namespace}/{name}");
-    let found = cluster.get(&config_maps(), Some(namespace), name).await;
-    let Some(bytes) = found.doing(doing)? else {
-        return Err(RestoreError::refused(doing(), "it is not there"));
+    restore: &Restore,
+) -> Result<(ConfigMapFound, Modifiers), salvor_cluster::Error> {
+    let none = (ConfigMapFound::Good, Modifiers::default());
+    let named = restore.spec.resource_modifier.as_ref();
+    let Some(named) = named
+        .filter(|named| named.kind.eq_ignore_ascii_case("configmap") && !named.name.is_empty())
+    else {
+        return Ok(none);
     };
-    let data = data_of(&bytes);
-    let mut documents = data.values();
-    match (documents.next(), documents.next()) {
-        (Some(document), None) => Modifiers::parse(document).doing(doing),
-        _ => Err(RestoreError::refused(
-            doing(),
-            format!("it must have exactly one data key, it has {}", data.len()),
-        )),
-    }
+    let namespace = &restore.metadata.namespace;
+    let Some(data) = config_map::read(cluster, namespace, &named.name).await? else {
+        return Ok((ConfigMapFound::Missing, none.1));
+    };
+    let parsed = only_value(&data).and_then(|text| Modifiers::parse(text).map_err(chain));
+    Ok(match parsed {
+        Ok(modifiers) => (ConfigMapFound::Good, modifiers),
+        Err(reason) => (ConfigMapFound::Broken { reason }, none.1),
+    })
 }
 
-fn data_of(bytes: &[u8]) -> StringMap {
-    let object: Value = serde_json::from_slice(bytes).unwrap_or_default();
-    body::at(&object, &["data"])
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
+fn chain(error: ModifierError) -> String {
+    match std::error::Error::source(&error) {
+        // The cause goes on with an excerpt of the document, which a status has no room for.
+        Some(cause) => {
+            let cause = cause.to_string();
+            format!("{error}: {}", cause.lines().next().unwrap_or_default())
+        }
+        None => error.to_string(),
+    }
 }
 
 /// Lines `rg=v1,v2`; anything else is left out, as Velero does.

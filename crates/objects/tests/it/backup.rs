@@ -216,14 +216,7 @@ async fn filters_that_contradict_each_other_fail_validation_and_write_nothing() 
         b.spec.included_resources = strings(&["pods"]);
         b.spec.included_cluster_scoped_resources = strings(&["nodes"]);
     };
-    let policy = |b: &mut Backup| {
-        b.spec.resource_policy = Some(salvor_api::meta::TypedLocalObjectReference {
-            api_group: None,
-            kind: "configmap".into(),
-            name: "policy".into(),
-        });
-    };
-    for change in [both as fn(&mut Backup), mixed, policy] {
+    for change in [both as fn(&mut Backup), mixed] {
         let outcome = back_up(&world, &location, request("b", change))
             .await
             .expect("an outcome");

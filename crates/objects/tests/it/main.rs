@@ -3,6 +3,7 @@
 mod backup;
 mod backup_faults;
 mod diff;
+mod policies;
 mod restore;
 mod restore_faults;
 mod restore_kinds;

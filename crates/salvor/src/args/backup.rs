@@ -274,6 +274,13 @@ pub(crate) struct VolumeArgs {
     /// ConfigMap with resource policies.
     #[arg(long, value_name = "NAME")]
     pub(crate) resource_policies_configmap: Option<String>,
+    /// File with resource policies, as the ConfigMap's value would be.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "resource_policies_configmap"
+    )]
+    pub(crate) resource_policies_file: Option<std::path::PathBuf>,
     /// Files uploaded at once.
     #[arg(long, value_name = "N")]
     pub(crate) parallel_files_upload: Option<u32>,

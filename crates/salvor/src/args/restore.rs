@@ -126,6 +126,16 @@ pub(crate) struct CreateArgs {
     /// ConfigMap with resource modifiers, in the namespace of -n.
     #[arg(long, value_name = "NAME")]
     pub(crate) resource_modifier_configmap: Option<String>,
+    /// File with resource modifiers, as the ConfigMap's value would be.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "resource_modifier_configmap"
+    )]
+    pub(crate) resource_modifier_file: Option<std::path::PathBuf>,
+    /// ConfigMap with resource policies that filter what is restored, in the namespace of -n.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) resource_policies_configmap: Option<String>,
     /// How long asynchronous operations may take.
     #[arg(long, default_value = "4h0m0s", value_name = "DURATION")]
     pub(crate) item_operation_timeout: GoDuration,

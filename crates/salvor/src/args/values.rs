@@ -2,8 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use salvor_api::meta::LabelSelector;
+use salvor_api::meta::{LabelSelector, TypedLocalObjectReference};
 use salvor_api::selector::Selector;
+
+/// A reference to a ConfigMap of the namespace of -n.
+pub(crate) fn config_map(name: &str) -> TypedLocalObjectReference {
+    TypedLocalObjectReference {
+        api_group: None,
+        kind: "configmap".to_owned(),
+        name: name.to_owned(),
+    }
+}
 
 /// `a=1,b=2`.
 pub(crate) fn pairs(text: &str) -> Result<BTreeMap<String, String>, String> {

@@ -1,13 +1,15 @@
 //! `backup create`.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use salvor_api::go::Time;
 use salvor_api::labels;
-use salvor_api::meta::TypedLocalObjectReference;
+use salvor_api::resource_policy::{ResourcePolicies, Use};
 use salvor_api::velero::{Backup, BackupPhase, BackupSpec, BackupType, Hooks, Metadata};
 use salvor_cluster::{Cluster, DiscoverOptions};
 use salvor_objects::backup::{self, BackupOptions, BackupOutcome, BackupRequest, ProgressSink};
+use salvor_objects::policy;
 use salvor_text::ByteCount;
 use salvor_text::duration::elapsed;
 use serde_json::json;
@@ -35,6 +37,10 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         let text = session.messages.flag_has_no_effect(flag);
         session.printer.warning(&text);
     }
+    let policies = match &args.volumes.resource_policies_file {
+        Some(path) => Some(policies_in(path)?),
+        None => None,
+    };
     let cluster = session.cluster(args.concurrency).await?;
     if let Some(schedule) = &args.from_schedule {
         backup = from_schedule(&cluster, schedule, backup, session).await?;
@@ -48,6 +54,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         let progress = Arc::new(Mutex::new(Progress::begin(&name)));
         let options = BackupOptions {
             all_versions: args.all_versions,
+            policies,
             cancel: session.cancel.clone(),
             ..BackupOptions::default()
         };
@@ -87,6 +94,7 @@ fn without_effect(volumes: &VolumeArgs) -> Vec<&'static str> {
         csi_snapshot_timeout: _,
         item_operation_timeout: _,
         resource_policies_configmap: _,
+        resource_policies_file: _,
         parallel_files_upload,
         volume_group_snapshot_label_key,
     } = volumes;
@@ -105,6 +113,15 @@ fn without_effect(volumes: &VolumeArgs) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(flag, given)| given.then_some(flag))
     .collect()
+}
+
+/// The resource policies in a file.
+fn policies_in(path: &Path) -> Result<ResourcePolicies, Failure> {
+    let doing = format!("read the resource policies in {}", path.display());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::caused(Exit::Usage, doing.clone(), error))?;
+    policy::parse(&text, Use::Backup)
+        .map_err(|errors| Failure::usage(format!("{doing}: {}", errors.join("; "))))
 }
 
 fn print(backup: &Backup, format: Format, session: &Session) -> Result<Exit, Failure> {
@@ -198,6 +215,7 @@ fn spec(args: &CreateArgs) -> Result<BackupSpec, Failure> {
         csi_snapshot_timeout,
         item_operation_timeout,
         resource_policies_configmap,
+        resource_policies_file: _,
         parallel_files_upload,
         volume_group_snapshot_label_key,
     } = &args.volumes;
@@ -226,13 +244,9 @@ fn spec(args: &CreateArgs) -> Result<BackupSpec, Failure> {
             .map_err(|error| Failure::usage(format!("--ordered-resources: {error}")))?,
         csi_snapshot_timeout: *csi_snapshot_timeout,
         item_operation_timeout: *item_operation_timeout,
-        resource_policy: resource_policies_configmap.as_ref().map(|name| {
-            TypedLocalObjectReference {
-                api_group: None,
-                kind: "configmap".to_owned(),
-                name: name.clone(),
-            }
-        }),
+        resource_policy: resource_policies_configmap
+            .as_deref()
+            .map(values::config_map),
         snapshot_move_data: *snapshot_move_data,
         datamover: data_mover.clone().unwrap_or_default(),
         uploader_config: parallel_files_upload.map(|n| json!({"parallelFilesUpload": n})),

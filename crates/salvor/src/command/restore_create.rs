@@ -1,12 +1,13 @@
 //! `restore create`.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use salvor_api::go::Time;
-use salvor_api::meta::TypedLocalObjectReference;
 use salvor_api::velero::{Hooks, Restore, RestorePhase, RestoreSpec, RestoreStatusSpec};
 use salvor_location::{Location, RunId};
 use salvor_objects::restore::fits::Severity;
+use salvor_objects::restore::modifiers::Modifiers;
 use salvor_objects::restore::plan::{Action, PlanForm};
 use salvor_objects::restore::request::newest_of_schedule;
 use salvor_objects::restore::{
@@ -31,6 +32,11 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     let options = RestoreOptions {
         names: args.names.clone(),
         relink_owners: args.relink_owners,
+        modifiers: args
+            .resource_modifier_file
+            .as_deref()
+            .map(modifiers_in)
+            .transpose()?,
         ..RestoreOptions::default()
     };
     if args.resume {
@@ -295,6 +301,14 @@ async fn choose_of_schedule(
     Ok(())
 }
 
+/// The resource modifiers in a file.
+fn modifiers_in(path: &Path) -> Result<Modifiers, Failure> {
+    let doing = format!("read the resource modifiers in {}", path.display());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::caused(Exit::Usage, doing.clone(), error))?;
+    Modifiers::parse(&text).map_err(|error| Failure::caused(Exit::Usage, doing, error))
+}
+
 /// The restore that the flags ask for.
 fn requested(args: &CreateArgs, session: &Session) -> Result<Restore, Failure> {
     let source = args
@@ -359,15 +373,15 @@ fn spec(args: &CreateArgs) -> Result<RestoreSpec, Failure> {
         hooks: Hooks::default(),
         existing_resource_policy: policy.to_owned(),
         item_operation_timeout: args.item_operation_timeout,
-        resource_modifier: args.resource_modifier_configmap.as_ref().map(|name| {
-            TypedLocalObjectReference {
-                api_group: None,
-                kind: "configmap".to_owned(),
-                name: name.clone(),
-            }
-        }),
+        resource_modifier: args
+            .resource_modifier_configmap
+            .as_deref()
+            .map(values::config_map),
         uploader_config: (!uploader.is_empty()).then_some(uploader.into()),
-        resource_policy: None,
+        resource_policy: args
+            .resource_policies_configmap
+            .as_deref()
+            .map(values::config_map),
         skip_default_resource_modifier: None,
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use salvor_api::filter::LabelFilter;
 use salvor_api::resource::{GroupResource, GroupVersion, ObjectKey};
+use salvor_api::resource_policy::{FilterPolicies, Verdict};
 use salvor_archive::archive::Archive;
 use salvor_archive::index::Entry;
 use salvor_cluster::Discovery;
@@ -29,6 +30,7 @@ use crate::restore::version::{Route, Serving};
 pub(super) struct Fold {
     pub(super) rules: Arc<Rules>,
     pub(super) labels: LabelFilter,
+    pub(super) filters: FilterPolicies,
     pub(super) policy: ExistingPolicy,
     pub(super) serving: Arc<Serving>,
     pub(super) picks: Picks,
@@ -79,7 +81,7 @@ impl Fold {
                 }
                 Pick::Blocked(reason) => {
                     let object = parse(&archive.get(&entry).doing(reading)?);
-                    if self.labels.matches(&body::labels(&object)) {
+                    if self.selects(&source, &object, false) {
                         let (action, reason) = match skip::inherent(&source, &object) {
                             Some(skip) => (Action::Skip, skip.to_string()),
                             None => (Action::Blocked, reason.to_string()),
@@ -92,7 +94,7 @@ impl Fold {
                 Pick::Take { to, .. } | Pick::Related { to, .. } => {
                     let object = parse(&archive.get(&entry).doing(reading)?);
                     let by_relation = related.contains(&key_hash(&source));
-                    if by_relation || self.labels.matches(&body::labels(&object)) {
+                    if self.selects(&source, &object, by_relation) {
                         self.decide(&subject(to), &object);
                     } else {
                         self.leave(&source.resource);
@@ -101,6 +103,31 @@ impl Fold {
             }
         }
         Ok(self)
+    }
+
+    /// True when the labels of an object are asked for and the resource policies let it through. What a taken
+    /// object refers to escapes the labels.
+    fn selects(&self, source: &ObjectKey, object: &Value, by_relation: bool) -> bool {
+        let labels = body::labels(object);
+        let by_labels = || by_relation || self.labels.matches(&labels);
+        if self.filters.is_empty() {
+            return by_labels();
+        }
+        let resource = source.resource.to_string();
+        let kind = body::text_at(object, &["kind"]);
+        let mut names = vec![resource.as_str(), &source.resource.resource, kind];
+        let served = self.serving.get(&source.resource);
+        names.extend(
+            served
+                .into_iter()
+                .flat_map(|s| s.names.iter().map(String::as_str)),
+        );
+        let namespace = source.namespace.as_deref().unwrap_or_default();
+        match self.filters.judge(namespace, &names, &source.name, &labels) {
+            Verdict::Take => true,
+            Verdict::Leave => false,
+            Verdict::NoFilter => by_labels(),
+        }
     }
 
     fn leave(&mut self, resource: &GroupResource) {
