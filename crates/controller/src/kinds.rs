@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use salvor_api::velero::{Kind, merge_patch};
-use salvor_cluster::{ApiResource, Cluster, DeleteOptions, WriteOptions};
+use salvor_cluster::{ApiResource, Cluster, DeleteOptions, ListOptions, Look, Wait, WriteOptions};
 use serde_json::Value;
 
 /// A read or write of one of Velero's kinds that failed.
@@ -40,6 +40,13 @@ impl KindError {
     pub fn is_stale(&self) -> bool {
         use salvor_cluster::ErrorKind::{Conflict, NotFound};
         matches!(self, Self::Cluster { source, .. } if matches!(source.kind(), Conflict | NotFound))
+    }
+
+    /// True when time ran out.
+    #[must_use]
+    pub fn ran_out(&self) -> bool {
+        use salvor_cluster::ErrorKind::Timeout;
+        matches!(self, Self::Cluster { source, .. } if source.kind() == Timeout)
     }
 
     /// True when an object of this name exists.
@@ -84,6 +91,56 @@ impl<K: Kind> Kinds<K> {
         let found = self
             .cluster
             .get(&self.resource, Some(&self.namespace), name)
+            .await
+            .map_err(|source| failed::<K>(name, source))?;
+        found.map(|bytes| decode(name, &bytes)).transpose()
+    }
+
+    /// All objects, or those that a label selector (as the API takes it) matches, by name.
+    ///
+    /// # Errors
+    /// [`KindError`], with an empty name.
+    pub async fn list(&self, selector: Option<&str>) -> Result<Vec<K>, KindError> {
+        let options = ListOptions {
+            label_selector: selector.map(str::to_owned),
+            ..ListOptions::default()
+        };
+        let namespace = Some(&*self.namespace);
+        let mut pager = self.cluster.pager(&self.resource, namespace, options);
+        let mut objects = Vec::new();
+        while let Some(page) = pager
+            .next_page()
+            .await
+            .map_err(|source| failed::<K>("", source))?
+        {
+            for item in page.items() {
+                objects.push(decode::<K>("", item)?);
+            }
+        }
+        objects.sort_by(|a, b| a.metadata().name.cmp(&b.metadata().name));
+        Ok(objects)
+    }
+
+    /// Reads an object until it is as `done` wants it; `None` when it is gone. It is asked for with a pause
+    /// that grows to two seconds.
+    ///
+    /// # Errors
+    /// [`KindError`]; see [`KindError::ran_out`] for the time limit.
+    pub async fn wait(
+        &self,
+        name: &str,
+        wait: &Wait,
+        done: impl Fn(&K) -> bool,
+    ) -> Result<Option<K>, KindError> {
+        let look = |object: Option<&Value>| match object.map(|object| K::deserialize(object)) {
+            Some(Ok(object)) if !done(&object) => Look::NotYet("it is under way".to_owned()),
+            // Gone, done, or not to be read, which the caller is told below.
+            _ => Look::Done,
+        };
+        let namespace = Some(&*self.namespace);
+        let found = self
+            .cluster
+            .wait_until(&self.resource, namespace, name, wait, look)
             .await
             .map_err(|source| failed::<K>(name, source))?;
         found.map(|bytes| decode(name, &bytes)).transpose()

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -343,6 +344,39 @@ impl Location {
         let doing = format!("read `{file}` of restore `{name}`");
         let key = layout::restore_file(name, file).map_err(Error::store(doing.clone()))?;
         self.open(&key, doing).await
+    }
+
+    /// A URL under which whoever has it can read a file of a backup for as long as `lasts`, whether the file
+    /// is there or not. `None` where the store cannot make one.
+    ///
+    /// # Errors
+    /// The store's credentials cannot be had.
+    pub async fn presign_file(
+        &self,
+        name: &BackupName,
+        file: &str,
+        lasts: Duration,
+    ) -> Result<Option<String>> {
+        let doing = format!("sign a URL for `{file}` of backup `{name}`");
+        let key = layout::backup_file(name, file).map_err(Error::store(doing.clone()))?;
+        let signed = self.store.presign(&key, lasts).await;
+        signed.map_err(Error::store(doing))
+    }
+
+    /// The same for a file of a restore.
+    ///
+    /// # Errors
+    /// As [`Location::presign_file`].
+    pub async fn presign_restore_file(
+        &self,
+        name: &RestoreName,
+        file: &str,
+        lasts: Duration,
+    ) -> Result<Option<String>> {
+        let doing = format!("sign a URL for `{file}` of restore `{name}`");
+        let key = layout::restore_file(name, file).map_err(Error::store(doing.clone()))?;
+        let signed = self.store.presign(&key, lasts).await;
+        signed.map_err(Error::store(doing))
     }
 
     async fn open(

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -81,6 +82,10 @@ impl ObjectStore for LimitStore {
     async fn list_folder(&self, folder: &str) -> Result<Folder> {
         let _place = self.place().await;
         self.inner.list_folder(folder).await
+    }
+
+    async fn presign(&self, key: &Key, lasts: Duration) -> Result<Option<String>> {
+        self.inner.presign(key, lasts).await
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -131,6 +132,10 @@ impl ObjectStore for MeterStore {
     async fn list_folder(&self, folder: &str) -> Result<Folder> {
         self.meter.request();
         self.inner.list_folder(folder).await
+    }
+
+    async fn presign(&self, key: &Key, lasts: Duration) -> Result<Option<String>> {
+        self.inner.presign(key, lasts).await
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -109,6 +110,10 @@ impl ObjectStore for PrefixStore {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         self.inner.delete(&self.inner_key(key)?).await
+    }
+
+    async fn presign(&self, key: &Key, lasts: Duration) -> Result<Option<String>> {
+        self.inner.presign(&self.inner_key(key)?, lasts).await
     }
 
     async fn discard_unfinished(&self, folder: &str) -> Result<usize> {

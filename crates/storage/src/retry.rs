@@ -199,6 +199,10 @@ impl ObjectStore for RetryStore {
         self.repeat(|| self.inner.delete(key)).await
     }
 
+    async fn presign(&self, key: &Key, lasts: Duration) -> Result<Option<String>> {
+        self.repeat(|| self.inner.presign(key, lasts)).await
+    }
+
     async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
         self.repeat(|| self.inner.discard_unfinished(folder)).await
     }

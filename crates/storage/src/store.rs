@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -174,6 +175,16 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// The store refuses or fails.
     async fn delete(&self, key: &Key) -> Result<()>;
+
+    /// A URL under which whoever has it can read an object with a plain GET for as long as `lasts`. The store
+    /// is not asked whether the object is there. `None` where such URLs cannot be made: folders, and stores
+    /// whose credentials cannot sign.
+    ///
+    /// # Errors
+    /// The credentials cannot be had.
+    async fn presign(&self, _key: &Key, _lasts: Duration) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Removes what unfinished uploads below a folder have left in the store, so that a crashed writer
     /// costs no space for ever. An upload that is still open there fails. Returns how many were removed;

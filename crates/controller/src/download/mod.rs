@@ -1,8 +1,9 @@
 //! DownloadRequests: an address under which one file of a backup or restore can be fetched for ten minutes,
 //! by somebody who has no credentials of the store.
 //!
-//! Files are served by this process, for every kind of store: see [`endpoint`]. An address holds a random
-//! token; who knows it can read that one file until it expires.
+//! Where the store can sign URLs, the address is one of the store. The files of the others (folders, stores
+//! whose credentials cannot sign) are served by this process: see [`endpoint`]. An address holds a signature
+//! or a random token; who knows it can read that one file until it expires.
 
 mod endpoint;
 
@@ -99,18 +100,8 @@ impl DownloadRequests {
         let mut after = request.clone();
         let status = &mut after.status;
         status.expiration = Some(context.now().plus(lasts));
-        let granted = async {
-            let token = new_token()?;
-            let url = context.endpoint.url(&token).await?;
-            let (location, file) = self.find(&request.spec.target).await?;
-            Ok::<_, String>((token, url, location, file))
-        };
-        match granted.await {
-            Ok((token, url, location, file)) => {
-                let name = &request.metadata.name;
-                let grant = Grant::new(name, location, file, lasts);
-                // Before the address is known to anybody.
-                context.endpoint.grant(&token, grant);
+        match self.address(request, lasts).await {
+            Ok(url) => {
                 status.phase = DownloadRequestPhase::Processed;
                 status.download_url = url;
                 let text = "the file can be fetched at the address until it expires";
@@ -125,6 +116,25 @@ impl DownloadRequests {
             }
         }
         context.kinds().update(request, &after).await.map(drop)
+    }
+
+    /// Where the file can be read: at the store, if that can sign, and here otherwise.
+    async fn address(&self, request: &DownloadRequest, lasts: Duration) -> Result<String, String> {
+        let endpoint = &self.context.endpoint;
+        let (location, file) = self.find(&request.spec.target).await?;
+        let signed = match &file {
+            File::Backup(name, file) => location.presign_file(name, file, lasts).await,
+            File::Restore(name, file) => location.presign_restore_file(name, file, lasts).await,
+        };
+        if let Some(url) = signed.map_err(|error| chain(&error))? {
+            return Ok(url);
+        }
+        let token = new_token()?;
+        let url = endpoint.url(&token).await?;
+        // Before the address is known to anybody.
+        let grant = Grant::new(&request.metadata.name, location, file, lasts);
+        endpoint.grant(&token, grant);
+        Ok(url)
     }
 
     /// Serves the file of a request that a server before us has answered: the token stands in its address.

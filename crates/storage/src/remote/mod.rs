@@ -21,6 +21,7 @@ mod options;
 mod proxy;
 mod read;
 mod s3;
+mod signed;
 mod store;
 mod tls;
 mod trace;
@@ -34,6 +35,7 @@ use crate::prefix::PrefixStore;
 use crate::store::ObjectStore;
 use crate::url::StoreUrl;
 
+pub use self::signed::read_signed;
 use self::store::{Recipe, RemoteStore};
 
 /// Opens the bucket or container of an `s3`, `azure` or `gs` URL, at its folder, without decorators.

@@ -23,6 +23,8 @@ const ENDPOINT_VARIABLES: [&str; 4] = [
 pub(super) struct S3Recipe {
     bucket: String,
     endpoint: Option<String>,
+    /// Where those who have no way to the endpoint read what was signed for them.
+    public_url: Option<String>,
     region: Option<String>,
     path_style: bool,
     profile: Option<String>,
@@ -115,13 +117,15 @@ impl S3Recipe {
                 ));
             }
         }
-        options.ignore(&["publicUrl"]);
+        let public_url = options.text(&["publicUrl"]);
+        let public_url = public_url.as_deref().map(self::endpoint).transpose()?;
         options.ignore(&["enableSharedConfig"]);
         options.refuse("tagging", "objects are stored without tags; leave it out")?;
         options.finish()?;
         let recipe = Self {
             bucket: bucket.to_owned(),
             endpoint,
+            public_url,
             region,
             path_style,
             profile,
@@ -142,6 +146,16 @@ impl S3Recipe {
     /// The bucket whose region must be asked for before [`S3Recipe::build`].
     pub(super) fn region_unknown(&self) -> Option<&str> {
         self.region.is_none().then_some(self.bucket.as_str())
+    }
+
+    /// The same bucket as those see it who are given signed URLs; `None` when it is no other.
+    pub(super) fn public(&self) -> Option<Self> {
+        let endpoint = self.public_url.clone()?;
+        Some(Self {
+            endpoint: Some(endpoint),
+            public_url: None,
+            ..self.clone()
+        })
     }
 
     pub(super) fn build(&self, found_region: Option<&str>) -> opendal::Result<Servicer> {

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use opendal::raw::{OpDelete, OpRead, OpStat, OpWrite, Servicer};
-use opendal::{Buffer, Executor, HttpTransporter, Metadata, OperationContext, options};
+use opendal::raw::{OpDelete, OpPresign, OpRead, OpStat, OpWrite, PresignOperation, Servicer};
+use opendal::{Buffer, BytesRange, Executor, HttpTransporter, Metadata, OperationContext, options};
 use tokio::sync::OnceCell;
 
 use super::azure::AzureRecipe;
@@ -49,6 +50,14 @@ impl Recipe {
         }
     }
 
+    /// How those reach the store who are given signed URLs, where that is another way.
+    fn public(&self) -> Option<Self> {
+        match self {
+            Self::S3(recipe) => recipe.public().map(Self::S3),
+            Self::Azure(_) | Self::Gcs(_) => None,
+        }
+    }
+
     fn region_unknown(&self) -> Option<&str> {
         match self {
             Self::S3(recipe) => recipe.region_unknown(),
@@ -67,6 +76,7 @@ struct Inner {
     name: String,
     excludes: bool,
     service: OnceCell<Servicer>,
+    public: OnceCell<Servicer>,
     policy: RetryPolicy,
 }
 
@@ -101,6 +111,7 @@ impl RemoteStore {
             client,
             name,
             service,
+            public: OnceCell::new(),
             policy: RetryPolicy::default(),
         })))
     }
@@ -115,26 +126,44 @@ impl RemoteStore {
         let inner = &*self.0;
         let service = inner
             .service
-            .get_or_try_init(|| async {
-                let region = match inner.recipe.region_unknown() {
-                    Some(bucket) => bucket_region(&inner.client, bucket)
-                        .await
-                        .map(Some)
-                        .map_err(|failure| self.no_region(operation, key, &failure))?,
-                    None => None,
-                };
-                inner.recipe.build(region.as_deref()).map_err(|error| {
-                    self.refusal(ErrorKind::Invalid, operation, key)
-                        .with_detail(error.message())
-                })
-            })
+            .get_or_try_init(|| self.build(&inner.recipe, operation, key))
             .await?;
+        Ok(self.with_service(service))
+    }
+
+    /// Begins an operation of those who are given signed URLs.
+    async fn public_call(&self, operation: &'static str, key: &str) -> Result<Call> {
+        let Some(recipe) = self.0.recipe.public() else {
+            return self.call(operation, key).await;
+        };
+        let public = &self.0.public;
+        let service = public
+            .get_or_try_init(|| self.build(&recipe, operation, key))
+            .await?;
+        Ok(self.with_service(service))
+    }
+
+    fn with_service(&self, service: &Servicer) -> Call {
         let trace = Trace::default();
-        let transport = HttpTransporter::new(inner.client.traced(trace.clone()));
-        Ok(Call {
+        let transport = HttpTransporter::new(self.0.client.traced(trace.clone()));
+        Call {
             service: Arc::clone(service),
             context: OperationContext::from_parts(transport, Executor::default()),
             trace,
+        }
+    }
+
+    async fn build(&self, recipe: &Recipe, operation: &'static str, key: &str) -> Result<Servicer> {
+        let region = match recipe.region_unknown() {
+            Some(bucket) => bucket_region(&self.0.client, bucket)
+                .await
+                .map(Some)
+                .map_err(|failure| self.no_region(operation, key, &failure))?,
+            None => None,
+        };
+        recipe.build(region.as_deref()).map_err(|error| {
+            self.refusal(ErrorKind::Invalid, operation, key)
+                .with_detail(error.message())
         })
     }
 
@@ -295,6 +324,37 @@ impl ObjectStore for RemoteStore {
                     .with_detail(refusal.code))
             }
             _ => Ok(()),
+        }
+    }
+
+    async fn presign(&self, key: &Key, lasts: Duration) -> Result<Option<String>> {
+        let call = self.public_call("sign", key.as_str()).await?;
+        let arguments = read_arguments(None, None);
+        let operation = PresignOperation::Read(BytesRange::default(), arguments);
+        let signed = call
+            .service
+            .presign_dyn(
+                &call.context,
+                key.as_str(),
+                OpPresign::new(operation, lasts),
+            )
+            .await;
+        match signed {
+            Ok(signed) => {
+                let signed = signed.into_presigned_request();
+                // Who has only the URL cannot send a header, such as the key of the customer.
+                let is_plain = signed
+                    .header()
+                    .keys()
+                    .all(|name| name == http::header::HOST);
+                Ok(is_plain.then(|| signed.uri().to_string()))
+            }
+            // Nothing was sent: these credentials cannot sign, which another way of reading makes up for.
+            Err(cause) if call.trace.failure().is_none() => {
+                tracing::debug!(%cause, store = self.0.name, "no URL can be signed");
+                Ok(None)
+            }
+            Err(cause) => Err(self.failed("sign", key.as_str(), &call, &cause)),
         }
     }
 

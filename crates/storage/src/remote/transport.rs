@@ -83,6 +83,31 @@ impl Client {
         }
     }
 
+    /// The answer to a GET that is no request to a store: status, length, body; or why there is none.
+    pub(super) async fn get(
+        &self,
+        request: Request<()>,
+    ) -> Result<
+        (
+            StatusCode,
+            Option<u64>,
+            impl Stream<Item = Result<Bytes, String>> + Send + use<>,
+        ),
+        String,
+    > {
+        let sending = self.send(request.map(|()| Full::new(Buffer::new())));
+        let answer = match tokio::time::timeout(ANSWER, sending).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(broken)) => return Err(broken.reason),
+            Err(_) => return Err(format!("no answer within {} seconds", ANSWER.as_secs())),
+        };
+        let status = answer.status();
+        let mut body = IncomingStream::new(answer.into_body());
+        let size = body.exact_size();
+        let stream = futures::stream::poll_fn(move |context| body.poll_bytes(context));
+        Ok((status, size, stream))
+    }
+
     async fn send(&self, request: Request<Full<Buffer>>) -> Result<Response<Incoming>, Broken> {
         let host = request.uri().host().unwrap_or_default();
         let answer = if host.starts_with("169.254.") {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -222,6 +223,10 @@ impl ObjectStore for FaultStore {
     async fn list_folder(&self, folder: &str) -> Result<Folder> {
         self.run("list_folder", folder, None, self.inner.list_folder(folder))
             .await
+    }
+
+    async fn presign(&self, key: &Key, lasts: Duration) -> Result<Option<String>> {
+        self.inner.presign(key, lasts).await
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
+use salvor_storage::remote::read_signed;
 use salvor_storage::testing::conformance;
 use salvor_storage::{
     ErrorKind, GetOptions, Key, ObjectStore, PutMode, RetryPolicy, RetryStore, StoreUrl, open_url,
@@ -76,6 +78,49 @@ async fn s3_store_conforms_with_decorators_checksums_and_encryption() {
     let options = "&checksumAlgorithm=CRC32C&sse=AES256&region=eu-west-1";
     let store = bucket.store_at(bucket.server.address(), options);
     conformance::run(decorated(Excluding::wrap(store)), "wrapped").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_signed_url_reads_that_object_and_no_other() {
+    let Some(bucket) = Bucket::start(false) else {
+        return;
+    };
+    let lasts = Duration::from_secs(600);
+    let text = Bytes::from("what it holds");
+    // As others reach it: by a name that the store itself is not asked by.
+    let address = bucket.server.address();
+    let public = format!("http://{}", address.replace("127.0.0.1", "localhost"));
+    for (options, host) in [
+        (String::new(), address),
+        (format!("&publicUrl={public}"), &public["http://".len()..]),
+    ] {
+        let store = decorated(bucket.store_at(address, &options));
+        store
+            .put(&key("a/b"), text.clone(), PutMode::Overwrite)
+            .await
+            .expect("put");
+        let url = store.presign(&key("a/b"), lasts).await.expect("signed");
+        let url = url.expect("a URL");
+        assert!(url.starts_with(&format!("http://{host}/")), "{url}");
+        let (size, body) = read_signed(&url, None, false).await.expect("read");
+        let read: Vec<Bytes> = body.try_collect().await.expect("whole");
+        assert_eq!((size, read.concat()), (Some(13), text.to_vec()));
+
+        let absent = store.presign(&key("a/c"), lasts).await.expect("signed");
+        let absent = read_signed(&absent.expect("a URL"), None, false).await;
+        let error = absent.map(drop).expect_err("not there");
+        assert_eq!(error.kind, ErrorKind::NotFound);
+    }
+    // A key that the store does not keep would have to be sent along.
+    let secret = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(secret.path(), [7; 32]).expect("written");
+    let options = format!(
+        "&customerKeyEncryptionFile={}",
+        secret.path().to_str().expect("a path")
+    );
+    let store = bucket.store_at(address, &options);
+    let url = store.presign(&key("a/b"), lasts).await.expect("no error");
+    assert_eq!(url, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
