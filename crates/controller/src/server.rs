@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use salvor_api::velero::{Backup, Kind, Restore};
-use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Lease, LeaseOptions, ListOptions};
-use serde_json::Value;
+use salvor_cluster::{Cluster, DiscoverOptions, Lease, LeaseOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,7 +24,7 @@ use crate::schedule::Schedules;
 use crate::server_status::StatusRequests;
 use crate::storage_location::StorageLocations;
 use crate::sync::{Stops, Sync};
-use crate::{backup, collect, restore};
+use crate::{backup, collect, presence, restore};
 
 /// Name of the lease that the leader holds.
 pub const LEASE: &str = "salvor-server";
@@ -195,34 +194,18 @@ impl Server {
         Ok(())
     }
 
-    /// Looks for a Velero server that is ready. Where deployments may not be listed, nothing is known of one.
+    /// Where deployments may not be listed, nothing is known of a Velero server.
     async fn assert_alone(&self) -> Result<(), ServerError> {
         let namespace = self.options.namespace.as_str();
-        let deployments = ApiResource::known("apps", "v1", "Deployment", "deployments", true);
-        let mut pager = self
-            .cluster
-            .pager(&deployments, Some(namespace), ListOptions::default());
-        loop {
-            let page = match pager.next_page().await {
-                Ok(Some(page)) => page,
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    tracing::warn!(%error, "whether a Velero server runs here is not known");
-                    return Ok(());
-                }
-            };
-            let found = page
-                .items()
-                .filter_map(|item| serde_json::from_slice::<Value>(item).ok())
-                .find(runs_velero);
-            if let Some(deployment) = found {
-                return Err(ServerError::VeleroRuns {
-                    name: deployment["metadata"]["name"]
-                        .as_str()
-                        .unwrap_or_default()
-                        .to_owned(),
-                    namespace: namespace.to_owned(),
-                });
+        match presence::velero_server(&self.cluster, namespace).await {
+            Ok(None) => Ok(()),
+            Ok(Some(name)) => Err(ServerError::VeleroRuns {
+                name,
+                namespace: namespace.to_owned(),
+            }),
+            Err(error) => {
+                tracing::warn!(%error, "whether a Velero server runs here is not known");
+                Ok(())
             }
         }
     }
@@ -248,23 +231,6 @@ impl Server {
             missing: missing.join(", "),
         })
     }
-}
-
-/// True for a deployment with a ready pod that runs `velero server`.
-fn runs_velero(deployment: &Value) -> bool {
-    let ready = deployment["status"]["readyReplicas"].as_u64().unwrap_or(0) > 0;
-    let containers = &deployment["spec"]["template"]["spec"]["containers"];
-    let word = |value: &Value, at: usize| value[at].as_str().unwrap_or_default().to_owned();
-    let serves = |container: &Value| {
-        let program = word(&container["command"], 0);
-        program.rsplit('/').next() == Some("velero")
-            && (word(&container["args"], 0) == "server"
-                || word(&container["command"], 1) == "server")
-    };
-    ready
-        && containers
-            .as_array()
-            .is_some_and(|all| all.iter().any(serves))
 }
 
 /// The time from winning the lease to losing it, or to the end.

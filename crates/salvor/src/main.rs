@@ -16,6 +16,7 @@ mod config;
 mod demo;
 mod exit;
 mod output;
+mod served;
 mod session;
 
 use std::process::ExitCode;
@@ -111,6 +112,7 @@ fn log_to_stderr(verbose: u8, serves: bool) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .init();
 }

@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use salvor_api::velero::Backup;
 use salvor_cluster::{Cluster, ConnectOptions};
 use salvor_location::{Location, Profile};
 use salvor_storage::{ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
 use salvor_text::{Language, Messages};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
 use crate::config::{Config, default_path};
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
+use crate::served::Served;
 
 /// Namespace of backups and restores when none is given, as in Velero.
 const NAMESPACE: &str = "velero";
@@ -32,6 +35,7 @@ pub(crate) struct Session {
     pub(crate) printer: Printer,
     /// Cancelled by the first Ctrl-C.
     pub(crate) cancel: CancellationToken,
+    served: Arc<OnceCell<Option<Served>>>,
 }
 
 impl Session {
@@ -49,12 +53,50 @@ impl Session {
             messages,
             global,
             cancel: CancellationToken::new(),
+            served: Arc::default(),
         }
     }
 
     /// The namespace that backups and restores belong to.
     pub(crate) fn namespace(&self) -> &str {
         self.global.namespace.as_deref().unwrap_or(NAMESPACE)
+    }
+
+    /// The server to ask, if one is to be asked; looked for once.
+    pub(crate) async fn served(&self) -> Result<Option<Served>, Failure> {
+        let found = self.served.get_or_try_init(|| Served::find(self)).await?;
+        Ok(found.clone())
+    }
+
+    /// The server in the cluster, for commands that only work through one.
+    pub(crate) async fn server(&self, what: &str) -> Result<Served, Failure> {
+        if let Some(served) = self.served().await? {
+            return Ok(served);
+        }
+        let text = format!("{what} need a server in the cluster, and none is at work there");
+        Err(Failure::usage(text).hint(
+            "start one (see docs/guides/server.md), or pass --server to write the objects all the same",
+        ))
+    }
+
+    /// The location in use, for commands that read or write a store themselves. Where a server is asked, it is
+    /// the one that the server keeps the backup in, or its default one when no backup is named.
+    pub(crate) async fn location_of(&self, backup: Option<&str>) -> Result<Location, Failure> {
+        let Some(served) = self.served().await? else {
+            return self.location(None);
+        };
+        let name = match backup {
+            Some(backup) => served.named::<Backup>(backup).await?.spec.storage_location,
+            None => served.default_location().await?,
+        };
+        served.open(&name).await
+    }
+
+    /// The same session where `-n` does not name the server's namespace but that of an object.
+    pub(crate) fn without_namespace(&self) -> Self {
+        let mut session = self.clone();
+        session.global.namespace = None;
+        session
     }
 
     /// The time that ages are counted from.

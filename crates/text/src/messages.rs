@@ -13,7 +13,10 @@ mod demo;
 mod general;
 mod location;
 mod restore;
+mod served;
 mod server;
+
+pub use served::ObjectDone;
 
 /// Says things in one language.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,10 +13,15 @@ use crate::velero::{
 pub fn location(spec: &BackupStorageLocationSpec) -> Vec<String> {
     let mut errors = Vec::new();
     if spec.provider.is_empty() {
-        errors.push("spec.provider is missing: use aws, azure or gcp".to_owned());
+        errors.push("spec.provider is missing: use aws, azure, gcp or file".to_owned());
     }
     let store = &spec.object_storage;
-    if store.bucket.is_empty() {
+    // A folder is named by config.path; a bucket is a folder in it.
+    let is_folder = matches!(
+        spec.provider.rsplit('/').next(),
+        Some("file" | "filesystem")
+    );
+    if store.bucket.is_empty() && !is_folder {
         errors.push("spec.objectStorage.bucket is missing".to_owned());
     }
     // The only name of a bucket with a slash: an access point of several regions.

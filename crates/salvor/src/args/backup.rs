@@ -183,6 +183,28 @@ pub(crate) struct CreateArgs {
     #[arg(required_unless_present = "from_schedule")]
     pub(crate) name: Option<String>,
     #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+    /// Take the specification from this Schedule of the cluster.
+    #[arg(long, value_name = "SCHEDULE")]
+    pub(crate) from_schedule: Option<String>,
+    /// Take every served version of each resource, not only the preferred one.
+    #[arg(long)]
+    pub(crate) all_versions: bool,
+    /// Calls to the API server at once, at most; it goes down by itself when the server is slow.
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<usize>,
+    /// Wait for the end; a backup made from here always does.
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+    /// `json` or `yaml` prints the Backup and creates nothing.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// What a backup, or each backup of a schedule, is to hold.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TemplateArgs {
+    #[command(flatten)]
     pub(crate) filters: FilterArgs,
     /// Cluster-scoped resources to include.
     #[arg(
@@ -216,32 +238,17 @@ pub(crate) struct CreateArgs {
         help_heading = "Filters"
     )]
     pub(crate) exclude_namespace_scoped_resources: Vec<String>,
-    /// How long to keep the backup, such as 720h.
-    #[arg(long, default_value = "720h0m0s", value_name = "DURATION")]
-    pub(crate) ttl: GoDuration,
-    /// Name of the location, from the configuration.
+    /// How long to keep the backup, such as 720h [default: 720h, or as the server is set].
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) ttl: Option<GoDuration>,
+    /// Name of the location, from the configuration or in the cluster.
     #[arg(long, value_name = "NAME")]
     pub(crate) storage_location: Option<String>,
     /// Objects to take first: `pods=ns/a,ns/b;persistentvolumes=x`.
     #[arg(long, value_name = "ORDER")]
     pub(crate) ordered_resources: Option<String>,
-    /// Take the specification from this Schedule of the cluster.
-    #[arg(long, value_name = "SCHEDULE")]
-    pub(crate) from_schedule: Option<String>,
     #[command(flatten)]
     pub(crate) volumes: VolumeArgs,
-    /// Take every served version of each resource, not only the preferred one.
-    #[arg(long)]
-    pub(crate) all_versions: bool,
-    /// Calls to the API server at once, at most; it goes down by itself when the server is slow.
-    #[arg(long, value_name = "N")]
-    pub(crate) concurrency: Option<usize>,
-    /// Wait for the end; a backup made from here always does.
-    #[arg(short, long)]
-    pub(crate) wait: bool,
-    /// `json` or `yaml` prints the Backup and creates nothing.
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) output: Format,
 }
 
 /// Volume flags of `create`. Volume data is not captured: each use is reported in the result.

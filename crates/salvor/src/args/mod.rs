@@ -5,6 +5,7 @@ pub(crate) mod filters;
 pub(crate) mod location;
 pub(crate) mod restore;
 pub(crate) mod retention;
+pub(crate) mod schedule;
 pub(crate) mod server;
 pub(crate) mod values;
 
@@ -59,8 +60,19 @@ pub(crate) struct Global {
     /// Where backups are: file:///folder, s3://bucket/prefix?..., or a name from the configuration.
     #[arg(long, global = true, env = "SALVOR_LOCATION", value_name = "URL|NAME")]
     pub(crate) location: Option<String>,
+    /// Work with the stores and the cluster from here, also where a server is at work in the cluster.
+    #[arg(long, global = true, conflicts_with = "server")]
+    pub(crate) direct: bool,
+    /// Ask the server in the cluster; the default where one is at work and no location is given.
+    #[arg(long, global = true)]
+    pub(crate) server: bool,
     /// Configuration file [default: $XDG_CONFIG_HOME/salvor/config.yaml].
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(
+        long = "config-file",
+        id = "config-file",
+        global = true,
+        value_name = "FILE"
+    )]
     pub(crate) config: Option<PathBuf>,
     /// Language of messages: en or ko [default: that of the locale].
     #[arg(long, global = true, value_name = "LANG")]
@@ -114,6 +126,9 @@ pub(crate) enum Command {
     /// Work with restores.
     #[command(subcommand, visible_alias = "restores")]
     Restore(restore::RestoreCommand),
+    /// Make backups at given times; needs a server.
+    #[command(subcommand, visible_alias = "schedules")]
+    Schedule(schedule::ScheduleCommand),
     /// Work with the places where backups are stored.
     #[command(subcommand, aliases = ["backup-locations", "bsl"])]
     BackupLocation(location::LocationCommand),
@@ -156,9 +171,11 @@ pub(crate) enum CreateCommand {
     Backup(Box<backup::CreateArgs>),
     /// Restore a backup.
     Restore(Box<restore::CreateArgs>),
-    /// Name a location in the configuration file.
+    /// Create a schedule.
+    Schedule(Box<schedule::CreateArgs>),
+    /// Name a location in the configuration file, or in the cluster.
     #[command(alias = "bsl")]
-    BackupLocation(location::CreateArgs),
+    BackupLocation(Box<location::CreateArgs>),
 }
 
 /// `get <noun>`.
@@ -170,6 +187,9 @@ pub(crate) enum GetCommand {
     /// List restores.
     #[command(alias = "restore")]
     Restores(restore::GetArgs),
+    /// List schedules.
+    #[command(alias = "schedule")]
+    Schedules(schedule::GetArgs),
     /// List locations.
     #[command(aliases = ["backup-location", "bsl"])]
     BackupLocations(location::GetArgs),
@@ -184,6 +204,9 @@ pub(crate) enum DescribeCommand {
     /// Describe restores.
     #[command(alias = "restore")]
     Restores(restore::DescribeArgs),
+    /// Describe schedules.
+    #[command(alias = "schedule")]
+    Schedules(schedule::ChoiceArgs),
     /// Describe locations.
     #[command(aliases = ["backup-location", "bsl"])]
     BackupLocations(location::DescribeArgs),
@@ -198,6 +221,12 @@ pub(crate) enum DeleteCommand {
     /// Delete the records of restores.
     #[command(alias = "restores")]
     Restore(restore::DeleteArgs),
+    /// Delete schedules.
+    #[command(alias = "schedules")]
+    Schedule(schedule::DeleteArgs),
+    /// Delete locations from the cluster; what is stored there stays.
+    #[command(aliases = ["backup-locations", "bsl"])]
+    BackupLocation(location::DeleteArgs),
 }
 
 /// Flags of `undelete`.

@@ -21,7 +21,7 @@ pub(crate) async fn run(args: &BrowseArgs, session: &Session) -> Result<Exit, Fa
         port,
         write_kubeconfig,
     } = args;
-    let location = session.location(None)?;
+    let location = session.location_of(Some(name)).await?;
     let record = location.backup(&read::backup_name(name)?).await?;
     let opened = source::open(&location, &record, Limits::default()).await?;
     if let Some(problem) = &opened.index_problem {

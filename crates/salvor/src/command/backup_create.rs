@@ -16,8 +16,9 @@ use serde_json::json;
 use tracing::info;
 
 use crate::args::Format;
-use crate::args::backup::{CreateArgs, VolumeArgs};
+use crate::args::backup::{CreateArgs, TemplateArgs, VolumeArgs};
 use crate::args::values;
+use crate::command::served;
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
 use crate::session::Session;
@@ -33,7 +34,10 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     if printing && args.from_schedule.is_none() {
         return print(&backup, args.output, session);
     }
-    for flag in without_effect(&args.volumes) {
+    if let Some(served) = session.served().await? {
+        return served::backup::create(args, backup, session, &served).await;
+    }
+    for flag in without_effect(&args.template.volumes) {
         let text = session.messages.flag_has_no_effect(flag);
         session.printer.warning(&text);
     }
@@ -48,7 +52,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
             return print(&backup, args.output, session);
         }
     }
-    let location = session.location(args.storage_location.as_deref())?;
+    let location = session.location(args.template.storage_location.as_deref())?;
     let name = backup.metadata.name.clone();
     let outcome = {
         let progress = Arc::new(Mutex::new(Progress::begin(&name)));
@@ -124,7 +128,7 @@ fn policies_in(path: &Path) -> Result<ResourcePolicies, Failure> {
         .map_err(|errors| Failure::usage(format!("{doing}: {}", errors.join("; "))))
 }
 
-fn print(backup: &Backup, format: Format, session: &Session) -> Result<Exit, Failure> {
+pub(super) fn print(backup: &Backup, format: Format, session: &Session) -> Result<Exit, Failure> {
     match format {
         Format::Yaml => session.printer.yaml(backup)?,
         Format::Json | Format::Table | Format::Wide | Format::Name => {
@@ -198,13 +202,18 @@ fn requested(args: &CreateArgs, session: &Session, started: Time) -> Result<Back
     salvor_api::name::check_dns_subdomain("backup", &name)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let mut backup = Backup::named(session.namespace(), &name);
-    backup.metadata.labels = args.filters.label_map().map_err(Failure::usage)?;
-    backup.metadata.annotations = args.filters.annotation_map().map_err(Failure::usage)?;
-    backup.spec = spec(args)?;
+    backup.metadata.labels = args.template.filters.label_map().map_err(Failure::usage)?;
+    backup.metadata.annotations = args
+        .template
+        .filters
+        .annotation_map()
+        .map_err(Failure::usage)?;
+    backup.spec = spec(&args.template)?;
     Ok(backup)
 }
 
-fn spec(args: &CreateArgs) -> Result<BackupSpec, Failure> {
+/// The specification that the flags ask for.
+pub(super) fn spec(args: &TemplateArgs) -> Result<BackupSpec, Failure> {
     let filters = &args.filters;
     let VolumeArgs {
         snapshot_volumes,
@@ -233,7 +242,7 @@ fn spec(args: &CreateArgs) -> Result<BackupSpec, Failure> {
         label_selector: filters.selector.clone(),
         or_label_selectors: filters.or_selectors().map_err(Failure::usage)?,
         snapshot_volumes: *snapshot_volumes,
-        ttl: args.ttl,
+        ttl: args.ttl.unwrap_or_default(),
         include_cluster_resources: filters.include_cluster_resources,
         hooks: Hooks::default(),
         storage_location: args.storage_location.clone().unwrap_or_default(),
@@ -258,7 +267,7 @@ fn spec(args: &CreateArgs) -> Result<BackupSpec, Failure> {
 }
 
 /// Takes the specification, and the labels, from a Schedule of the cluster.
-async fn from_schedule(
+pub(super) async fn from_schedule(
     cluster: &Cluster,
     schedule: &str,
     mut backup: Backup,

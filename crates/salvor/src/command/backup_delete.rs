@@ -6,7 +6,7 @@ use salvor_text::ByteCount;
 use tracing::info;
 
 use crate::args::backup::DeleteArgs;
-use crate::command::read;
+use crate::command::{read, served};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -18,6 +18,9 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
         selector,
         confirm,
     } = args;
+    if let Some(served) = session.served().await? {
+        return served::backup::delete(args, session, &served).await;
+    }
     let location = session.location(None)?;
     // A backup that cannot be read may still be deleted by name, never by --all or --selector.
     let mut chosen = Vec::new();

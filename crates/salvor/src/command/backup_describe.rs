@@ -1,6 +1,8 @@
 //! `backup describe`.
 
+use salvor_api::velero::{Backup, BackupPhase, BackupStorageLocation, DownloadTargetKind as Kind};
 use salvor_archive::names::BackupFile;
+use salvor_controller::location_url;
 use salvor_location::{BackupRecord, Location};
 
 use crate::args::Format;
@@ -8,6 +10,7 @@ use crate::args::backup::DescribeArgs;
 use crate::command::read;
 use crate::exit::{Exit, Failure};
 use crate::output::describe_backup::{self, BackupView, Origin};
+use crate::served::{Files, Served};
 use crate::session::Session;
 
 /// Describes backups, one after another.
@@ -18,6 +21,9 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
         details,
         output,
     } = args;
+    if let Some(served) = session.served().await? {
+        return served_backups(args, session, &served).await;
+    }
     let location = session.location(None)?;
     let (records, damaged) = read::backups(&location, names, selector.as_ref()).await?;
     for entry in &damaged {
@@ -26,32 +32,98 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
     }
     for (at, record) in records.into_iter().enumerate() {
         let view = view(&location, record, *details, session).await?;
-        match output {
-            Format::Json => session
-                .printer
-                .json(&describe_backup::value(&view, *details))?,
-            Format::Yaml => session
-                .printer
-                .yaml(&describe_backup::value(&view, *details))?,
-            Format::Name => {
-                let name = &view.backup.metadata.name;
-                session
-                    .printer
-                    .result(&format!("backup.velero.io/{name}\n"))?;
-            }
-            Format::Table | Format::Wide => {
-                let text = describe_backup::text(&view, *details, session.printer.color);
-                // Velero's client puts two empty lines between backups.
-                let separator = if at > 0 { "\n\n" } else { "" };
-                session.printer.result(&format!("{separator}{text}"))?;
-            }
-        }
+        show(&view, at, *details, *output, session)?;
     }
     Ok(if damaged.is_empty() {
         Exit::Done
     } else {
         Exit::Partial
     })
+}
+
+fn show(
+    view: &BackupView,
+    at: usize,
+    details: bool,
+    output: Format,
+    session: &Session,
+) -> Result<(), Failure> {
+    let printer = &session.printer;
+    match output {
+        Format::Json => printer.json(&describe_backup::value(view, details)),
+        Format::Yaml => printer.yaml(&describe_backup::value(view, details)),
+        Format::Name => {
+            let name = &view.backup.metadata.name;
+            printer.result(&format!("backup.velero.io/{name}\n"))
+        }
+        Format::Table | Format::Wide => {
+            let text = describe_backup::text(view, details, printer.color);
+            // Velero's client puts two empty lines between backups.
+            let separator = if at > 0 { "\n\n" } else { "" };
+            printer.result(&format!("{separator}{text}"))
+        }
+    }
+}
+
+/// Describes the backups of a server. Files beside them come by download requests; one that cannot be had is
+/// said and leaves its part out.
+async fn served_backups(
+    args: &DescribeArgs,
+    session: &Session,
+    served: &Served,
+) -> Result<Exit, Failure> {
+    let backups: Vec<Backup> = served.chosen(&args.names, args.selector.as_ref()).await?;
+    if backups.is_empty() {
+        let text = session.messages.none_in_namespace(&served.namespace);
+        session.printer.remark(&text);
+    }
+    let mut complete = true;
+    for (at, backup) in backups.into_iter().enumerate() {
+        let (view, whole) = served_view(served, backup, args.details, session).await;
+        complete &= whole;
+        show(&view, at, args.details, args.output, session)?;
+    }
+    Ok(if complete { Exit::Done } else { Exit::Partial })
+}
+
+async fn served_view(
+    served: &Served,
+    backup: Backup,
+    details: bool,
+    session: &Session,
+) -> (BackupView, bool) {
+    let name = backup.metadata.name.clone();
+    let status = &backup.status;
+    let ended = status.phase.is_final() && status.phase != BackupPhase::FailedValidation;
+    let location: Result<BackupStorageLocation, Failure> =
+        served.named(&backup.spec.storage_location).await;
+    let url = location.ok().and_then(|object| location_url(&object).ok());
+    let temporary = url.as_ref().is_some_and(|url| url.scheme == "file");
+    let mut files = Files::new(served, session, &name);
+    let has_results = ended && (status.warnings > 0 || status.errors > 0);
+    let results = files.read(has_results, Kind::BackupResults).await;
+    let resource_list = files.read(ended && details, Kind::BackupResourceList).await;
+    let volumes = files.read(ended, Kind::BackupVolumeInfos).await;
+    let asked = status.backup_item_operations_attempted > 0;
+    let operations = files.read(ended && asked, Kind::BackupItemOperations).await;
+    let complete = files.complete;
+    let view = BackupView {
+        backup,
+        results,
+        resource_list,
+        volumes: volumes.unwrap_or_default(),
+        operations: operations.unwrap_or_default(),
+        origin: Origin {
+            durability: match &url {
+                Some(_) => session.durability(temporary),
+                None => String::new(),
+            },
+            url: url.map(|url| url.to_string()).unwrap_or_default(),
+            temporary,
+            archive_bytes: None,
+        },
+    };
+    (view, complete)
 }
 
 async fn view(

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &DiffArgs, session: &Session) -> Result<Exit, Fail
     };
     let selection = Selection::compile(&spec, names, None)
         .map_err(|errors| Failure::usage(errors.join("; ")))?;
-    let location = session.location(None)?;
+    let location = session.location_of(Some(from)).await?;
     let first = Source::open(&location, &read::backup_name(from)?).await?;
     warn_if_incomplete(&first, session);
     let work = async {

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use futures::StreamExt as _;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
+use salvor_api::name::BackupName;
+use salvor_api::velero::{Backup, DownloadTargetKind};
 use salvor_archive::names::BackupFile;
 use salvor_location::{Hasher, Manifest};
 use salvor_text::ByteCount;
@@ -22,17 +26,13 @@ pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, 
         output,
         force,
     } = args;
-    let location = session.location(None)?;
     let name = read::backup_name(name)?;
-    let record = location.backup(&name).await?;
-    let manifest = location.manifest(&record).await;
     let file = BackupFile::Archive.name(&name);
-    let Some((size, mut stream)) = location.open_file(&name, &file).await? else {
-        return Err(Failure::new(
-            Exit::VerificationFailed,
-            format!("backup `{name}` has no archive: `{file}` is not there"),
-        ));
-    };
+    let Source {
+        size,
+        mut stream,
+        manifest,
+    } = Source::open(&name, &file, session).await?;
     let path = output
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("{name}-data.tar.gz")));
@@ -100,6 +100,47 @@ pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, 
         .written_to(&file, &path.display().to_string(), &size);
     session.printer.remark(&text);
     Ok(exit)
+}
+
+/// An archive that is about to be copied.
+struct Source {
+    /// Its length; zero when it is not known.
+    size: u64,
+    stream: BoxStream<'static, Result<Bytes, Failure>>,
+    /// What was written, where there is a record of it that can be read from here.
+    manifest: salvor_location::Result<Option<Manifest>>,
+}
+
+impl Source {
+    async fn open(name: &BackupName, file: &str, session: &Session) -> Result<Self, Failure> {
+        let missing = || {
+            let text = format!("backup `{name}` has no archive: `{file}` is not there");
+            Failure::new(Exit::VerificationFailed, text)
+        };
+        if let Some(served) = session.served().await? {
+            served.named::<Backup>(name.as_str()).await?;
+            let kind = DownloadTargetKind::BackupContents;
+            let found = served.file(kind, name.as_str()).await?;
+            let (size, stream) = found.ok_or_else(missing)?;
+            let doing = format!("download `{file}`");
+            let failed = move |error| Failure::caused(Exit::Internal, doing.as_str(), error);
+            return Ok(Self {
+                size: size.unwrap_or(0),
+                stream: stream.map_err(failed).boxed(),
+                manifest: Ok(None),
+            });
+        }
+        let location = session.location(None)?;
+        let record = location.backup(name).await?;
+        let manifest = location.manifest(&record).await;
+        let found = location.open_file(name, file).await?;
+        let (size, stream) = found.ok_or_else(missing)?;
+        Ok(Self {
+            size,
+            stream: stream.map_err(Failure::from).boxed(),
+            manifest,
+        })
+    }
 }
 
 /// Compares what was copied with what the manifest says; backups of Velero have none. A damaged copy stays

@@ -40,7 +40,7 @@ pub(crate) async fn run(args: &ExportArgs, session: &Session) -> Result<Exit, Fa
         include_resources,
         raw,
     } = args;
-    let location = session.location(None)?;
+    let location = session.location_of(Some(name)).await?;
     let record = location.backup(&read::backup_name(name)?).await?;
     let selection = Selection {
         namespaces: compile("--include-namespaces", include_namespaces)?,

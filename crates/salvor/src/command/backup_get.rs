@@ -2,7 +2,7 @@
 
 use crate::args::Format;
 use crate::args::backup::GetArgs;
-use crate::command::read;
+use crate::command::read::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::backup_table::{self, Columns};
 use crate::output::structured::kind_list;
@@ -17,9 +17,8 @@ pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failu
         label_columns,
         format,
     } = args;
-    let location = session.location(None)?;
-    let (records, damaged) = read::backups(&location, names, selector.as_ref()).await?;
-    let mut backups = read::backup_kinds(records);
+    let place = Place::of(session).await?;
+    let (mut backups, damaged) = place.backups(names, selector.as_ref()).await?;
     backup_table::sort(&mut backups);
     for entry in &damaged {
         let text = session.messages.damaged(&entry.name, &entry.reason);
@@ -43,18 +42,20 @@ pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failu
         }
         Format::Table | Format::Wide => {
             if backups.is_empty() && damaged.is_empty() {
-                printer.remark(&session.messages.no_backups(location.name()));
+                printer.remark(&place.no_backups(session));
                 return Ok(Exit::Done);
             }
             let columns = Columns {
                 wide: format.output == Format::Wide,
                 show_labels: *show_labels,
                 label_columns,
-                durability: &session.durability(location.is_temporary()),
+                durability: &place.durability(session),
                 color: printer.color,
             };
             printer.result(&backup_table::table(&backups, &columns, session.now()))?;
-            session.note_if_temporary(&location);
+            if let Place::Location(location) = &place {
+                session.note_if_temporary(location);
+            }
         }
     }
     Ok(if damaged.is_empty() {

@@ -51,7 +51,9 @@ struct ReportedFinding {
 /// Reads every stored byte of backups and compares it with what was written.
 pub(crate) async fn run(args: &VerifyArgs, session: &Session) -> Result<Exit, Failure> {
     let VerifyArgs { names, format } = args;
-    let location = session.location(None)?;
+    let location = session
+        .location_of(names.first().map(String::as_str))
+        .await?;
     let (records, damaged) = read::backups(&location, names, None).await?;
     let mut reports: Vec<Report> = damaged
         .into_iter()

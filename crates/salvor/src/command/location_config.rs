@@ -8,12 +8,13 @@ use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// Names a location in the configuration file. The location itself is not touched.
-pub(crate) fn create(args: &CreateArgs, session: &Session) -> Result<Exit, Failure> {
+pub(crate) fn create(args: &CreateArgs, url: &str, session: &Session) -> Result<Exit, Failure> {
     let CreateArgs {
         name,
-        url,
+        url: _,
         read_only,
         default,
+        object: _,
     } = args;
     salvor_api::name::check_dns_subdomain("location", name)
         .map_err(|error| Failure::usage(error.to_string()))?;
@@ -32,7 +33,7 @@ pub(crate) fn create(args: &CreateArgs, session: &Session) -> Result<Exit, Failu
     let url = if parsed.scheme == "file" {
         parsed.to_string()
     } else {
-        url.clone()
+        url.to_owned()
     };
     let location = NamedLocation {
         url,

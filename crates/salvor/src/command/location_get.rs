@@ -7,6 +7,7 @@ use salvor_text::DescribeWriter;
 
 use crate::args::Format;
 use crate::args::location::{DescribeArgs, GetArgs};
+use crate::command::served;
 use crate::exit::{Exit, Failure};
 use crate::output::location_table::{self, LocationRow};
 use crate::session::Session;
@@ -64,6 +65,9 @@ pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<E
 
 /// The locations of the configuration, and the one given by URL.
 async fn rows(names: &[String], session: &Session) -> Result<Vec<LocationRow>, Failure> {
+    if let Some(served) = session.served().await? {
+        return served::location::rows(names, &served).await;
+    }
     let config = session.config()?;
     let in_use = session.profile(None).ok();
     let mut locations = Vec::new();

@@ -21,6 +21,8 @@ mod restore_describe;
 mod restore_get;
 mod restore_logs;
 mod retention_plan;
+mod schedule;
+mod served;
 mod server;
 mod undelete;
 mod version;
@@ -28,7 +30,7 @@ mod version;
 use clap::CommandFactory as _;
 
 use crate::args::backup::BackupCommand;
-use crate::args::location::LocationCommand;
+use crate::args::location::{CreateArgs as CreateLocation, LocationCommand};
 use crate::args::restore::RestoreCommand;
 use crate::args::retention::RetentionCommand;
 use crate::args::{Arguments, Command, CreateCommand, DeleteCommand, DescribeCommand, GetCommand};
@@ -43,17 +45,20 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
     match command {
         Command::Backup(command) => backup(command, session).await,
         Command::Restore(command) => restore(command, session).await,
+        Command::Schedule(command) => schedule::run(command, session).await,
         Command::BackupLocation(command) => location(command, session).await,
         Command::Retention(RetentionCommand::Plan(args)) => {
             retention_plan::run(&args, session).await
         }
         Command::Create(CreateCommand::Backup(args)) => backup_create::run(&args, session).await,
         Command::Create(CreateCommand::Restore(args)) => restore_create::run(&args, session).await,
+        Command::Create(CreateCommand::Schedule(args)) => schedule::create(&args, session).await,
         Command::Create(CreateCommand::BackupLocation(args)) => {
-            location_config::create(&args, session)
+            create_location(&args, session).await
         }
         Command::Get(GetCommand::Backups(args)) => backup_get::run(&args, session).await,
         Command::Get(GetCommand::Restores(args)) => restore_get::run(&args, session).await,
+        Command::Get(GetCommand::Schedules(args)) => schedule::get(&args, session).await,
         Command::Get(GetCommand::BackupLocations(args)) => location_get::get(&args, session).await,
         Command::Describe(DescribeCommand::Backups(args)) => {
             backup_describe::run(&args, session).await
@@ -61,11 +66,18 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Describe(DescribeCommand::Restores(args)) => {
             restore_describe::run(&args, session).await
         }
+        Command::Describe(DescribeCommand::Schedules(args)) => {
+            schedule::describe(&args, session).await
+        }
         Command::Describe(DescribeCommand::BackupLocations(args)) => {
             location_get::describe(&args, session).await
         }
         Command::Delete(DeleteCommand::Backup(args)) => backup_delete::run(&args, session).await,
         Command::Delete(DeleteCommand::Restore(args)) => restore_delete::run(&args, session).await,
+        Command::Delete(DeleteCommand::Schedule(args)) => schedule::delete(&args, session).await,
+        Command::Delete(DeleteCommand::BackupLocation(args)) => {
+            served::location::delete(&args, session).await
+        }
         Command::Undelete(args) => undelete::run(&args, session).await,
         Command::Server(args) => server::run(&args, session).await,
         Command::Install(args) => install::run(&args, session).await,
@@ -107,10 +119,20 @@ async fn restore(command: RestoreCommand, session: &Session) -> Result<Exit, Fai
 
 async fn location(command: LocationCommand, session: &Session) -> Result<Exit, Failure> {
     match command {
-        LocationCommand::Create(args) => location_config::create(&args, session),
+        LocationCommand::Create(args) => create_location(&args, session).await,
+        LocationCommand::Set(args) => served::location::set(&args, session).await,
+        LocationCommand::Delete(args) => served::location::delete(&args, session).await,
         LocationCommand::Get(args) => location_get::get(&args, session).await,
         LocationCommand::Describe(args) => location_get::describe(&args, session).await,
         LocationCommand::Check(args) => location_check::run(&args, session).await,
         LocationCommand::SetDefault(args) => location_config::set_default(&args, session),
+    }
+}
+
+/// A URL names a location for this program, a provider describes one for the server.
+async fn create_location(args: &CreateLocation, session: &Session) -> Result<Exit, Failure> {
+    match &args.url {
+        Some(url) => location_config::create(args, url, session),
+        None => served::location::create(args, session).await,
     }
 }

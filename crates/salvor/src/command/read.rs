@@ -1,5 +1,6 @@
 //! Reading backups and restores for the commands that show them.
 
+use std::fmt;
 use std::path::Path;
 
 use salvor_api::meta::LabelSelector;
@@ -12,6 +13,7 @@ use salvor_location::{BackupRecord, Damaged, Location, RestoreRecord};
 use serde::de::DeserializeOwned;
 
 use crate::exit::{Exit, Failure};
+use crate::served::Served;
 use crate::session::Session;
 
 /// Most bytes that a file beside an archive may have, packed or not. A resource list of 300,000 objects
@@ -26,6 +28,64 @@ pub(crate) fn backup_name(text: &str) -> Result<BackupName, Failure> {
 /// A restore's name from the command line.
 pub(crate) fn restore_name(text: &str) -> Result<RestoreName, Failure> {
     RestoreName::new(text).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Where backups and restores are seen.
+pub(crate) enum Place {
+    /// As objects of a server.
+    Server(Served),
+    /// In a location.
+    Location(Location),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(served) => write!(f, "namespace `{}`", served.namespace),
+            Self::Location(location) => write!(f, "location `{}`", location.name()),
+        }
+    }
+}
+
+impl Place {
+    /// The server that is to be asked, or the location in use.
+    pub(crate) async fn of(session: &Session) -> Result<Self, Failure> {
+        match session.served().await? {
+            Some(served) => Ok(Self::Server(served)),
+            None => Ok(Self::Location(session.location(None)?)),
+        }
+    }
+
+    /// The backups that a command is about, and those that cannot be read.
+    pub(crate) async fn backups(
+        &self,
+        names: &[String],
+        selector: Option<&LabelSelector>,
+    ) -> Result<(Vec<Backup>, Vec<Damaged>), Failure> {
+        match self {
+            Self::Server(served) => Ok((served.chosen(names, selector).await?, Vec::new())),
+            Self::Location(location) => {
+                let (records, damaged) = backups(location, names, selector).await?;
+                Ok((backup_kinds(records), damaged))
+            }
+        }
+    }
+
+    /// That there are no backups.
+    pub(crate) fn no_backups(&self, session: &Session) -> String {
+        match self {
+            Self::Server(served) => session.messages.none_in_namespace(&served.namespace),
+            Self::Location(location) => session.messages.no_backups(location.name()),
+        }
+    }
+
+    /// What people call the durability of everything that is seen here; empty when each differs.
+    pub(crate) fn durability(&self, session: &Session) -> String {
+        match self {
+            Self::Server(_) => String::new(),
+            Self::Location(location) => session.durability(location.is_temporary()),
+        }
+    }
 }
 
 /// The backups that a command is about, and those that cannot be read.

@@ -19,7 +19,8 @@ use tracing::info;
 
 use crate::args::restore::{CreateArgs, ExistingPolicy, VolumeArgs};
 use crate::args::{Format, values};
-use crate::command::read;
+use crate::command::read::{self, Place};
+use crate::command::served;
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
 use crate::session::Session;
@@ -51,6 +52,11 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         }
         return Ok(Exit::Done);
     }
+    // What the kind cannot say is done from here, with the user's own rights.
+    let is_ours = args.dry_run || args.relink_owners || !args.names.is_empty();
+    if !is_ours && let Some(served) = session.served().await? {
+        return served::restore::create(args, restore, session, &served).await;
+    }
     let volumes = &args.volumes;
     for (flag, given) in [
         ("--restore-volumes", volumes.restore_volumes == Some(true)),
@@ -65,16 +71,13 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
             session.printer.warning(&text);
         }
     }
-    let location = session.location(None)?;
     if !restore.spec.schedule_name.is_empty() {
-        choose_of_schedule(
-            &mut restore,
-            args.allow_partially_failed == Some(true),
-            &location,
-        )
-        .await?;
+        let place = Place::of(session).await?;
+        let partial_too = args.allow_partially_failed == Some(true);
+        choose_of_schedule(&mut restore, partial_too, &place).await?;
     }
     let backup = read::backup_name(&restore.spec.backup_name)?;
+    let location = session.location_of(Some(backup.as_str())).await?;
     let cluster = session.cluster(args.concurrency).await?;
     let source = Source::open(&location, &backup).await?;
     let request = RestoreRequest {
@@ -139,7 +142,14 @@ async fn resume(
     session: &Session,
 ) -> Result<Exit, Failure> {
     let name = read::restore_name(args.name.as_deref().unwrap_or_default())?;
-    let location = session.location(None)?;
+    let location = match session.served().await? {
+        Some(served) => {
+            let restore: Restore = served.named(name.as_str()).await?;
+            let backup = restore.spec.backup_name;
+            session.location_of(Some(&backup)).await?
+        }
+        None => session.location(None)?,
+    };
     let cluster = session.cluster(args.concurrency).await?;
     let began = std::time::Instant::now();
     let run = RunId::generate();
@@ -282,18 +292,14 @@ fn conclude(
 async fn choose_of_schedule(
     restore: &mut Restore,
     allow_partially_failed: bool,
-    location: &Location,
+    place: &Place,
 ) -> Result<(), Failure> {
     let schedule = std::mem::take(&mut restore.spec.schedule_name);
-    let listing = location.backups().await?;
-    let backups = listing.entries.iter().map(|record| &record.backup);
-    let Some(newest) = newest_of_schedule(backups, &schedule, allow_partially_failed) else {
+    let (backups, _) = place.backups(&[], None).await?;
+    let Some(newest) = newest_of_schedule(&backups, &schedule, allow_partially_failed) else {
         return Err(Failure::new(
             Exit::NotFound,
-            format!(
-                "location `{}` has no completed backup of schedule `{schedule}`",
-                location.name()
-            ),
+            format!("{place} has no completed backup of schedule `{schedule}`"),
         )
         .hint("--allow-partially-failed also takes partially failed ones"));
     };

@@ -3,7 +3,7 @@
 use salvor_location::RunId;
 
 use crate::args::restore::DeleteArgs;
-use crate::command::read;
+use crate::command::{read, served};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -15,6 +15,9 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
         selector,
         confirm,
     } = args;
+    if let Some(served) = session.served().await? {
+        return served::restore::delete(args, session, &served).await;
+    }
     let location = session.location(None)?;
     let (records, damaged) = read::restores(&location, names, selector.as_ref()).await?;
     for entry in damaged {

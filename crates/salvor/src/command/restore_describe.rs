@@ -1,5 +1,6 @@
 //! `restore describe`.
 
+use salvor_api::velero::{DownloadTargetKind as Kind, Restore, RestorePhase};
 use salvor_archive::names::RestoreFile;
 
 use crate::args::Format;
@@ -7,6 +8,7 @@ use crate::args::restore::DescribeArgs;
 use crate::command::read;
 use crate::exit::{Exit, Failure};
 use crate::output::describe_restore::{self, RestoreView};
+use crate::served::{Files, Served};
 use crate::session::Session;
 
 /// Describes restores, one after another.
@@ -17,6 +19,9 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
         details,
         output,
     } = args;
+    if let Some(served) = session.served().await? {
+        return served_restores(args, session, &served).await;
+    }
     let location = session.location(None)?;
     let (records, damaged) = read::restores(&location, names, selector.as_ref()).await?;
     for entry in &damaged {
@@ -41,29 +46,67 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
             results,
             resource_list,
         };
-        match output {
-            Format::Json => session
-                .printer
-                .json(&describe_restore::value(&view, *details))?,
-            Format::Yaml => session
-                .printer
-                .yaml(&describe_restore::value(&view, *details))?,
-            Format::Name => {
-                let name = &view.restore.metadata.name;
-                session
-                    .printer
-                    .result(&format!("restore.velero.io/{name}\n"))?;
-            }
-            Format::Table | Format::Wide => {
-                let text = describe_restore::text(&view, *details, session.printer.color);
-                let separator = if at > 0 { "\n\n" } else { "" };
-                session.printer.result(&format!("{separator}{text}"))?;
-            }
-        }
+        show(&view, at, *details, *output, session)?;
     }
     Ok(if damaged.is_empty() {
         Exit::Done
     } else {
         Exit::Partial
     })
+}
+
+fn show(
+    view: &RestoreView,
+    at: usize,
+    details: bool,
+    output: Format,
+    session: &Session,
+) -> Result<(), Failure> {
+    let printer = &session.printer;
+    match output {
+        Format::Json => printer.json(&describe_restore::value(view, details)),
+        Format::Yaml => printer.yaml(&describe_restore::value(view, details)),
+        Format::Name => {
+            let name = &view.restore.metadata.name;
+            printer.result(&format!("restore.velero.io/{name}\n"))
+        }
+        Format::Table | Format::Wide => {
+            let text = describe_restore::text(view, details, printer.color);
+            let separator = if at > 0 { "\n\n" } else { "" };
+            printer.result(&format!("{separator}{text}"))
+        }
+    }
+}
+
+/// Describes the restores of a server. Files beside them come by download requests; one that cannot be had
+/// is said and leaves its part out.
+async fn served_restores(
+    args: &DescribeArgs,
+    session: &Session,
+    served: &Served,
+) -> Result<Exit, Failure> {
+    let restores: Vec<Restore> = served.chosen(&args.names, args.selector.as_ref()).await?;
+    if restores.is_empty() {
+        let text = session.messages.none_in_namespace(&served.namespace);
+        session.printer.remark(&text);
+    }
+    let mut complete = true;
+    for (at, restore) in restores.into_iter().enumerate() {
+        let status = &restore.status;
+        let ended = status.phase.is_final() && status.phase != RestorePhase::FailedValidation;
+        let name = restore.metadata.name.clone();
+        let mut files = Files::new(served, session, &name);
+        let has_results = ended && (status.warnings > 0 || status.errors > 0);
+        let results = files.read(has_results, Kind::RestoreResults).await;
+        let listed = ended && args.details;
+        let resource_list = files.read(listed, Kind::RestoreResourceList).await;
+        complete &= files.complete;
+        let view = RestoreView {
+            restore,
+            results,
+            resource_list,
+        };
+        show(&view, at, args.details, args.output, session)?;
+    }
+    Ok(if complete { Exit::Done } else { Exit::Partial })
 }

@@ -1,8 +1,10 @@
 //! `restore get`.
 
+use salvor_api::velero::Restore;
+
 use crate::args::Format;
 use crate::args::restore::GetArgs;
-use crate::command::read;
+use crate::command::read::{self, Place};
 use crate::exit::{Exit, Failure};
 use crate::output::restore_table;
 use crate::output::structured::kind_list;
@@ -15,14 +17,22 @@ pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failu
         selector,
         format,
     } = args;
-    let location = session.location(None)?;
-    let (records, damaged) = read::restores(&location, names, selector.as_ref()).await?;
-    for entry in &damaged {
-        let text = session.messages.damaged(&entry.name, &entry.reason);
-        session.printer.warning(&text);
-    }
-    read::note_unfinished(&records, session);
-    let restores = read::restore_kinds(records);
+    let place = Place::of(session).await?;
+    let (restores, damaged) = match &place {
+        Place::Server(served) => {
+            let restores: Vec<Restore> = served.chosen(names, selector.as_ref()).await?;
+            (restores, Vec::new())
+        }
+        Place::Location(location) => {
+            let (records, damaged) = read::restores(location, names, selector.as_ref()).await?;
+            for entry in &damaged {
+                let text = session.messages.damaged(&entry.name, &entry.reason);
+                session.printer.warning(&text);
+            }
+            read::note_unfinished(&records, session);
+            (read::restore_kinds(records), damaged)
+        }
+    };
     let printer = &session.printer;
     match format.output {
         Format::Json | Format::Yaml => {
@@ -41,7 +51,11 @@ pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failu
         }
         Format::Table | Format::Wide => {
             if restores.is_empty() && damaged.is_empty() {
-                printer.remark(&session.messages.no_restores(location.name()));
+                let text = match &place {
+                    Place::Server(served) => session.messages.none_in_namespace(&served.namespace),
+                    Place::Location(location) => session.messages.no_restores(location.name()),
+                };
+                printer.remark(&text);
             } else {
                 printer.result(&restore_table::table(&restores, printer.color))?;
             }

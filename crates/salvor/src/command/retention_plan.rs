@@ -14,7 +14,7 @@ use crate::session::Session;
 /// Prints the plan for the location in use, made of what its backups say. Exit code 1 when something would go.
 pub(crate) async fn run(args: &PlanArgs, session: &Session) -> Result<Exit, Failure> {
     let PlanArgs { keep, schedule } = args;
-    let location = session.location(None)?;
+    let location = session.location_of(None).await?;
     let listing = location.backups().await?;
     for entry in &listing.damaged {
         let text = session.messages.damaged(&entry.name, &entry.reason);

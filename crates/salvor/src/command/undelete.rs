@@ -29,7 +29,10 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
         confirm,
     } = args;
     let wanted = Wanted::parse(object, session.global.namespace.as_deref())?;
-    let location = session.location(None)?;
+    let location = session
+        .without_namespace()
+        .location_of(from_backup.as_deref())
+        .await?;
     let cluster = session.cluster(None).await?;
     let candidates = match from_backup {
         Some(name) => vec![read::backup_name(name)?],

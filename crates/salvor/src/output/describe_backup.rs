@@ -162,7 +162,7 @@ fn result_block(d: &mut DescribeWriter, title: &str, set: &ResultSet) {
     }
 }
 
-pub(super) fn selector(selector: Option<&LabelSelector>) -> String {
+pub(crate) fn selector(selector: Option<&LabelSelector>) -> String {
     selector.map_or_else(|| "<none>".to_owned(), LabelSelector::display)
 }
 
@@ -174,7 +174,7 @@ pub(super) fn or_selectors(selectors: &[LabelSelector]) -> String {
     all.join(" or ")
 }
 
-fn spec(d: &mut DescribeWriter, spec: &BackupSpec) {
+pub(crate) fn spec(d: &mut DescribeWriter, spec: &BackupSpec) {
     d.line("Namespaces:");
     d.nested(1, "Included", list_or(&spec.included_namespaces, "*"));
     d.nested(1, "Excluded", list_or(&spec.excluded_namespaces, "<none>"));

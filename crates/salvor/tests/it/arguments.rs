@@ -159,7 +159,7 @@ fn what_cannot_be_meant_is_wrong_usage_with_a_reason() {
         ("undelete web --location /tmp/x", "not KIND/NAME"),
         ("--lang fr version --client-only", "not a language"),
         (
-            "backup get --location /tmp/x --config /nonexistent.yaml -o name --location n",
+            "backup get --location /tmp/x --config-file /nonexistent.yaml -o name --location n",
             "argument",
         ),
     ] {

@@ -81,7 +81,7 @@ fn a_configuration_that_is_not_understood_is_refused() {
         ("\u{0}\u{1}", "read configuration"),
     ] {
         std::fs::write(&path, text).expect("written");
-        let line = format!("backup get --config {} --location x", path.display());
+        let line = format!("backup get --config-file {} --location x", path.display());
         let run = run(&place, &line);
         assert_eq!(run.code, 2, "{text:?}: {}", run.err);
         assert!(run.err.contains(reason), "{text:?}: {}", run.err);

@@ -9,4 +9,5 @@ mod interrupt;
 mod locations;
 mod recovery;
 mod retention;
+mod served;
 mod support;

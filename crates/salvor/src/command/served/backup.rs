@@ -1,0 +1,100 @@
+//! Backups through the server.
+
+use salvor_api::labels::{self, label_value};
+use salvor_api::velero::{Backup, DeleteBackupRequest};
+
+use super::{LONGEST, exit_of};
+use crate::args::Format;
+use crate::args::backup::{CreateArgs, DeleteArgs};
+use crate::command::backup_create;
+use crate::exit::{Exit, Failure};
+use crate::served::Served;
+use crate::session::Session;
+
+/// Asks for a backup and, with `--wait`, waits for its end.
+pub(crate) async fn create(
+    args: &CreateArgs,
+    mut backup: Backup,
+    session: &Session,
+    served: &Served,
+) -> Result<Exit, Failure> {
+    if let Some(schedule) = &args.from_schedule {
+        backup = backup_create::from_schedule(&served.cluster, schedule, backup, session).await?;
+        if matches!(args.output, Format::Json | Format::Yaml) {
+            return backup_create::print(&backup, args.output, session);
+        }
+    }
+    for (flag, given) in [
+        ("--all-versions", args.all_versions),
+        ("--concurrency", args.concurrency.is_some()),
+    ] {
+        if given {
+            let text = session.messages.only_direct(flag);
+            session.printer.warning(&text);
+        }
+    }
+    let created = served.kinds().create(&backup).await?;
+    let name = &created.metadata.name;
+    let text = session.messages.request_submitted("Backup", name);
+    session.printer.result(&format!("{text}\n"))?;
+    if !args.wait {
+        session
+            .printer
+            .remark(&session.messages.follow("backup", name));
+        return Ok(Exit::Done);
+    }
+    session.printer.remark(&session.messages.waiting("backup"));
+    let ended = |backup: &Backup| backup.status.phase.is_final();
+    let backup = served.wait::<Backup>(name, LONGEST, ended).await?;
+    let phase = backup.status.phase.as_str();
+    let text = session.messages.ended_with_status("Backup", phase);
+    session.printer.result(&format!("{text}\n"))?;
+    for reason in &backup.status.validation_errors {
+        session.printer.warning(reason);
+    }
+    if !backup.status.failure_reason.is_empty() {
+        session.printer.warning(&backup.status.failure_reason);
+    }
+    session
+        .printer
+        .remark(&session.messages.follow("backup", name));
+    Ok(exit_of(phase))
+}
+
+/// Asks for the deletion of backups, after showing them and asking.
+pub(crate) async fn delete(
+    args: &DeleteArgs,
+    session: &Session,
+    served: &Served,
+) -> Result<Exit, Failure> {
+    let backups: Vec<Backup> = served.chosen(&args.names, args.selector.as_ref()).await?;
+    if backups.is_empty() {
+        let text = session.messages.none_in_namespace(&served.namespace);
+        session.printer.remark(&text);
+        return Ok(Exit::Done);
+    }
+    for backup in &backups {
+        let name = &backup.metadata.name;
+        let text = session.messages.will_be_deleted("backup", name);
+        session.printer.remark(&text);
+    }
+    let typed = match backups.as_slice() {
+        [one] => &one.metadata.name,
+        _ => &served.namespace,
+    };
+    session.confirm(args.confirm.yes, typed).await?;
+    for backup in &backups {
+        let (name, uid) = (&backup.metadata.name, &backup.metadata.uid);
+        let mut request = DeleteBackupRequest::named(&served.namespace, "");
+        request.metadata.generate_name = format!("{name}-");
+        request.metadata.labels.extend([
+            (labels::BACKUP_NAME.to_owned(), label_value(name)),
+            (labels::BACKUP_UID.to_owned(), uid.clone()),
+        ]);
+        request.spec.backup_name.clone_from(name);
+        served.kinds().create(&request).await?;
+        let text = session.messages.deletion_submitted(name);
+        session.printer.result(&format!("{text}\n"))?;
+    }
+    Ok(Exit::Done)
+}

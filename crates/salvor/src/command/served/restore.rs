@@ -1,0 +1,96 @@
+//! Restores through the server.
+
+use salvor_api::velero::{Backup, Restore};
+
+use super::{LONGEST, exit_of};
+use crate::args::restore::{CreateArgs, DeleteArgs};
+use crate::exit::{Exit, Failure};
+use crate::served::Served;
+use crate::session::Session;
+
+/// Asks for a restore and, with `--wait`, waits for its end.
+pub(crate) async fn create(
+    args: &CreateArgs,
+    restore: Restore,
+    session: &Session,
+    served: &Served,
+) -> Result<Exit, Failure> {
+    if args.concurrency.is_some() {
+        let text = session.messages.only_direct("--concurrency");
+        session.printer.warning(&text);
+    }
+    if !restore.spec.backup_name.is_empty() {
+        assert_backup(&restore.spec.backup_name, served).await?;
+    }
+    let created = served.kinds().create(&restore).await?;
+    let name = &created.metadata.name;
+    let text = session.messages.request_submitted("Restore", name);
+    session.printer.result(&format!("{text}\n"))?;
+    if !args.wait {
+        session
+            .printer
+            .remark(&session.messages.follow("restore", name));
+        return Ok(Exit::Done);
+    }
+    session.printer.remark(&session.messages.waiting("restore"));
+    let ended = |restore: &Restore| restore.status.phase.is_final();
+    let restore = served.wait::<Restore>(name, LONGEST, ended).await?;
+    let phase = restore.status.phase.as_str();
+    let text = session.messages.ended_with_status("Restore", phase);
+    session.printer.result(&format!("{text}\n"))?;
+    for reason in &restore.status.validation_errors {
+        session.printer.warning(reason);
+    }
+    if !restore.status.failure_reason.is_empty() {
+        session.printer.warning(&restore.status.failure_reason);
+    }
+    session
+        .printer
+        .remark(&session.messages.follow("restore", name));
+    Ok(exit_of(phase))
+}
+
+/// A restore of a backup that is not there is refused here, as Velero's client does.
+async fn assert_backup(name: &str, served: &Served) -> Result<(), Failure> {
+    match served.named::<Backup>(name).await {
+        Ok(_) => Ok(()),
+        // There is no such alias, however often it is written.
+        Err(failure) => match name.strip_suffix("-latest") {
+            Some(schedule) => Err(failure.hint(format!(
+                "for the newest backup of a schedule: --from-schedule {schedule}"
+            ))),
+            None => Err(failure),
+        },
+    }
+}
+
+/// Deletes restores, after showing them and asking; the server removes what is stored of them.
+pub(crate) async fn delete(
+    args: &DeleteArgs,
+    session: &Session,
+    served: &Served,
+) -> Result<Exit, Failure> {
+    let restores: Vec<Restore> = served.chosen(&args.names, args.selector.as_ref()).await?;
+    if restores.is_empty() {
+        let text = session.messages.none_in_namespace(&served.namespace);
+        session.printer.remark(&text);
+        return Ok(Exit::Done);
+    }
+    for restore in &restores {
+        let name = &restore.metadata.name;
+        let text = session.messages.will_be_deleted("restore", name);
+        session.printer.remark(&text);
+    }
+    let typed = match restores.as_slice() {
+        [one] => &one.metadata.name,
+        _ => &served.namespace,
+    };
+    session.confirm(args.confirm.yes, typed).await?;
+    for restore in &restores {
+        served.kinds().delete(restore).await?;
+        let name = &restore.metadata.name;
+        let text = session.messages.restore_deleted(name);
+        session.printer.result(&format!("{text}\n"))?;
+    }
+    Ok(Exit::Done)
+}
