@@ -281,14 +281,12 @@ impl Served {
     pub(crate) async fn default_location(&self) -> Result<String, Failure> {
         let locations: Vec<BackupStorageLocation> = self.kinds().list(None).await?;
         let marked = locations.iter().find(|location| location.spec.default);
-        let chosen = match (marked, locations.as_slice()) {
-            (Some(marked), _) | (None, [marked]) => marked,
-            _ => {
-                let namespace = &self.namespace;
-                let text = format!("namespace `{namespace}` has no default backup location");
-                let hint = "mark one with `salvor backup-location set NAME --default`";
-                return Err(Failure::new(Exit::NotFound, text).hint(hint));
-            }
+        let only = locations.first().filter(|_| locations.len() == 1);
+        let Some(chosen) = marked.or(only) else {
+            let namespace = &self.namespace;
+            let text = format!("namespace `{namespace}` has no default backup location");
+            let hint = "mark one with `salvor backup-location set NAME --default`";
+            return Err(Failure::new(Exit::NotFound, text).hint(hint));
         };
         Ok(chosen.metadata.name.clone())
     }

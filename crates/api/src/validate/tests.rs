@@ -345,7 +345,7 @@ fn every_broken_rule_of_a_location_is_named() {
         errors(json!({"accessMode": "WriteOnly"})),
     ];
     expect![[r#"
-        spec.provider is missing: use aws, azure or gcp
+        spec.provider is missing: use aws, azure, gcp or file
         spec.objectStorage.bucket is missing
         --
         spec.objectStorage.bucket `b/path` has a slash: a path in the bucket belongs into prefix

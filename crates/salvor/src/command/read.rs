@@ -33,7 +33,7 @@ pub(crate) fn restore_name(text: &str) -> Result<RestoreName, Failure> {
 /// Where backups and restores are seen.
 pub(crate) enum Place {
     /// As objects of a server.
-    Server(Served),
+    Server(Box<Served>),
     /// In a location.
     Location(Location),
 }
@@ -51,7 +51,7 @@ impl Place {
     /// The server that is to be asked, or the location in use.
     pub(crate) async fn of(session: &Session) -> Result<Self, Failure> {
         match session.served().await? {
-            Some(served) => Ok(Self::Server(served)),
+            Some(served) => Ok(Self::Server(Box::new(served))),
             None => Ok(Self::Location(session.location(None)?)),
         }
     }

@@ -8,6 +8,7 @@ use salvor_api::velero::{
     AccessMode, BackupStorageLocation, BackupStorageLocationSpec, LocationPhase,
 };
 use salvor_controller::location_url;
+use salvor_storage::StoreUrl;
 use salvor_text::ObjectDone;
 
 use super::structured;
@@ -125,7 +126,7 @@ fn row(location: &BackupStorageLocation) -> LocationRow {
     let (spec, status) = (&location.spec, &location.status);
     let url = location_url(location).ok();
     let storage = &spec.object_storage;
-    let bucket_and_prefix = url.as_ref().map(|url| url.bucket_and_prefix());
+    let bucket_and_prefix = url.as_ref().map(StoreUrl::bucket_and_prefix);
     let validated = status.last_validation_time;
     LocationRow {
         name: location.metadata.name.clone(),
