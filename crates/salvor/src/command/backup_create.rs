@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         let text = session.messages.flag_has_no_effect(flag);
         session.printer.warning(&text);
     }
-    let policies = match &args.volumes.resource_policies_file {
+    let policies = match &args.template.volumes.resource_policies_file {
         Some(path) => Some(policies_in(path)?),
         None => None,
     };

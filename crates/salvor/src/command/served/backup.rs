@@ -18,6 +18,12 @@ pub(crate) async fn create(
     session: &Session,
     served: &Served,
 ) -> Result<Exit, Failure> {
+    if args.template.volumes.resource_policies_file.is_some() {
+        let text = "--resource-policies-file is read here, and the backup is made by the server";
+        let hint =
+            "create a ConfigMap and name it with --resource-policies-configmap, or pass --direct";
+        return Err(Failure::usage(text).hint(hint));
+    }
     if let Some(schedule) = &args.from_schedule {
         backup = backup_create::from_schedule(&served.cluster, schedule, backup, session).await?;
         if matches!(args.output, Format::Json | Format::Yaml) {
