@@ -226,7 +226,11 @@ fn volume_data_that_was_asked_for_is_never_silently_missing() {
     );
     let policy = place.run("backup create policy --resource-policies-configmap p");
     assert_eq!(policy.code, 2, "{}", policy.err);
-    assert!(policy.err.contains("resource policies"), "{}", policy.err);
+    assert!(
+        policy.err.contains("there is no configmap p"),
+        "{}",
+        policy.err
+    );
 }
 
 #[test]
