@@ -24,6 +24,7 @@ mod deletion;
 mod download;
 mod events;
 mod informer;
+pub mod install;
 mod kinds;
 mod locations;
 mod metrics;

@@ -23,4 +23,4 @@ pub mod width;
 pub use align::{DescribeWriter, Table};
 pub use bytes::ByteCount;
 pub use language::Language;
-pub use messages::{Messages, ObjectDone};
+pub use messages::{Installed, Messages, ObjectDone};

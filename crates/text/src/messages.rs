@@ -4,6 +4,8 @@
 //! chosen here. Fixed layouts that other tools read (Velero's tables and describe output), logs and
 //! machine output are not messages and stay English.
 
+pub use self::server::Installed;
+
 use std::fmt::Arguments;
 
 use crate::language::Language;

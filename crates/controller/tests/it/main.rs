@@ -1,5 +1,6 @@
 //! The server against the in-process API server.
 
+mod install;
 mod killed;
 mod lifecycle;
 mod metrics;

@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod filters;
+pub(crate) mod install;
 pub(crate) mod location;
 pub(crate) mod restore;
 pub(crate) mod retention;
@@ -152,7 +153,9 @@ pub(crate) enum Command {
     /// Serve Velero's kinds in a cluster: schedules, backups and restores that are asked for by objects.
     Server(server::ServerArgs),
     /// Install what a server needs in a cluster.
-    Install(server::InstallArgs),
+    Install(Box<install::InstallArgs>),
+    /// Remove the server, its kinds and its namespace from a cluster; backups stay where they are stored.
+    Uninstall(install::UninstallArgs),
     /// Watch a cluster being backed up, destroyed and recovered; needs nothing installed.
     Demo(DemoArgs),
     /// Print versions.

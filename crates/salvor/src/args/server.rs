@@ -1,8 +1,8 @@
-//! `server` and `install`.
+//! `server`.
 
 use std::net::SocketAddr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use salvor_api::go::GoDuration;
 
 /// Flags of `server`. Names and defaults are those of Velero's server where it has them.
@@ -54,27 +54,4 @@ pub(crate) struct ServerArgs {
     /// Who this server is among those that want to lead [default: the host name and a random part].
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub(crate) identity: Option<String>,
-}
-
-/// Flags of `install`.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct InstallArgs {
-    /// Only the definitions of the kinds. Needed: this version installs nothing else.
-    #[arg(long, required = true)]
-    pub(crate) crds_only: bool,
-    /// Print the manifests, change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// How they are printed.
-    #[arg(short, long, value_enum, requires = "dry_run", value_name = "FORMAT")]
-    pub(crate) output: Option<ManifestFormat>,
-}
-
-/// How manifests are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ManifestFormat {
-    /// One JSON list.
-    Json,
-    /// YAML documents.
-    Yaml,
 }

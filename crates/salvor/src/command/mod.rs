@@ -25,6 +25,7 @@ mod schedule;
 mod served;
 mod server;
 mod undelete;
+mod uninstall;
 mod version;
 
 use clap::CommandFactory as _;
@@ -81,6 +82,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Undelete(args) => undelete::run(&args, session).await,
         Command::Server(args) => server::run(&args, session).await,
         Command::Install(args) => install::run(&args, session).await,
+        Command::Uninstall(args) => uninstall::run(&args, session).await,
         Command::Demo(args) => crate::demo::run(&args, session).await,
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion { shell } => {

@@ -12,6 +12,7 @@ mod clusters;
 mod comparison;
 mod counted;
 mod fixture;
+mod install;
 mod killed;
 mod recovery;
 mod server;

@@ -1,0 +1,161 @@
+//! The account of the server and what it may do, no more than its work needs.
+
+use serde_json::{Value, json};
+
+use super::{Install, NAME, Role, labels};
+
+/// The core group's resources, without the subresources that reach into pods and nodes.
+const CORE: &[&str] = &[
+    "configmaps",
+    "endpoints",
+    "events",
+    "limitranges",
+    "namespaces",
+    "namespaces/finalize",
+    "namespaces/status",
+    "nodes",
+    "persistentvolumeclaims",
+    "persistentvolumeclaims/status",
+    "persistentvolumes",
+    "persistentvolumes/status",
+    "pods",
+    "pods/status",
+    "podtemplates",
+    "replicationcontrollers",
+    "replicationcontrollers/status",
+    "resourcequotas",
+    "secrets",
+    "serviceaccounts",
+    "services",
+    "services/status",
+];
+
+/// Groups that Kubernetes comes with.
+const BUILT_IN: &[&str] = &[
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "velero.io",
+];
+
+pub(super) fn manifests(install: &Install) -> Vec<Value> {
+    let mut account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": NAME, "namespace": install.namespace, "labels": labels()},
+    });
+    if !install.service_account_annotations.is_empty() {
+        account["metadata"]["annotations"] = json!(install.service_account_annotations);
+    }
+    let cluster = install.cluster_name();
+    let mut manifests = vec![
+        account,
+        cluster_role(&cluster, cluster_rules(install)),
+        cluster_binding(&cluster, install),
+    ];
+    if install.hooks {
+        let name = format!("{cluster}-hooks");
+        // Over WebSockets a command is started by GET, which newer API servers want to be allowed as `create`.
+        let exec = rule(&[""], &["pods/exec"], &["get", "create"]);
+        manifests.push(cluster_role(&name, vec![exec]));
+        manifests.push(cluster_binding(&name, install));
+    }
+    manifests.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": NAME, "namespace": install.namespace, "labels": labels()},
+        "rules": own_rules(),
+    }));
+    manifests.push(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": NAME, "namespace": install.namespace, "labels": labels()},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
+        "subjects": [subject(install)],
+    }));
+    manifests
+}
+
+/// In its own namespace: the kinds that it serves, its lease, Events, and what locations and policies name.
+fn own_rules() -> Vec<Value> {
+    let kinds = ["get", "list", "watch", "create", "patch", "delete"];
+    vec![
+        rule(&["velero.io"], &["*"], &kinds),
+        rule(
+            &["coordination.k8s.io"],
+            &["leases"],
+            &["get", "create", "update"],
+        ),
+        rule(&[""], &["events"], &["create", "patch"]),
+        rule(&[""], &["secrets", "configmaps"], &["get", "list"]),
+        rule(&["apps"], &["deployments"], &["list"]),
+    ]
+}
+
+fn cluster_rules(install: &Install) -> Vec<Value> {
+    let mut verbs = vec!["get", "list"];
+    if install.role != Role::BackupOnly {
+        verbs.extend(["create", "update", "patch"]);
+    }
+    if install.role == Role::Full {
+        verbs.push("delete");
+    }
+    let mut rules = match install.api_groups.as_slice() {
+        [] => vec![rule(&["*"], &["*"], &verbs)],
+        others => {
+            let mut groups = BUILT_IN.to_vec();
+            groups.extend(others.iter().map(String::as_str));
+            groups.sort_unstable();
+            groups.dedup();
+            vec![rule(&[""], CORE, &verbs), rule(&groups, &["*"], &verbs)]
+        }
+    };
+    if install.role != Role::BackupOnly {
+        // A restored role may allow more than the server itself may do.
+        rules.push(rule(
+            &["rbac.authorization.k8s.io"],
+            &["roles", "clusterroles"],
+            &["bind", "escalate"],
+        ));
+    }
+    let discovery = ["/api", "/api/*", "/apis", "/apis/*", "/version"];
+    rules.push(json!({"nonResourceURLs": discovery, "verbs": ["get"]}));
+    rules
+}
+
+fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
+    json!({"apiGroups": groups, "resources": resources, "verbs": verbs})
+}
+
+fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": name, "labels": labels()},
+        "rules": rules,
+    })
+}
+
+fn cluster_binding(name: &str, install: &Install) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": name, "labels": labels()},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [subject(install)],
+    })
+}
+
+fn subject(install: &Install) -> Value {
+    json!({"kind": "ServiceAccount", "name": NAME, "namespace": install.namespace})
+}
