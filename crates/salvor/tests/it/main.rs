@@ -4,6 +4,7 @@
 mod alerts;
 mod arguments;
 mod browse;
+mod chart;
 mod demo;
 mod interrupt;
 mod locations;

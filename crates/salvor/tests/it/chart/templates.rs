@@ -1,0 +1,195 @@
+//! Making templates of what `install` prints.
+
+use super::*;
+
+/// Replaces every occurrence; there must be one.
+fn put(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "`{from}` is not in:\n{text}");
+    text.replace(from, to)
+}
+
+/// Replaces the value of a key, with all lines that are indented below it, by an expression.
+fn block(text: &str, key: &str, expression: &str) -> String {
+    let mut lines = text.lines().peekable();
+    let mut out: Vec<String> = Vec::new();
+    let mut found = false;
+    while let Some(line) = lines.next() {
+        let trimmed = line.trim_start_matches([' ', '-']);
+        if !trimmed.starts_with(&format!("{key}:")) || found {
+            out.push(line.to_owned());
+            continue;
+        }
+        found = true;
+        let depth = line.len() - trimmed.len();
+        out.push(format!("{}{key}: {expression}", &line[..depth]));
+        let deeper = |next: &&str| {
+            let indent = next.len() - next.trim_start().len();
+            indent > depth || (indent == depth && next.trim_start().starts_with("- "))
+        };
+        while lines.next_if(deeper).is_some() {}
+    }
+    assert!(found, "`{key}` is not in:\n{text}");
+    out.join("\n")
+}
+
+fn only_if(condition: &str, text: &str) -> String {
+    format!("{{{{- if {condition} }}}}\n{text}\n{{{{- end }}}}")
+}
+
+fn deployment(text: &str) -> String {
+    let text = put(text, "chart-image", "{{ .Values.image | quote }}");
+    let text = put(&text, "replicas: 31337", "replicas: {{ .Values.replicas }}");
+    let text = block(&text, "resources", "{{ toJson .Values.resources }}");
+    let text = block(&text, "annotations", "{{ toJson .Values.podAnnotations }}");
+    let url = "--download-url=chart-url";
+    let default = "--download-url=http://salvor.{{ .Release.Namespace }}.svc:8086";
+    let indent = text.find(&format!("- {url}")).expect("the flag");
+    let start = text[..indent].rfind('\n').expect("a line") + 1;
+    let pad = &text[start..indent];
+    let choice = format!(
+        "{pad}{{{{- if .Values.downloadUrl }}}}\n{pad}- {{{{ printf \"--download-url=%s\" .Values.downloadUrl | quote }}}}\n\
+         {pad}{{{{- end }}}}\n{pad}{{{{- if not .Values.downloadUrl }}}}\n{pad}- {default}\n{pad}{{{{- end }}}}\n\
+         {pad}{{{{- range .Values.extraArgs }}}}\n{pad}- {{{{ . | quote }}}}\n{pad}{{{{- end }}}}"
+    );
+    text.replacen(&format!("{pad}- {url}"), &choice, 1)
+}
+
+fn storage_location(text: &str) -> String {
+    let text = put(
+        text,
+        "provider: aws",
+        "provider: {{ .Values.location.provider | quote }}",
+    );
+    let text = put(
+        &text,
+        "chart-bucket",
+        "{{ .Values.location.bucket | quote }}",
+    );
+    let text = put(
+        &text,
+        "prefix: chart-prefix",
+        "prefix: {{ .Values.location.prefix | quote }}",
+    );
+    let text = block(&text, "config", "{{ toJson .Values.location.config }}");
+    let text = block(
+        &text,
+        "credential",
+        "{{ toJson .Values.location.credential }}",
+    );
+    let line = "  credential: {{ toJson .Values.location.credential }}";
+    let text = put(&text, line, &only_if(".Values.location.credential", line));
+    only_if(".Values.location.provider", &text)
+}
+
+fn kind(text: &str) -> String {
+    yaml(text)["kind"].as_str().expect("a kind").to_owned()
+}
+
+/// Files of the chart, by name.
+pub(super) fn all() -> BTreeMap<String, String> {
+    let flags = [
+        "--image",
+        "chart-image",
+        "--replicas",
+        "31337",
+        "--download-url",
+        "chart-url",
+        "--pod-annotations",
+        "a=b",
+        "--sa-annotations",
+        "a=b",
+        "--provider",
+        "aws",
+        "--bucket",
+        "chart-bucket",
+        "--prefix",
+        "chart-prefix",
+        "--backup-location-config",
+        "a=b",
+        "--secret-file",
+        "SECRET",
+        "--use-volume-snapshots=false",
+        "--prometheus-rule",
+        "--role",
+    ];
+    let with_role = |role: &'static str| {
+        let mut flags = flags.to_vec();
+        flags.push(role);
+        install("chart-namespace", &flags)
+    };
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut add = |file: &str, text: String| {
+        let text = text.replace("chart-namespace", "{{ .Release.Namespace }}");
+        files.entry(file.to_owned()).or_default().push(text);
+    };
+    for text in with_role("full") {
+        let hooks = text.contains("salvor-chart-namespace-hooks");
+        match kind(&text).as_str() {
+            // helm makes it: --create-namespace.
+            "Namespace" => {}
+            "ClusterRole" if !hooks => {
+                for role in ["backup-only", "restore", "full"] {
+                    let of_role = with_role(role)
+                        .into_iter()
+                        .find(|text| kind(text) == "ClusterRole");
+                    let condition = format!("eq .Values.role \"{role}\"");
+                    add("rbac.yaml", only_if(&condition, &of_role.expect("a role")));
+                }
+            }
+            "ClusterRole" | "ClusterRoleBinding" if hooks => {
+                add("rbac.yaml", only_if(".Values.hooks", &text));
+            }
+            "ServiceAccount" => {
+                let annotations = "{{ toJson .Values.serviceAccount.annotations }}";
+                add("rbac.yaml", block(&text, "annotations", annotations));
+            }
+            "ClusterRoleBinding" | "Role" | "RoleBinding" => add("rbac.yaml", text),
+            "Secret" => {
+                let encoded = "Y2hhcnQtY3JlZGVudGlhbHM=";
+                let value = "{{ .Values.credentials.contents | b64enc | quote }}";
+                add(
+                    "location.yaml",
+                    only_if(".Values.credentials.contents", &put(&text, encoded, value)),
+                );
+            }
+            "Deployment" => add("server.yaml", deployment(&without_mount(&text))),
+            "Service" => add("server.yaml", text),
+            "NetworkPolicy" => add("server.yaml", only_if(".Values.networkPolicy", &text)),
+            "PodDisruptionBudget" => {
+                add("server.yaml", only_if("gt (int .Values.replicas) 1", &text));
+            }
+            "BackupStorageLocation" => add("location.yaml", storage_location(&text)),
+            "PrometheusRule" => {
+                let rules = "{{ .Files.Get \"alerts.yaml\" | fromYaml | toJson }}";
+                add(
+                    "alerts.yaml",
+                    only_if(".Values.prometheusRule", &block(&text, "spec", rules)),
+                );
+            }
+            other => panic!("{other} has no place in the chart"),
+        }
+    }
+    let whole = |(file, texts): (String, Vec<String>)| {
+        let head = "# Generated from `salvor install --dry-run -o yaml` by crates/salvor/tests/it/chart.rs.\n";
+        (file, format!("{head}{}\n", texts.join("\n---\n")))
+    };
+    files.into_iter().map(whole).collect()
+}
+
+/// The chart's server reads credentials by the location alone: the file of Velero's is left out.
+fn without_mount(_with: &str) -> String {
+    let flags = [
+        "--image",
+        "chart-image",
+        "--replicas",
+        "31337",
+        "--download-url",
+        "chart-url",
+        "--pod-annotations",
+        "a=b",
+    ];
+    let mut documents = install("chart-namespace", &flags).into_iter();
+    documents
+        .find(|text| kind(text) == "Deployment")
+        .expect("a deployment")
+}
