@@ -65,6 +65,9 @@ pub const TOOL_VERSION: &str = "salvor.dev/tool-version";
 
 /// Annotation of a backup or restore: `"true"` stops it. What is done stays; the phase says so.
 pub const CANCEL: &str = "salvor.dev/cancel";
+/// Annotation of a backup: the pods between their pre and post hooks, as JSON. Who settles a backup that was
+/// killed runs their post hooks.
+pub const OPEN_HOOKS: &str = "salvor.dev/open-hooks";
 /// Annotation of a schedule: how a failed or partial run is tried again, as in
 /// [`crate::schedule::Retry`]: `attempts=3,backoff=10m`.
 pub const RETRY: &str = "salvor.dev/retry";

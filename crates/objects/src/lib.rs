@@ -13,6 +13,7 @@
 pub mod backup;
 mod config_map;
 pub mod diff;
+pub mod hooks;
 pub mod policy;
 pub mod restore;
 pub mod source;

@@ -7,6 +7,22 @@ use crate::meta::LabelSelector;
 use crate::selector::Selector;
 use crate::velero::{HookErrorMode, Hooks};
 
+/// What is wrong with the hooks of a backup.
+#[must_use]
+pub fn backup_hooks(hooks: &Hooks) -> Vec<String> {
+    let mut errors = Vec::new();
+    of_backup(hooks, &mut errors);
+    errors
+}
+
+/// What is wrong with the hooks of a restore.
+#[must_use]
+pub fn restore_hooks(hooks: &Hooks) -> Vec<String> {
+    let mut errors = Vec::new();
+    of_restore(hooks, &mut errors);
+    errors
+}
+
 /// Checks the hooks of a backup.
 pub(super) fn of_backup(hooks: &Hooks, errors: &mut Vec<String>) {
     let specs = match hooks.for_backup() {

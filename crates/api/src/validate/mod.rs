@@ -13,6 +13,7 @@ use crate::meta::TypedLocalObjectReference;
 
 pub use crate::schedule::validate as schedule;
 pub use backup::{BackupFacts, backup};
+pub use hooks::{backup_hooks, restore_hooks};
 pub use location::{choose_location, choose_snapshot_locations, location, superfluous_defaults};
 pub use restore::{RestoreFacts, restore};
 

@@ -8,6 +8,7 @@
 //! A backup that is in progress carries the id of its run. Whoever leads next looks in the location whether
 //! that run committed: then the backup is done; else it failed, and nothing of it counts.
 
+mod hooks;
 mod queue;
 mod run;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 use salvor_api::labels;
 use salvor_api::name::BackupName;
 use salvor_api::velero::{Backup, BackupPhase};
+use salvor_objects::hooks::OpenPod;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -194,6 +196,27 @@ impl Backups {
         Ok(())
     }
 
+    /// Runs the post hooks that a killed server left open, then lets the backup be settled.
+    fn release(&self, backup: Backup, open: Vec<OpenPod>) {
+        let name = backup.metadata.name.clone();
+        let Some(place) = self.context.backup_runs.begin(&name) else {
+            return;
+        };
+        let (context, queue) = (self.context.clone(), Arc::clone(&self.queue));
+        self.tasks.spawn(async move {
+            let released = hooks::release(&context, &backup, &open).await;
+            drop(place);
+            match released {
+                Ok(()) => queue.add(&name),
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::warn!(error, backup = name, "the end of its hooks was not written");
+                    queue.add_after(&name, BEGIN_AGAIN);
+                }
+            }
+        });
+    }
+
     /// Finds out what became of a backup whose server ended while it was made.
     async fn settle(&self, name: &str) -> Result<(), TurnError> {
         let context = &self.context;
@@ -205,14 +228,28 @@ impl Backups {
         if before.status.phase != BackupPhase::InProgress || context.backup_runs.contains(name) {
             return Ok(());
         }
+        // Something may be held still in these pods: they come first, whatever the location has to say.
+        let open = hooks::open_pods(&before);
+        if !open.is_empty() {
+            self.release(before, open);
+            return Ok(());
+        }
         let mut after = before.clone();
         match committed(context, &before).await? {
             Some(record) => run::adopt(&mut after, &record),
-            None => run::fail(&mut after, INTERRUPTED.to_owned(), context),
+            None => run::fail(&mut after, interrupted(&before), context),
         }
         let stored = kinds.update(&before, &after).await?;
         run::tell(context, &stored);
         Ok(())
+    }
+}
+
+/// Why a backup failed whose server ended, with what is known of its hooks.
+fn interrupted(backup: &Backup) -> String {
+    match backup.status.failure_reason.as_str() {
+        "" => INTERRUPTED.to_owned(),
+        hooks => format!("{INTERRUPTED}; {hooks}"),
     }
 }
 

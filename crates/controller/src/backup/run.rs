@@ -18,7 +18,7 @@ use salvor_objects::backup::{
 use salvor_objects::policy;
 use tokio::sync::watch;
 
-use super::{CANCELLED, committed, event_of, modify};
+use super::{CANCELLED, committed, event_of, hooks, modify};
 use crate::context::{Context, chain, owned};
 use crate::kinds::KindError;
 use crate::runs::{Handle, Stop};
@@ -208,6 +208,7 @@ async fn engine(
         location,
         backup,
         options: BackupOptions {
+            open_hooks: hooks::keep(context, &name, &run),
             run,
             // As they were checked.
             policies: Some(policies),
@@ -292,6 +293,7 @@ async fn write_end(context: &Context, name: &str, run: &RunId, end: &End) {
             // Another leader may have settled it, or it was deleted and made anew under the name.
             let ours = backup.status.phase == BackupPhase::InProgress
                 && by.is_some_and(|by| by == run.as_str());
+            backup.metadata.annotations.remove(labels::OPEN_HOOKS);
             match end {
                 End::Outcome(outcome) => adopt(backup, &outcome.backup),
                 End::Committed(record) => adopt(backup, record),

@@ -36,8 +36,14 @@ impl World {
             seed: Some(3),
             ..Options::default()
         });
+        let cluster = Cluster::from_service(api.clone(), "test");
+        Self::over(api, cluster).await
+    }
+
+    /// The same over an API server of the test's.
+    pub(crate) async fn over(api: ApiServer, cluster: Cluster) -> Self {
         let world = Self {
-            cluster: Cluster::from_service(api.clone(), "test"),
+            cluster,
             api,
             store: Arc::new(MemoryStore::new()),
         };

@@ -26,6 +26,8 @@ use super::references::{Binding, Claim, Pod, Volume, custom_resource_definitions
 use super::runlog::{About, RunLog};
 use super::sink::ArchiveSink;
 use super::volumes::Volumes;
+use crate::hooks;
+use crate::hooks::of_backup::BackupHooks;
 
 /// Everything that a run decides by and collects into.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub(crate) struct Collector {
     /// Which objects of single kinds and namespaces the resource policies let through.
     pub(crate) objects: FilterPolicies,
     pub(crate) scope: NamespaceScope,
+    pub(crate) hooks: BackupHooks,
     pub(crate) log: Arc<RunLog>,
     pub(crate) sink: Arc<ArchiveSink>,
     mtime_unix: i64,
@@ -53,6 +56,8 @@ struct State {
     volumes: Volumes,
     wanted: BTreeSet<ObjectKey>,
     wanted_before: HashSet<ObjectKey>,
+    /// Pods with hooks that a list has shown; they are captured between them.
+    hooked: BTreeSet<ObjectKey>,
     service_accounts: HashSet<(String, String)>,
     namespaces_with_items: HashSet<String>,
     resources_with_items: BTreeSet<GroupResource>,
@@ -89,6 +94,7 @@ impl Collector {
         plan: Plan,
         selected: Selected,
         scope: NamespaceScope,
+        hooks: BackupHooks,
         log: Arc<RunLog>,
         sink: Arc<ArchiveSink>,
         mtime_unix: i64,
@@ -105,6 +111,7 @@ impl Collector {
             volumes: Volumes::new(&spec, policies),
             wanted: BTreeSet::new(),
             wanted_before: HashSet::new(),
+            hooked: BTreeSet::new(),
             service_accounts: HashSet::new(),
             namespaces_with_items: HashSet::new(),
             resources_with_items: BTreeSet::new(),
@@ -123,6 +130,7 @@ impl Collector {
             filter,
             objects,
             scope,
+            hooks,
             log,
             sink,
             mtime_unix,
@@ -234,6 +242,13 @@ impl Collector {
             self.skip(&key, reason);
             return Ok(());
         }
+        if origin == Origin::Listed && self.has_hooks(&key, body) {
+            let mut state = self.lock();
+            if !state.once.contains(&key, &resource.version) {
+                state.hooked.insert(key);
+            }
+            return Ok(());
+        }
         if !self.lock().once.insert(&key, &resource.version) {
             return Ok(());
         }
@@ -278,6 +293,40 @@ impl Collector {
             self.note(&key, resource, body)?;
         }
         Ok(())
+    }
+
+    /// True for a pod with hooks that can run.
+    pub(crate) fn has_hooks(&self, key: &ObjectKey, body: &[u8]) -> bool {
+        is_core(key, "pods")
+            && self.hooks.may_concern(body)
+            && hooks::Pod::read(body)
+                .is_some_and(|pod| !pod.has_ended() && !self.hooks.of(&pod).is_empty())
+    }
+
+    /// True when a fetched object would be taken.
+    pub(crate) fn would_take(&self, key: &ObjectKey, resource: &ApiResource, body: &[u8]) -> bool {
+        let origin = Origin::Fetched;
+        Header::read(body).is_ok_and(|header| {
+            self.why_not(&header, key, body, origin).is_none()
+                && self
+                    .why_not_by_policy(key, resource, body, origin)
+                    .is_none()
+        })
+    }
+
+    /// The pods with hooks that lists have shown.
+    pub(crate) fn hooked(&self) -> BTreeSet<ObjectKey> {
+        std::mem::take(&mut self.lock().hooked)
+    }
+
+    /// The resource of a related object that may be taken and was not yet.
+    pub(crate) fn may_take(&self, key: &ObjectKey) -> Option<Arc<ApiResource>> {
+        let line = self.plan.find(&key.resource)?;
+        let left = matches!(line.reach, Reach::Left(_));
+        let namespace = key.namespace.as_deref();
+        let outside = namespace.is_some_and(|n| self.scope.why_not(n).is_some());
+        let taken = self.has(key, &line.resource.version);
+        (!left && !outside && !taken).then(|| Arc::clone(&line.resource))
     }
 
     fn why_not(
@@ -507,7 +556,7 @@ impl Collector {
         Ok((list.into(), volumes))
     }
 
-    fn skip(&self, key: &ObjectKey, reason: &'static str) {
+    pub(crate) fn skip(&self, key: &ObjectKey, reason: &'static str) {
         self.log
             .info(About::Object(key), &format!("skipped: {reason}"));
         *self.lock().counts.skipped.entry(reason).or_default() += 1;

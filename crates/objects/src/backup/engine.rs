@@ -21,12 +21,15 @@ use super::collect::Collector;
 use super::error::BackupError;
 use super::finish::finish;
 use super::gather::{PAGE_BUDGET, Run, blocking};
+use super::hooked::HookCounts;
 use super::namespaces::{LiveNamespace, NamespaceScope};
 use super::plan::{Plan, Reach, failure_matters};
 use super::progress::Progress;
 use super::runlog::{About, RunLog, Subject};
 use super::sink::ArchiveSink;
 use super::{BackupOutcome, BackupRequest, BackupStats, ProgressSink, prepare};
+use crate::hooks::Ledger;
+use crate::hooks::of_backup::BackupHooks;
 
 /// Makes a backup. Returns an outcome whenever there is something to say about its contents, also for a
 /// partially failed one; see [`super::BackupOutcome::record`].
@@ -61,6 +64,10 @@ async fn make(
     if let Err(errors) = BackupFilter::compile(&backup.spec) {
         return Ok(refused(backup, errors));
     }
+    let hooks = match BackupHooks::compile(&backup.spec.hooks) {
+        Ok(hooks) => hooks,
+        Err(errors) => return Ok(refused(backup, errors)),
+    };
     // The cluster is asked first: a wrong kubeconfig must not use the name up.
     let cluster_error = |source| BackupError::Cluster { source };
     let version = cluster.server_version().await.map_err(cluster_error)?;
@@ -117,12 +124,6 @@ async fn make(
             log.warn(About::Run, &text);
         }
     }
-    if !backup.spec.hooks.resources.is_empty() {
-        log.error(
-            About::Run,
-            "the hooks of the backup were not run: this version does not run hooks",
-        );
-    }
     let scope = resolve_namespaces(&cluster, &mut backup, &log).await;
     let names = |entry: &str| match discovery.resolve(entry) {
         Some(resource) => resource.names(),
@@ -155,6 +156,7 @@ async fn make(
         plan,
         selected,
         scope,
+        hooks,
         Arc::clone(&log),
         Arc::clone(&sink),
         mtime,
@@ -166,6 +168,8 @@ async fn make(
         revisions: Mutex::new(BTreeMap::new()),
         progress: Progress::new(progress),
         lists_read: AtomicU64::new(0),
+        ledger: Ledger::new(options.open_hooks.clone()),
+        hook_counts: HookCounts::default(),
         options,
         name: name.clone(),
     };

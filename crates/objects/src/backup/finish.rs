@@ -158,6 +158,7 @@ async fn write_files(
     status.failure_reason = reason;
     status.warnings = i64::try_from(finished.warnings).unwrap_or(i64::MAX);
     status.errors = i64::try_from(finished.errors).unwrap_or(i64::MAX);
+    status.hook_status = Some(run.hook_counts.status());
     status.completion_timestamp = Some(Time::new(jiff::Timestamp::now()));
     status.progress = Some(velero::BackupProgress {
         total_items: items,

@@ -1,7 +1,7 @@
 //! Reading the cluster: lists in parallel, then what the listed objects refer to.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -10,15 +10,18 @@ use salvor_api::name::BackupName;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_cluster::{ApiResource, Cluster, ErrorKind, ListOptions, PAGE_BYTES, Page};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::BackupOptions;
 use super::collect::{Collector, Origin};
 use super::error::BackupError;
+use super::hooked::HookCounts;
 use super::item::labels_of;
 use super::plan::{Reach, is_excluded_by_name};
 use super::progress::Progress;
 use super::references::{cluster_role_bindings, cluster_roles};
 use super::runlog::{About, RunLog};
+use crate::hooks::Ledger;
 
 /// Bytes of pages under way, all lists together. A page is asked for only when its bytes have room.
 pub(super) const PAGE_BUDGET: usize = 48 << 20;
@@ -39,6 +42,8 @@ pub(super) struct Run {
     pub(super) lists_read: AtomicU64,
     pub(super) options: BackupOptions,
     pub(super) name: BackupName,
+    pub(super) ledger: Ledger,
+    pub(super) hook_counts: HookCounts,
 }
 
 /// One list to read.
@@ -63,16 +68,61 @@ impl Run {
         // What was named goes first, so nothing else may share its segment.
         let collector = Arc::clone(&self.collector);
         blocking(move || collector.flush()).await?;
-        stream::iter(self.listings().into_iter().map(Ok))
-            .try_for_each_concurrent(self.options.pagers.max(1), |listing| {
-                self.read_list(listing)
-            })
-            .await?;
+        self.read_lists().await?;
         self.fetch_wanted().await?;
         self.take_bindings().await?;
         self.fetch_wanted().await?;
         self.take_crds().await?;
         self.take_namespaces().await
+    }
+
+    /// Reads the lists. Pods come first: those with hooks are captured as soon as all of them are known, beside
+    /// the other lists; claims and volumes come last, so that those of such pods were captured with them.
+    async fn read_lists(&self) -> Result<(), BackupError> {
+        let is = |listing: &Listing, resource: &str| {
+            listing.resource.group.is_empty() && listing.resource.resource == resource
+        };
+        let (pods, rest): (Vec<_>, Vec<_>) =
+            self.listings().into_iter().partition(|l| is(l, "pods"));
+        let (last, others): (Vec<_>, Vec<_>) = rest
+            .into_iter()
+            .partition(|l| is(l, "persistentvolumeclaims") || is(l, "persistentvolumes"));
+        let pods_left = AtomicUsize::new(pods.len());
+        let pods_read = CancellationToken::new();
+        let at_once = self.options.pagers.max(1);
+        let lists = async {
+            // However the lists end, the pods need not wait for them any longer.
+            let _read = pods_read.clone().drop_guard();
+            let read = stream::iter(pods.into_iter().chain(others).map(Ok))
+                .try_for_each_concurrent(at_once, |listing| {
+                    let (pods_left, pods_read) = (&pods_left, &pods_read);
+                    async move {
+                        let of_pods = is(&listing, "pods");
+                        self.read_list(listing).await?;
+                        if of_pods && pods_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                            pods_read.cancel();
+                        }
+                        Ok(())
+                    }
+                })
+                .await;
+            if read.is_err() {
+                // The run ends: no more hooks are begun.
+                self.collector.sink.abort();
+            }
+            read
+        };
+        let hooked = async {
+            pods_read.cancelled().await;
+            self.take_hooked().await
+        };
+        // Both to their end: a pod between its hooks is never left there.
+        let (lists, hooked) = tokio::join!(lists, hooked);
+        lists?;
+        hooked?;
+        stream::iter(last.into_iter().map(Ok))
+            .try_for_each_concurrent(at_once, |listing| self.read_list(listing))
+            .await
     }
 
     fn listings(&self) -> Vec<Listing> {
@@ -206,6 +256,9 @@ impl Run {
         let found = self.unless_cancelled(get).await?;
         match found {
             Ok(Some(body)) if self.matches_labels(&body) => {
+                if self.collector.has_hooks(key, &body) {
+                    return self.take_pod(resource, key).await;
+                }
                 self.take_body(body, resource, Origin::Fetched).await
             }
             Ok(Some(_)) => Ok(()),
@@ -243,7 +296,7 @@ impl Run {
         }
     }
 
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         resource: &Arc<ApiResource>,
         key: &ObjectKey,
@@ -270,7 +323,7 @@ impl Run {
         Ok(())
     }
 
-    async fn take_body(
+    pub(super) async fn take_body(
         &self,
         body: Bytes,
         resource: &Arc<ApiResource>,
@@ -357,7 +410,10 @@ impl Run {
     }
 
     /// Waits for a read of the cluster, or for the user to give up. Dropping a read loses nothing.
-    async fn unless_cancelled<T>(&self, read: impl Future<Output = T>) -> Result<T, BackupError> {
+    pub(super) async fn unless_cancelled<T>(
+        &self,
+        read: impl Future<Output = T>,
+    ) -> Result<T, BackupError> {
         let done = self.options.cancel.run_until_cancelled(read).await;
         done.ok_or_else(|| self.cancelled())
     }

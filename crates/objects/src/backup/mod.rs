@@ -11,6 +11,7 @@
 //! - a list is read to its end at the cluster's pace; the store's pace never holds it up ([`sink`]);
 //! - an object is in the archive once per version, however often it is met ([`once`]);
 //! - a resource that cannot be read is an error with its name and makes the backup partially failed;
+//! - a pod with hooks is captured between them, and its post hooks run whatever happens ([`hooked`]);
 //! - until the record is committed, there is no backup.
 //!
 //! Start with [`run`]; [`plan`] and [`namespaces`] decide what is taken, [`collect`] takes it.
@@ -20,6 +21,7 @@ mod engine;
 mod error;
 mod finish;
 mod gather;
+mod hooked;
 mod item;
 mod namespaces;
 mod once;
@@ -43,6 +45,8 @@ use salvor_archive::files::Results;
 use salvor_cluster::Cluster;
 use salvor_location::{BackupRecord, Location, RunId};
 use tokio_util::sync::CancellationToken;
+
+use crate::hooks::OpenHooks;
 
 pub use engine::run;
 pub use error::BackupError;
@@ -72,7 +76,10 @@ pub struct BackupOptions {
     pub policies: Option<ResourcePolicies>,
     /// Lists that are read at once.
     pub pagers: usize,
-    /// Stops the run at the next safe point; nothing is committed then.
+    /// Keeps which pods are between their hooks, for whoever comes after a kill.
+    pub open_hooks: OpenHooks,
+    /// Stops the run at the next safe point; nothing is committed then. Post hooks of pods that have begun run
+    /// all the same.
     pub cancel: CancellationToken,
 }
 
@@ -83,6 +90,7 @@ impl Default for BackupOptions {
             all_versions: false,
             policies: None,
             pagers: 4,
+            open_hooks: OpenHooks::forget(),
             cancel: CancellationToken::new(),
         }
     }

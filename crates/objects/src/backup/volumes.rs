@@ -118,7 +118,7 @@ impl Volumes {
     }
 
     /// Notes a collected pod: volumes that its annotation names, volumes without a claim that would be
-    /// copied file by file, and hooks that would be run.
+    /// copied file by file.
     pub(crate) fn pod(&mut self, pod: &Pod, body: &[u8]) {
         let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
         let message = |weight, text| VolumeMessage {
@@ -172,20 +172,6 @@ impl Volumes {
                 }
                 _ => {}
             }
-        }
-        let hooks = [
-            "pre.hook.backup.velero.io",
-            "post.hook.backup.velero.io",
-            "hook.backup.velero.io",
-        ];
-        if hooks
-            .iter()
-            .any(|h| pod.annotation(&format!("{h}/command")).is_some())
-        {
-            self.messages.push(message(
-                Weight::Warning,
-                format!("pod {namespace}/{name}: the backup hooks of its annotations were not run"),
-            ));
         }
     }
 
@@ -281,7 +267,7 @@ mod tests {
         let plain = r#"{"metadata":{"name":"p","namespace":"a"},"spec":{"volumes":[{"name":"d","persistentVolumeClaim":{"claimName":"data"}},{"name":"e","emptyDir":{}},{"name":"s","secret":{}}]}}"#;
         let opted = plain.replace(
             r#""name":"p","#,
-            r#""name":"p","annotations":{"backup.velero.io/backup-volumes":"d, e,s","pre.hook.backup.velero.io/command":"x"},"#,
+            r#""name":"p","annotations":{"backup.velero.io/backup-volumes":"d, e,s"},"#,
         );
         let with = |change: fn(&mut BackupSpec)| {
             let mut spec = BackupSpec::default();
@@ -315,7 +301,7 @@ mod tests {
             (
                 with(|s| s.snapshot_volumes = Some(false)),
                 opted.as_str(),
-                vec![Error, Warning, Error],
+                vec![Error, Error],
             ),
         ] {
             let (infos, weights) = finish(spec.clone(), pod);

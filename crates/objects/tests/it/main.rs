@@ -2,7 +2,9 @@
 
 mod backup;
 mod backup_faults;
+mod backup_hooks;
 mod diff;
+mod hook_world;
 mod policies;
 mod restore;
 mod restore_faults;

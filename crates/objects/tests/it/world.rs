@@ -9,9 +9,10 @@ use bytes::Bytes;
 use salvor_api::name::BackupName;
 use salvor_api::resource::{GroupResource, GroupVersion};
 use salvor_api::velero::Backup;
-use salvor_apiserver::{ApiServer, Options};
+use salvor_apiserver::{ApiServer, Options, ServerHandle};
 use salvor_cluster::{
-    ApiResource, Cluster, DeleteOptions, DiscoverOptions, Discovery, ListOptions, WriteOptions,
+    ApiResource, Cluster, ConnectOptions, DeleteOptions, DiscoverOptions, Discovery, ListOptions,
+    WriteOptions,
 };
 use salvor_location::{Location, Profile};
 use salvor_objects::backup::{
@@ -26,6 +27,8 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     /// What was discovered last; read anew when something is not in it.
     known: Mutex<Arc<Discovery>>,
+    /// Keeps the server at its port where it is reached over one.
+    _served: Option<(ServerHandle, tempfile::TempDir)>,
 }
 
 impl World {
@@ -45,6 +48,27 @@ impl World {
             server,
             cluster,
             known: Mutex::default(),
+            _served: None,
+        }
+    }
+
+    /// An empty cluster that is reached over a port, for commands in pods.
+    pub(crate) async fn served(options: Options) -> Self {
+        let world = Self::with(options);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0");
+        let handle = world.server.serve(listener.await.expect("a port"));
+        let handle = handle.expect("an address");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config");
+        std::fs::write(&path, handle.kubeconfig("test")).expect("a file");
+        let options = ConnectOptions {
+            kubeconfig: Some(path),
+            ..ConnectOptions::default()
+        };
+        Self {
+            cluster: Cluster::connect(&options).await.expect("connected"),
+            _served: Some((handle, folder)),
+            ..world
         }
     }
 

@@ -1,0 +1,232 @@
+//! Pods with hooks: each is captured, with its claims and their volumes, between its pre and its post hooks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{StreamExt as _, stream};
+use salvor_api::resource::{GroupResource, ObjectKey};
+use salvor_api::velero::HookStatus;
+use salvor_cluster::ApiResource;
+use tokio_util::sync::CancellationToken;
+
+use super::collect::Origin;
+use super::error::BackupError;
+use super::gather::Run;
+use super::references::Claim;
+use super::runlog::About;
+use crate::hooks::of_backup::Command;
+use crate::hooks::{OpenPod, Pod, run};
+
+/// Pods that are between their hooks at once. Each may hold an application still, so they are few.
+const AT_ONCE: usize = 4;
+const HOOK_FAILED: &str = "a pre hook failed";
+
+/// How many commands were run, and how many of them failed.
+#[derive(Debug, Default)]
+pub(super) struct HookCounts {
+    attempted: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What the pre hooks of a pod came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pre {
+    /// One of them may have run, so what it did has to be undone.
+    ran: bool,
+    /// The pod is not to be captured.
+    failed: bool,
+}
+
+impl HookCounts {
+    pub(super) fn status(&self) -> HookStatus {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed).cast_signed();
+        HookStatus {
+            hooks_attempted: count(&self.attempted),
+            hooks_failed: count(&self.failed),
+        }
+    }
+}
+
+impl Run {
+    /// Captures the pods with hooks that the lists have shown. One that has begun is brought to its end, post
+    /// hooks included, whatever happens to the others.
+    ///
+    /// # Errors
+    /// What ends the run.
+    pub(super) async fn take_hooked(&self) -> Result<(), BackupError> {
+        let pods = Arc::new(Pod::resource());
+        let first = Mutex::new(None);
+        let note = |error| {
+            let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(error);
+        };
+        stream::iter(self.collector.hooked())
+            .for_each_concurrent(AT_ONCE, |key| {
+                let (pods, note) = (&pods, &note);
+                async move {
+                    if let Err(error) = self.take_pod(pods, &key).await {
+                        note(error);
+                    }
+                }
+            })
+            .await;
+        let first = first.into_inner().unwrap_or_else(PoisonError::into_inner);
+        first.map_or(Ok(()), Err)
+    }
+
+    /// Captures one pod between its hooks.
+    ///
+    /// # Errors
+    /// What ends the run; the post hooks have run by then.
+    pub(super) async fn take_pod(
+        &self,
+        resource: &Arc<ApiResource>,
+        key: &ObjectKey,
+    ) -> Result<(), BackupError> {
+        self.check_cancelled()?;
+        let get = self
+            .cluster
+            .get(resource, key.namespace.as_deref(), &key.name);
+        let body = match self.unless_cancelled(get).await? {
+            Ok(Some(body)) => body,
+            Ok(None) => {
+                self.log().info(
+                    About::Object(key),
+                    "skipped: it is gone since it was listed",
+                );
+                return Ok(());
+            }
+            Err(error) => {
+                self.log().error(About::Object(key), &error.to_string());
+                return Ok(());
+            }
+        };
+        let takes = self.collector.would_take(key, resource, &body);
+        let pod = Pod::read(&body).filter(|pod| takes && !pod.has_ended());
+        let Some(pod) = pod else {
+            // Nothing runs in it, or it is left out: taking it says why.
+            return self.take_body(body, resource, Origin::Fetched).await;
+        };
+        let hooks = self.collector.hooks.of(&pod);
+        for problem in &hooks.problems {
+            self.log().warn(About::Object(key), problem);
+        }
+        let open = OpenPod {
+            namespace: pod.metadata.namespace.clone(),
+            name: pod.metadata.name.clone(),
+            uid: pod.metadata.uid.clone(),
+        };
+        if let Err(error) = self.ledger.open(&open).await {
+            let text = format!(
+                "it was not backed up: its hooks were not begun, as it could not be recorded that they \
+                 begin: {error}"
+            );
+            self.log().error(About::Object(key), &text);
+            return Ok(());
+        }
+        let pre = self.run_pre(&pod, key, &hooks.pre).await;
+        let captured = if pre.failed {
+            self.collector.skip(key, HOOK_FAILED);
+            Ok(())
+        } else {
+            self.capture(resource, key, &pod).await
+        };
+        if pre.ran || !pre.failed {
+            self.run_post(&pod, key, &hooks.post).await;
+        }
+        if let Err(error) = self.ledger.close(&open).await {
+            let text = format!("the record that its hooks have ended was not kept: {error}");
+            self.log().warn(About::Object(key), &text);
+        }
+        captured
+    }
+
+    async fn run_pre(&self, pod: &Pod, key: &ObjectKey, commands: &[Command]) -> Pre {
+        let mut pre = Pre::default();
+        for command in commands {
+            match self
+                .run_hook("pre", pod, key, command, &self.options.cancel)
+                .await
+            {
+                Ok(()) => pre.ran = true,
+                Err(failed) => {
+                    pre.ran |= failed.may_have_run;
+                    pre.failed = command.fails || self.options.cancel.is_cancelled();
+                    if pre.failed {
+                        return pre;
+                    }
+                }
+            }
+        }
+        pre
+    }
+
+    /// Runs all of them, also when one fails and when the run is cancelled: what was held still is let go.
+    async fn run_post(&self, pod: &Pod, key: &ObjectKey, commands: &[Command]) {
+        for command in commands {
+            // What failed is in the log, and nothing depends on it.
+            let _ = self
+                .run_hook("post", pod, key, command, &CancellationToken::new())
+                .await;
+        }
+    }
+
+    async fn run_hook(
+        &self,
+        when: &str,
+        pod: &Pod,
+        key: &ObjectKey,
+        command: &Command,
+        cancel: &CancellationToken,
+    ) -> Result<(), run::Failed> {
+        self.hook_counts.attempted.fetch_add(1, Ordering::Relaxed);
+        let hook = &command.hook;
+        match run::run(&self.cluster, pod, command, cancel).await {
+            Ok(what) => {
+                let text = format!("{when} hook `{hook}`: {what}: done");
+                self.log().info(About::Object(key), &text);
+                Ok(())
+            }
+            Err(failed) => {
+                self.hook_counts.failed.fetch_add(1, Ordering::Relaxed);
+                // An error in either mode, as in Velero: Continue decides only about the pod.
+                let text = format!("{when} hook `{hook}` failed: {}", failed.text);
+                self.log().error(About::Object(key), &text);
+                Err(failed)
+            }
+        }
+    }
+
+    /// Takes the pod as it is now, its claims and their volumes.
+    async fn capture(
+        &self,
+        resource: &Arc<ApiResource>,
+        key: &ObjectKey,
+        pod: &Pod,
+    ) -> Result<(), BackupError> {
+        self.fetch(resource, key, true).await?;
+        for claim in pod.claims() {
+            let Some(claims) = self.collector.may_take(&claim) else {
+                continue;
+            };
+            let get = self
+                .cluster
+                .get(&claims, claim.namespace.as_deref(), &claim.name);
+            // What is wrong with it, its list will say.
+            let Ok(Some(body)) = self.unless_cancelled(get).await? else {
+                continue;
+            };
+            let volume = Claim::read(&body).and_then(|claim| {
+                let volumes = GroupResource::new("persistentvolumes", "");
+                Some(ObjectKey::cluster(volumes, claim.volume()?))
+            });
+            self.take_body(body, &claims, Origin::Fetched).await?;
+            if let Some(volume) = volume
+                && let Some(volumes) = self.collector.may_take(&volume)
+            {
+                self.fetch(&volumes, &volume, false).await?;
+            }
+        }
+        Ok(())
+    }
+}
