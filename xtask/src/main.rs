@@ -7,6 +7,7 @@ mod codegen;
 mod command;
 mod debian;
 mod e2e;
+mod image;
 mod kubernetes;
 mod paths;
 mod programs;
@@ -51,6 +52,11 @@ const TASKS: &[(&str, Task, &str)] = &[
         "soak",
         programs::soak,
         "the long forms of fault and crash tests",
+    ),
+    (
+        "image",
+        image::run,
+        "a container image of the static binary, with a list of what is in it",
     ),
     ("codegen", codegen::run, "write the generated source files"),
 ];
