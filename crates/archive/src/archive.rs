@@ -122,6 +122,24 @@ impl Archive {
         Ok((Self::open(index, Arc::new(spool)), findings))
     }
 
+    /// As [`Archive::from_stream`] for an archive that is damaged somewhere: what comes before the damage is
+    /// kept, and the error that ended the reading is returned beside it. Checksums stand at the end of what
+    /// they protect, so the last objects before it may be damaged as well without looking so.
+    ///
+    /// # Errors
+    /// A reader or spool that fails, a limit, a format of the future.
+    pub fn from_readable<S>(
+        reader: impl Read,
+        limits: Limits,
+        mut spool: S,
+    ) -> Result<(Self, Findings, Option<ArchiveError>)>
+    where
+        S: Write + ReadAt + 'static,
+    {
+        let (index, findings, cut) = stream::transcode_readable(reader, &limits, &mut spool)?;
+        Ok((Self::open(index, Arc::new(spool)), findings, cut))
+    }
+
     /// What the archive holds.
     #[must_use]
     pub fn index(&self) -> &Index {
@@ -169,7 +187,12 @@ impl Archive {
         self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_member(&self, place: MemberPlace) -> Result<Bytes> {
+    /// The same bytes under another index of them.
+    pub(crate) fn with_index(&self, index: Index) -> Self {
+        Self::open(index, Arc::clone(&self.0.data))
+    }
+
+    pub(crate) fn read_member(&self, place: MemberPlace) -> Result<Bytes> {
         let MemberPlace {
             offset,
             compressed_len,
@@ -224,7 +247,7 @@ impl std::fmt::Debug for Archive {
 }
 
 /// A copy of the entry's part of its member: a slice would keep the whole member in memory.
-fn body(entry: &Entry<'_>, tar: &[u8]) -> Result<Bytes> {
+pub(crate) fn body(entry: &Entry<'_>, tar: &[u8]) -> Result<Bytes> {
     let range = usize::try_from(entry.body_offset())
         .ok()
         .zip(usize::try_from(entry.body_len()).ok())

@@ -185,6 +185,19 @@ impl ArchiveError {
         matches!(self, Self::Read { .. } | Self::Spill { .. })
     }
 
+    /// True when bytes of an archive are not what was written, so that another part of it may still be read.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Decompress { .. }
+                | Self::Truncated { .. }
+                | Self::Tar { .. }
+                | Self::ItemDigest { .. }
+                | Self::Member { .. }
+        )
+    }
+
     /// True when the work was given up on request; never, as nothing here can be cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {

@@ -6,6 +6,7 @@
 mod build;
 mod decode;
 mod encode;
+mod without;
 
 pub(crate) use build::{IndexBuilder, KeyIds};
 

@@ -30,6 +30,7 @@ pub mod limits;
 pub mod names;
 pub mod segment;
 mod stream;
+pub mod survey;
 mod tar;
 
 pub use error::ArchiveError;

@@ -64,6 +64,22 @@ pub(crate) fn transcode(
     Pass::new(reader, limits, Some(Spill::new(spool))).run()
 }
 
+/// As [`transcode`], keeping what comes before damage; the error that ended the reading.
+pub(crate) fn transcode_readable(
+    reader: impl Read,
+    limits: &Limits,
+    spool: &mut dyn Write,
+) -> Result<(Index, Findings, Option<ArchiveError>)> {
+    let mut pass = Pass::new(reader, limits, Some(Spill::new(spool)));
+    let cut = match pass.read_all() {
+        Ok(()) => None,
+        Err(error) if error.is_damage() => Some(error),
+        Err(error) => return Err(error),
+    };
+    let (index, findings) = pass.conclude()?;
+    Ok((index, findings, cut))
+}
+
 /// Decompressed bytes asked of the decoder at once. It is slow when asked for single headers.
 const DECODED_BYTES: usize = 128 << 10;
 
@@ -97,6 +113,11 @@ impl<'a, R: Read> Pass<'a, R> {
     }
 
     fn run(mut self) -> Result<(Index, Findings)> {
+        self.read_all()?;
+        self.conclude()
+    }
+
+    fn read_all(&mut self) -> Result<()> {
         let end = loop {
             match self.tar.next_entry() {
                 Ok(Ok(entry)) => self.entry(&entry)?,
@@ -109,16 +130,21 @@ impl<'a, R: Read> Pass<'a, R> {
             Ok(false) => {}
             Err(error) => return Err(self.locate(error, None)),
         }
-        let meter = self.tar.get_ref().get_ref();
-        if meter.compressed_bytes() == 0 {
+        if self.tar.get_ref().get_ref().compressed_bytes() == 0 {
             return Err(self.locate(TarError::Truncated, None));
         }
-        self.findings.compressed_bytes = meter.compressed_bytes();
-        self.findings.sha256 = meter.sha256();
-        self.findings.tar_bytes = self.tar.offset();
         if end == End::NoMarker {
             self.findings.add("", FindingKind::NoEndMarker);
         }
+        Ok(())
+    }
+
+    /// The index of what was read.
+    fn conclude(mut self) -> Result<(Index, Findings)> {
+        let meter = self.tar.get_ref().get_ref();
+        self.findings.compressed_bytes = meter.compressed_bytes();
+        self.findings.sha256 = meter.sha256();
+        self.findings.tar_bytes = self.tar.offset();
         if self.findings.format_version.is_none() {
             self.findings.add("", FindingKind::NoFormatVersion);
         }

@@ -5,5 +5,6 @@ mod foreign;
 mod handmade;
 mod layout;
 mod properties;
+mod survey;
 mod system;
 mod written;
