@@ -12,8 +12,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No such object (or bucket).
+    /// No such object.
     NotFound,
+    /// No such bucket or container: nothing can be said about what is in it.
+    NoBucket,
     /// A create-only write found an object under its key. It did not happen.
     AlreadyExists,
     /// The store refused for lack of rights or wrong credentials.
@@ -136,6 +138,9 @@ impl Error {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.kind {
+            ErrorKind::NoBucket => {
+                "create the bucket, or check its name and the endpoint and region of the location"
+            }
             ErrorKind::Denied => "check the credentials and the rights they have on this location",
             ErrorKind::Full => "free space or raise the quota, then run the command again",
             ErrorKind::Throttled => {
@@ -157,6 +162,7 @@ impl fmt::Display for Error {
         }
         let kind = match self.kind {
             ErrorKind::NotFound => "not found",
+            ErrorKind::NoBucket => "there is no such bucket",
             ErrorKind::AlreadyExists => "it exists already",
             ErrorKind::Denied => "access denied",
             ErrorKind::Full => "no space left",

@@ -40,4 +40,4 @@ pub use store::{
     ByteStream, Folder, GetOptions, MetaStream, Object, ObjectInfo, ObjectStore, PutMode, Upload,
     VersionInfo,
 };
-pub use url::{StoreUrl, open_url};
+pub use url::{Distance, StoreUrl, open_url};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,6 +23,52 @@ pub struct StoreUrl {
     pub path: String,
     /// Options of the query.
     pub options: BTreeMap<String, String>,
+}
+
+/// How far a location is from the machine and cluster that it protects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Distance {
+    /// On this machine.
+    Machine,
+    /// In a cluster, which is most often the one that is backed up.
+    Cluster,
+    /// In a private network; whether it shares the fate of the cluster, its address does not tell.
+    PrivateNetwork,
+    /// Anywhere else.
+    Elsewhere,
+}
+
+fn of_address(ip: IpAddr) -> Distance {
+    let is_private = match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
+    };
+    if ip.is_loopback() || ip.is_unspecified() {
+        Distance::Machine
+    } else if is_private {
+        Distance::PrivateNetwork
+    } else {
+        Distance::Elsewhere
+    }
+}
+
+/// Names without a dot are resolved by the search list of a pod or a network.
+fn of_name(name: &str) -> Distance {
+    let name = name.trim_end_matches('.').to_lowercase();
+    let ends = |ending: &str| name.ends_with(ending);
+    if name == "localhost" || ends(".localhost") {
+        Distance::Machine
+    } else if ends(".svc") || ends(".cluster.local") || name.contains(".svc.") {
+        Distance::Cluster
+    } else if !name.contains('.')
+        || [".local", ".lan", ".internal", ".home.arpa"]
+            .into_iter()
+            .any(ends)
+    {
+        Distance::PrivateNetwork
+    } else {
+        Distance::Elsewhere
+    }
 }
 
 impl StoreUrl {
@@ -126,6 +173,47 @@ impl StoreUrl {
         matches!(self.scheme.as_str(), "file" | "memory")
     }
 
+    /// The endpoint that the URL names, with its scheme; `None` for a provider's own. Opening refuses one that
+    /// carries credentials, and this leaves them out.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<String> {
+        let given = ["endpoint", "s3Url", "storageAccountURI"]
+            .iter()
+            .find_map(|name| self.options.get(*name).filter(|text| !text.is_empty()))?;
+        let full = if given.contains("://") {
+            given.clone()
+        } else {
+            format!("https://{given}")
+        };
+        let parsed = url::Url::parse(&full).ok()?;
+        let host = parsed.host_str()?;
+        let port = parsed.port().map(|port| format!(":{port}"));
+        let path = parsed.path().trim_end_matches('/');
+        Some(format!(
+            "{}://{host}{}{path}",
+            parsed.scheme(),
+            port.unwrap_or_default()
+        ))
+    }
+
+    /// How far the data is from what runs this program, as far as the address tells.
+    #[must_use]
+    pub fn distance(&self) -> Distance {
+        if self.is_local() {
+            return Distance::Machine;
+        }
+        let host = self
+            .endpoint()
+            .and_then(|endpoint| url::Url::parse(&endpoint).ok())
+            .and_then(|parsed| parsed.host().map(|host| host.to_owned()));
+        match host {
+            None => Distance::Elsewhere,
+            Some(url::Host::Ipv4(ip)) => of_address(IpAddr::V4(ip)),
+            Some(url::Host::Ipv6(ip)) => of_address(ip.to_canonical()),
+            Some(url::Host::Domain(name)) => of_name(&name),
+        }
+    }
+
     /// Bucket and prefix as Velero's tables show them.
     #[must_use]
     pub fn bucket_and_prefix(&self) -> String {
@@ -218,6 +306,75 @@ mod tests {
             StoreUrl::parse("gcs://b").expect("valid").to_string(),
             "gs://b"
         );
+    }
+
+    #[test]
+    fn an_address_tells_how_far_the_data_is() {
+        use Distance::*;
+        for (url, distance, endpoint) in [
+            ("file:///x", Machine, None),
+            ("s3://b/x?region=eu-central-1", Elsewhere, None),
+            (
+                "s3://b?endpoint=http://127.0.0.1:9000",
+                Machine,
+                Some("http://127.0.0.1:9000"),
+            ),
+            (
+                "s3://b?endpoint=http://localhost:9000/",
+                Machine,
+                Some("http://localhost:9000"),
+            ),
+            (
+                "s3://b?endpoint=http://[::1]:9000",
+                Machine,
+                Some("http://[::1]:9000"),
+            ),
+            (
+                "s3://b?endpoint=http://minio.velero.svc:9000",
+                Cluster,
+                Some("http://minio.velero.svc:9000"),
+            ),
+            (
+                "s3://b?endpoint=https://m.ns.svc.cluster.local",
+                Cluster,
+                Some("https://m.ns.svc.cluster.local"),
+            ),
+            (
+                "s3://b?endpoint=http://minio:9000",
+                PrivateNetwork,
+                Some("http://minio:9000"),
+            ),
+            (
+                "s3://b?endpoint=http://10.1.2.3",
+                PrivateNetwork,
+                Some("http://10.1.2.3"),
+            ),
+            (
+                "s3://b?endpoint=https://s3.example.com",
+                Elsewhere,
+                Some("https://s3.example.com"),
+            ),
+            (
+                "s3://b?endpoint=https://k:hunter2@s3.example.com",
+                Elsewhere,
+                Some("https://s3.example.com"),
+            ),
+            (
+                "azure://c?endpoint=http://127.0.0.1:10000/devstoreaccount1",
+                Machine,
+                Some("http://127.0.0.1:10000/devstoreaccount1"),
+            ),
+            (
+                "s3://b?endpoint=minio:9000",
+                PrivateNetwork,
+                Some("https://minio:9000"),
+            ),
+            ("gs://b", Elsewhere, None),
+        ] {
+            let parsed = StoreUrl::parse(url).expect("valid");
+            assert_eq!(parsed.distance(), distance, "{url}");
+            assert_eq!(parsed.endpoint().as_deref(), endpoint, "{url}");
+        }
     }
 
     #[test]

@@ -21,6 +21,11 @@ pub(super) struct AzureRecipe {
 }
 
 impl AzureRecipe {
+    /// The endpoint, where it is not Azure's.
+    pub(super) fn own_endpoint(&self) -> Option<&str> {
+        (!self.on_azure).then_some(self.endpoint.as_str())
+    }
+
     /// Reads the options of a location.
     ///
     /// # Errors

@@ -157,6 +157,7 @@ fn kind_of(refusal: &Refusal, operation: &str) -> ErrorKind {
         | "SignatureDoesNotMatch"
         | "KMS.DisabledException"
         | "KMS.NotFoundException" => return ErrorKind::Denied,
+        "NoSuchBucket" | "ContainerNotFound" => return ErrorKind::NoBucket,
         "InvalidRange" => return ErrorKind::Invalid,
         "NotImplemented" | "MethodNotAllowed" => return ErrorKind::Unsupported,
         _ => {}
@@ -164,6 +165,8 @@ fn kind_of(refusal: &Refusal, operation: &str) -> ErrorKind {
     match refusal.status {
         401 | 403 if locked => ErrorKind::Locked,
         401 | 403 => ErrorKind::Denied,
+        // Google has one code for objects and buckets.
+        404 if refusal.message.contains("bucket does not exist") => ErrorKind::NoBucket,
         404 => ErrorKind::NotFound,
         405 | 501 => ErrorKind::Unsupported,
         408 => ErrorKind::Transient,
@@ -206,7 +209,15 @@ mod tests {
         use ErrorKind::*;
         let cases = [
             (404, "NoSuchKey", "", "read", NotFound),
-            (404, "NoSuchBucket", "", "list", NotFound),
+            (404, "NoSuchBucket", "", "list", NoBucket),
+            (404, "ContainerNotFound", "", "read", NoBucket),
+            (
+                404,
+                "",
+                "The specified bucket does not exist.",
+                "read",
+                NoBucket,
+            ),
             (403, "AccessDenied", "", "read", Denied),
             (400, "ExpiredToken", "", "write", Denied),
             (

@@ -21,6 +21,11 @@ pub(super) struct GcsRecipe {
 }
 
 impl GcsRecipe {
+    /// The endpoint that was given.
+    pub(super) fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
     /// Reads the options of a location.
     ///
     /// # Errors

@@ -64,6 +64,11 @@ impl std::fmt::Debug for CustomerKey {
 }
 
 impl S3Recipe {
+    /// The endpoint that was given.
+    pub(super) fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
+    }
+
     /// Reads the options of a location.
     ///
     /// # Errors

@@ -58,6 +58,15 @@ impl Recipe {
         }
     }
 
+    /// The endpoint, where it is not the provider's own.
+    fn endpoint(&self) -> Option<&str> {
+        match self {
+            Self::S3(recipe) => recipe.endpoint(),
+            Self::Azure(recipe) => recipe.own_endpoint(),
+            Self::Gcs(recipe) => recipe.endpoint(),
+        }
+    }
+
     fn region_unknown(&self) -> Option<&str> {
         match self {
             Self::S3(recipe) => recipe.region_unknown(),
@@ -74,6 +83,8 @@ struct Inner {
     recipe: Recipe,
     client: Client,
     name: String,
+    /// The name with the endpoint, for errors.
+    place: String,
     excludes: bool,
     service: OnceCell<Servicer>,
     public: OnceCell<Servicer>,
@@ -107,6 +118,10 @@ impl RemoteStore {
         };
         Ok(Self(Arc::new(Inner {
             excludes: recipe.excludes(),
+            place: match recipe.endpoint() {
+                Some(endpoint) => format!("{name} at {endpoint}"),
+                None => name.clone(),
+            },
             recipe,
             client,
             name,
@@ -182,7 +197,7 @@ impl RemoteStore {
 
     /// An error of ours, before or after the store's answer.
     pub(super) fn refusal(&self, kind: ErrorKind, operation: &'static str, key: &str) -> Error {
-        Error::new(kind, operation, key).in_store(self.0.name.as_str())
+        Error::new(kind, operation, key).in_store(self.0.place.as_str())
     }
 
     /// The error that an operation ended with.
@@ -193,7 +208,7 @@ impl RemoteStore {
         call: &Call,
         cause: &opendal::Error,
     ) -> Error {
-        explain(operation, key, &self.0.name, &call.trace, cause)
+        explain(operation, key, &self.0.place, &call.trace, cause)
     }
 
     /// What the store knows of an object, and the marks that were put on it.
@@ -320,7 +335,7 @@ impl ObjectStore for RemoteStore {
                 if matches!(refusal.code.as_str(), "NoSuchBucket" | "ContainerNotFound") =>
             {
                 Err(self
-                    .refusal(ErrorKind::NotFound, "delete", key.as_str())
+                    .refusal(ErrorKind::NoBucket, "delete", key.as_str())
                     .with_detail(refusal.code))
             }
             _ => Ok(()),

@@ -230,9 +230,9 @@ async fn a_missing_bucket_and_a_missing_server_are_clear_and_show_no_secret() {
     bucket.name = "no-such-bucket".to_owned();
     let store = bucket.store();
     let list = store.list("").await.err().expect("no bucket");
-    assert_eq!(list.kind, ErrorKind::NotFound, "{list}");
+    assert_eq!(list.kind, ErrorKind::NoBucket, "{list}");
     let delete = store.delete(&key("a")).await.expect_err("no bucket");
-    assert_eq!(delete.kind, ErrorKind::NotFound, "{delete}");
+    assert_eq!(delete.kind, ErrorKind::NoBucket, "{delete}");
 
     // A port on which nobody listens any more.
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("port");
