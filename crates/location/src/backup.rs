@@ -65,10 +65,11 @@ impl Location {
         )
         .await?;
         // Between our look and our claim another writer may have committed and closed.
-        if let Err(error) = self.make_room(name, claim.follows_another).await {
+        if let Err(error) = self.clear_leftovers(name, claim.follows_another).await {
             claim.close().await;
             return Err(error);
         }
+        self.keep_reserve().await;
         Ok(BackupWriter {
             location: self.clone(),
             name: name.clone(),
@@ -93,7 +94,7 @@ impl Location {
     /// Removes what an earlier holder of the claim left, unless it has committed. Its holder is dead or
     /// done, so without a commit record it is nobody's; that there is none must both a look and the
     /// listing say.
-    async fn make_room(&self, name: &BackupName, follows_another: bool) -> Result<()> {
+    async fn clear_leftovers(&self, name: &BackupName, follows_another: bool) -> Result<()> {
         self.refuse_existing(name).await?;
         if !follows_another {
             return Ok(());

@@ -111,7 +111,7 @@ impl Location {
                 report.problem("format", Severity::Error, error.to_string());
                 return Ok(report);
             }
-            Err(error) => report.problem("format", Severity::Error, error.to_string()),
+            Err(error) => report.problem("format", Severity::Error, with_cause(&error)),
         }
         if self.profile().read_only {
             report.problem(
@@ -172,6 +172,7 @@ impl Location {
             );
         }
         self.check_create_only(report, &run).await;
+        self.sweep_leftovers(report).await;
         report.tried("delete", self.store.delete(&key).await);
         if let Ok(true) = self.store.head(&key).await.map(|_| true) {
             report.problem(
@@ -188,6 +189,17 @@ impl Location {
             Ok(true) if !self.store.excludes() => self.race_create_only(run).await,
             _ => Ok(true),
         };
+        if let Ok(excludes) = &twice {
+            match self.note_create_only(*excludes).await {
+                Ok(false) => {}
+                Ok(true) => report.problem(
+                    "create only",
+                    Severity::Info,
+                    "the location's record said otherwise; it was renewed",
+                ),
+                Err(error) => report.problem("create only", Severity::Warning, with_cause(&error)),
+            }
+        }
         match (twice, at_once) {
             (Ok(true), Ok(true)) => report.ok("create only"),
             (Ok(false), _) => report.problem(
@@ -203,9 +215,24 @@ impl Location {
                  have to announce themselves and wait, and better only one at a time uses this location",
             ),
             (Err(error), _) | (_, Err(error)) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                report.problem("create only", Severity::Error, cause.unwrap_or(error.to_string()));
+                report.problem("create only", Severity::Error, with_cause(&error));
             }
+        }
+    }
+
+    async fn sweep_leftovers(&self, report: &mut CheckReport) {
+        match self.sweep().await {
+            Ok(0) => {}
+            Ok(swept) => report.problem(
+                "leftovers",
+                Severity::Info,
+                format!("{swept} temporary files of crashed writers were removed"),
+            ),
+            Err(error) => report.problem("leftovers", Severity::Warning, with_cause(&error)),
+        }
+        // A folder that holds nothing yet stays empty.
+        if let Ok(Some(_)) = self.record().await {
+            self.keep_reserve().await;
         }
     }
 
@@ -230,5 +257,13 @@ impl Location {
             Ok(_) => report.ok("permissions"),
             Err(error) => report.problem("permissions", Severity::Warning, error.to_string()),
         }
+    }
+}
+
+/// An error with its cause, which says what the store answered.
+fn with_cause(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }

@@ -460,6 +460,20 @@ async fn withdraw(store: &Arc<dyn ObjectStore>, announced: &Key) {
     }
 }
 
+/// Whether a claim under this name could be written.
+pub(crate) async fn try_to_write(
+    location: &Location,
+    kind: &'static str,
+    name: &str,
+) -> Result<()> {
+    let folder = format!("{}/claims/{kind}s/{name}", layout::PRIVATE);
+    let written = time_of(&location.store, &folder).await;
+    written.map(drop).map_err(Error::store(format!(
+        "write to location `{}`",
+        location.name()
+    )))
+}
+
 /// Whether anybody who seems alive holds a claim under this name. For people to read: where nothing may be
 /// written, so that the store cannot be asked for its time, our clock has to do.
 pub(crate) async fn is_held(location: &Location, kind: &'static str, name: &str) -> Result<bool> {
@@ -499,7 +513,9 @@ async fn live_holder(
     } else {
         match time_of(&location.store, &folder).await {
             Ok(now) => now,
-            Err(error) if error.kind == ErrorKind::Denied => Some(Timestamp::now()),
+            Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Full) => {
+                Some(Timestamp::now())
+            }
             Err(error) => return Err(Error::store("ask the store for its time")(error)),
         }
     };

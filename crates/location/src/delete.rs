@@ -4,10 +4,12 @@
 //! The records of restores go first, as long as the backup can still be named: after a crash the same command
 //! finds what is left. Whether one of those restores is at work is asked before anything is deleted.
 
+use std::collections::BTreeMap;
+
 use salvor_api::name::{BackupName, RestoreName};
 use tracing::warn;
 
-use crate::claim::{self, Claim, Purpose};
+use crate::claim;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::location::Location;
@@ -30,6 +32,16 @@ impl Location {
     /// # Errors
     /// The listing fails.
     pub async fn restores_of(&self, backup: &BackupName) -> Result<Vec<RestoreRecord>> {
+        let mut all = self.restores_by_backup().await?;
+        Ok(all.remove(backup.as_str()).unwrap_or_default())
+    }
+
+    /// All restores that are recorded here, by the backup that they were made from, for whoever deletes
+    /// several. One whose record cannot be read is not among them.
+    ///
+    /// # Errors
+    /// The listing fails.
+    pub async fn restores_by_backup(&self) -> Result<BTreeMap<String, Vec<RestoreRecord>>> {
         let listing = self.restores().await?;
         for damaged in &listing.damaged {
             warn!(
@@ -38,8 +50,12 @@ impl Location {
                 "not readable"
             );
         }
-        let of = |record: &RestoreRecord| record.restore.spec.backup_name == backup.as_str();
-        Ok(listing.entries.into_iter().filter(of).collect())
+        let mut all: BTreeMap<String, Vec<RestoreRecord>> = BTreeMap::new();
+        for record in listing.entries {
+            let backup = record.restore.spec.backup_name.clone();
+            all.entry(backup).or_default().push(record);
+        }
+        Ok(all)
     }
 
     /// Deletes a backup and, as Velero does, the records of restores that were made from it; what they
@@ -49,6 +65,21 @@ impl Location {
     /// [`Error::BackupNotFound`] when there is nothing under the name, [`Error::Held`], [`Error::Busy`] while a
     /// run works on it or on a restore of it, [`Error::ReadOnly`], or the store fails.
     pub async fn delete_backup(&self, name: &BackupName, run: &RunId) -> Result<DeletedBackup> {
+        self.delete_backup_and(name, None, run).await
+    }
+
+    /// As [`Location::delete_backup`], with the records of restores from a listing that was made before
+    /// ([`Location::restores_by_backup`]): the records of many restores are then read once, not once for each
+    /// backup. A restore that was begun since keeps its record.
+    ///
+    /// # Errors
+    /// As [`Location::delete_backup`].
+    pub async fn delete_backup_and(
+        &self,
+        name: &BackupName,
+        restores: Option<&[RestoreRecord]>,
+        run: &RunId,
+    ) -> Result<DeletedBackup> {
         let prepared = self.prepare().await?;
         let folder = layout::backup_folder(name);
         let listed = self
@@ -62,19 +93,19 @@ impl Location {
                 location: self.name().to_owned(),
             });
         }
-        let claim = Claim::take(
-            self,
-            &prepared,
-            "backup",
-            name.as_str(),
-            run,
-            Purpose::Delete,
-        )
-        .await?;
+        let claim = self
+            .claim_for_deletion(&prepared, "backup", name.as_str(), run)
+            .await?;
         let free = async {
             // Under the claim, which a new hold needs as well.
             self.refuse_held(name).await?;
-            self.delete_restores_of(name, run).await
+            match restores {
+                Some(known) => self.delete_restores(known, run).await,
+                None => {
+                    self.delete_restores(&self.restores_of(name).await?, run)
+                        .await
+                }
+            }
         };
         let restores = match free.await {
             Ok(restores) => restores,
@@ -97,25 +128,29 @@ impl Location {
         // Released ones: they must not speak for a later backup of the name.
         self.remove_folder(&layout::hold_folder(name)).await?;
         claim.close().await;
+        // There is room again.
+        self.keep_reserve().await;
+        if let Err(error) = self.sweep().await {
+            warn!(%error, "leftovers of crashed writers stay");
+        }
         Ok(DeletedBackup {
             objects: removed + u64::from(existed),
             restores,
         })
     }
 
-    async fn delete_restores_of(
+    async fn delete_restores(
         &self,
-        backup: &BackupName,
+        restores: &[RestoreRecord],
         run: &RunId,
     ) -> Result<Vec<RestoreName>> {
-        let restores = self.restores_of(backup).await?;
         for active in restores.iter().filter(|restore| restore.active) {
             claim::assert_free(self, "restore", active.name.as_str()).await?;
         }
         let mut deleted = Vec::with_capacity(restores.len());
         for restore in restores {
             match self.delete_restore(&restore.name, run).await {
-                Ok(_) => deleted.push(restore.name),
+                Ok(_) => deleted.push(restore.name.clone()),
                 // Somebody else's deletion.
                 Err(Error::RestoreNotFound { .. }) => {}
                 Err(error) => return Err(error),
@@ -142,15 +177,9 @@ impl Location {
                 location: self.name().to_owned(),
             });
         }
-        let claim = Claim::take(
-            self,
-            &prepared,
-            "restore",
-            name.as_str(),
-            run,
-            Purpose::Delete,
-        )
-        .await?;
+        let claim = self
+            .claim_for_deletion(&prepared, "restore", name.as_str(), run)
+            .await?;
         // The request first: without it a restore cannot be resumed. Then the result, without which it is
         // none. So what an interruption leaves is a finished restore, or nothing that counts.
         let mut removed = 0;

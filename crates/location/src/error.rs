@@ -193,6 +193,26 @@ impl Error {
         }
     }
 
+    /// True when there was no room for a write.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.kind == ErrorKind::Full)
+    }
+
+    /// True when a write was refused for good: for lack of rights or room, or because the location may only be
+    /// read. Reading may work all the same.
+    #[must_use]
+    pub fn is_write_refused(&self) -> bool {
+        match self {
+            Self::ReadOnly { .. } => true,
+            Self::Store { source, .. } => matches!(
+                source.kind,
+                ErrorKind::Denied | ErrorKind::Full | ErrorKind::Unsupported | ErrorKind::Locked
+            ),
+            _ => false,
+        }
+    }
+
     /// What the user can do about it; empty when nothing general can be said.
     #[must_use]
     pub fn advice(&self) -> &'static str {
@@ -204,6 +224,10 @@ impl Error {
             }
             Self::CommitInDoubt { .. } => {
                 "wait for the other run, then look with `salvor backup verify`"
+            }
+            Self::BadRecord { key, .. } if key.ends_with(crate::layout::BACKUP_RECORD) => {
+                "this file says what the backup is: bring it back from another copy of the location or an \
+                 earlier version of the object; the other files of the backup may be sound"
             }
             Self::BadRecord { .. } => "run `salvor backup verify` to see what is damaged",
             _ => "",

@@ -13,6 +13,8 @@ pub const PRIVATE: &str = "plugins/salvor";
 pub const LOCATION_RECORDS: &str = "plugins/salvor/location";
 /// Folder of the holds, by backup.
 pub const HOLDS: &str = "plugins/salvor/holds";
+/// What a deletion on a full disk gives up first; it means nothing.
+pub const RESERVE: &str = "plugins/salvor/reserve";
 /// Top-level folders that Velero accepts; any other makes a location unavailable to it.
 pub const VELERO_FOLDERS: &[&str] = &[
     "backups", "restores", "restic", "kopia", "metadata", "plugins",

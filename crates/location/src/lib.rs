@@ -12,6 +12,7 @@
 //! <prefix>/plugins/salvor/location/<n>.json
 //! <prefix>/plugins/salvor/claims/<kind>/<name>/<n>.json
 //! <prefix>/plugins/salvor/holds/<b>/<id>.json
+//! <prefix>/plugins/salvor/reserve         folders only: what a deletion on a full disk gives up
 //! ```
 //!
 //! Invariants:
@@ -35,6 +36,7 @@ pub mod location;
 pub mod manifest;
 pub mod record;
 pub mod restore;
+mod room;
 pub mod run;
 mod trial;
 pub mod verify;

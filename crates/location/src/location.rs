@@ -12,7 +12,7 @@ use salvor_api::labels;
 use salvor_api::name::{BackupName, RestoreName};
 use salvor_api::velero::Backup;
 use salvor_seal::Digest;
-use salvor_storage::{GetOptions, Key, ObjectInfo, ObjectStore, PutMode, StoreUrl};
+use salvor_storage::{Distance, GetOptions, Key, ObjectInfo, ObjectStore, PutMode, StoreUrl};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
@@ -119,7 +119,14 @@ impl Location {
     /// True when the data is on the machine, node or cluster that it protects, and so is lost with it.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        self.profile.url.is_local()
+        self.profile.url.distance() <= Distance::Cluster
+    }
+
+    /// True when the data is somewhere else, as far as the address tells. One in a private network may be
+    /// beside the cluster, so it does not count.
+    #[must_use]
+    pub fn is_off_site(&self) -> bool {
+        self.profile.url.distance() == Distance::Elsewhere
     }
 
     /// The path of a backup's file, for `file://` locations.
@@ -160,11 +167,42 @@ impl Location {
         }
     }
 
+    /// Writes down what a trial of create-only came to, when the newest record says otherwise: a store learns
+    /// to exclude, or a location was copied to one that does not. True when a record was written.
+    ///
+    /// # Errors
+    /// The store fails, or another check has written at the same time.
+    pub(crate) async fn note_create_only(&self, create_only: bool) -> Result<bool> {
+        let Some((number, record)) = self.newest_record().await? else {
+            return Ok(false);
+        };
+        if record.create_only == create_only {
+            return Ok(false);
+        }
+        let record = LocationRecord {
+            create_only,
+            ..record
+        };
+        let key = layout::key(format!(
+            "{}/{:06}.json",
+            layout::LOCATION_RECORDS,
+            number + 1
+        ));
+        let body = record::encode("location record", &record)?;
+        let put = self.store.put(&key, body, PutMode::Create).await;
+        put.map_err(Error::store(format!("write to location `{}`", self.name())))?;
+        Ok(true)
+    }
+
     /// The newest of the location's own records.
     ///
     /// # Errors
     /// It was written by a newer release, or the store fails.
     pub async fn record(&self) -> Result<Option<LocationRecord>> {
+        Ok(self.newest_record().await?.map(|(_, record)| record))
+    }
+
+    async fn newest_record(&self) -> Result<Option<(u64, LocationRecord)>> {
         let listed = self
             .store
             .list_folder(layout::LOCATION_RECORDS)
@@ -175,9 +213,11 @@ impl Location {
             .iter()
             .rfind(|o| o.key.as_str().ends_with(".json"))
         {
-            Some(newest) => Ok(Some(
-                record::read(&self.store, &newest.key, LOCATION_VERSION).await?,
-            )),
+            Some(newest) => {
+                let digits = newest.key.file_name().trim_end_matches(".json");
+                let record = record::read(&self.store, &newest.key, LOCATION_VERSION).await?;
+                Ok(Some((digits.parse().unwrap_or(1), record)))
+            }
             None => Ok(None),
         }
     }

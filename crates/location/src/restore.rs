@@ -93,6 +93,20 @@ impl Location {
         }
     }
 
+    /// Tries whether the records of a restore can be written here, before anything depends on it. What is
+    /// written is what any claim on the name writes.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], or the store refuses or fails.
+    pub async fn try_to_record(&self, name: &RestoreName) -> Result<()> {
+        if self.profile().read_only {
+            return Err(Error::ReadOnly {
+                location: self.name().to_owned(),
+            });
+        }
+        claim::try_to_write(self, "restore", name.as_str()).await
+    }
+
     /// Goes on with a restore whose run ended before its result was written.
     ///
     /// # Errors

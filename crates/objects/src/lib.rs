@@ -12,6 +12,7 @@
 
 pub mod backup;
 mod config_map;
+pub mod damage;
 pub mod diff;
 pub mod hooks;
 pub mod policy;

@@ -14,6 +14,7 @@ use futures::TryStreamExt as _;
 use salvor_api::name::BackupName;
 use salvor_archive::ArchiveError;
 use salvor_archive::archive::{Archive, ReadAt};
+use salvor_archive::files;
 use salvor_archive::findings::Findings;
 use salvor_archive::index::Index;
 use salvor_archive::limits::Limits;
@@ -23,8 +24,12 @@ use salvor_seal::Spool;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use tracing::warn;
 
+use crate::damage::Damage;
+
 /// Largest index that is read: that of about ten million objects.
 const INDEX_LIMIT: u64 = 1 << 30;
+/// Largest resource list that is read, packed or not: that of three million objects.
+const LIST_LIMIT: u64 = 256 << 20;
 
 /// An archive that was opened, and how.
 pub struct OpenArchive {
@@ -34,6 +39,8 @@ pub struct OpenArchive {
     pub findings: Option<Findings>,
     /// Why the index was not used although the manifest names one.
     pub index_problem: Option<String>,
+    /// What is damaged and so is left out; only [`open_readable`] leaves anything out.
+    pub damage: Option<Damage>,
 }
 
 /// Why an archive could not be opened.
@@ -54,7 +61,7 @@ pub enum OpenError {
         /// The backup.
         backup: String,
     },
-    /// The archive is damaged.
+    /// The archive cannot be read.
     #[error("read the archive of backup `{backup}`")]
     Archive {
         /// The backup.
@@ -62,6 +69,14 @@ pub enum OpenError {
         /// Why.
         #[source]
         source: Box<ArchiveError>,
+    },
+    /// The archive is damaged, and nobody said that it may be read all the same.
+    #[error("read the archive of backup `{backup}`: {damage}")]
+    Damaged {
+        /// The backup.
+        backup: String,
+        /// Where, and what is lost.
+        damage: Box<Damage>,
     },
     /// The machine failed: no thread, no temporary file.
     #[error("prepare to read the archive of backup `{backup}`")]
@@ -98,11 +113,68 @@ impl OpenError {
 ///
 /// # Errors
 /// There is no archive, it is damaged, or the location fails. A damaged or missing index is no error: the
-/// archive is then read as a whole.
+/// archive is then read as a whole. With an index, damage of the archive shows when objects are read.
 pub async fn open(
     location: &Location,
     record: &BackupRecord,
     limits: Limits,
+) -> Result<OpenArchive, OpenError> {
+    let opened = open_any(location, record, limits, false).await?;
+    match opened.damage {
+        Some(damage) => Err(OpenError::Damaged {
+            backup: record.name.to_string(),
+            damage: Box::new(damage),
+        }),
+        None => Ok(opened),
+    }
+}
+
+/// Opens what can be read of an archive: the whole of it is read once, and what is damaged is left out and
+/// named in [`OpenArchive::damage`].
+///
+/// # Errors
+/// There is no archive, or the location fails.
+pub async fn open_readable(
+    location: &Location,
+    record: &BackupRecord,
+    limits: Limits,
+) -> Result<OpenArchive, OpenError> {
+    let mut opened = open_any(location, record, limits, true).await?;
+    if opened.findings.is_some() {
+        return Ok(opened);
+    }
+    let backup = record.name.to_string();
+    let archive = opened.archive.clone();
+    let surveyed = tokio::task::spawn_blocking(move || {
+        let mut members = archive.survey()?;
+        let rest = (!members.is_empty()).then(|| archive.without(&mut members));
+        Ok((rest, members))
+    });
+    let (rest, members) = match surveyed.await {
+        Ok(Ok(surveyed)) => surveyed,
+        Ok(Err(source)) => {
+            return Err(OpenError::Archive {
+                backup,
+                source: Box::new(source),
+            });
+        }
+        Err(join) => {
+            let source = io::Error::other(join);
+            return Err(OpenError::Local { backup, source });
+        }
+    };
+    opened.damage = Damage::of_members(BackupFile::Archive.name(&record.name), &members);
+    opened.archive = rest.unwrap_or(opened.archive);
+    Ok(opened)
+}
+
+/// Opens an archive, and what can be read of one that is damaged. With `look_up_size` its length is asked
+/// for, so that a shorter one than it should be is told from a store that fails.
+async fn open_any(
+    location: &Location,
+    record: &BackupRecord,
+    limits: Limits,
+    look_up_size: bool,
 ) -> Result<OpenArchive, OpenError> {
     let backup = &record.name;
     let failed = |source| OpenError::Location {
@@ -148,12 +220,19 @@ pub async fn open(
                 "it describes an archive of another length".to_owned()
             }
             Ok(index) => {
-                let data = by_range(location, backup, &archive_name, archive_entry.size)?;
+                let size = if look_up_size {
+                    let found = location.file_size(backup, &archive_name).await;
+                    found.map_err(failed)?.unwrap_or(archive_entry.size)
+                } else {
+                    archive_entry.size
+                };
+                let data = by_range(location, backup, &archive_name, size)?;
                 let archive = Archive::open(index, data);
                 return Ok(OpenArchive {
                     archive,
                     findings: None,
                     index_problem: None,
+                    damage: None,
                 });
             }
         },
@@ -190,15 +269,22 @@ async fn by_pass(
         source,
     })?;
     let transcoded = tokio::task::spawn_blocking(move || {
-        Archive::from_stream(reader, limits, SpooledItems(spool))
+        Archive::from_readable(reader, limits, SpooledItems(spool))
     })
     .await;
     match transcoded {
-        Ok(Ok((archive, findings))) => Ok(OpenArchive {
-            archive,
-            findings: Some(findings),
-            index_problem,
-        }),
+        Ok(Ok((archive, findings, cut))) => {
+            let damage = match cut {
+                None => None,
+                Some(cut) => Some(cut_off(location, backup, &archive, cut).await?),
+            };
+            Ok(OpenArchive {
+                archive,
+                findings: Some(findings),
+                index_problem,
+                damage,
+            })
+        }
         Ok(Err(source)) => Err(OpenError::Archive {
             backup: backup.to_string(),
             source: Box::new(source),
@@ -208,6 +294,31 @@ async fn by_pass(
             source: io::Error::other(join),
         }),
     }
+}
+
+/// What is missing from a stream that ended in an error.
+async fn cut_off(
+    location: &Location,
+    backup: &BackupName,
+    archive: &Archive,
+    cut: ArchiveError,
+) -> Result<Damage, OpenError> {
+    let list = BackupFile::ResourceList.name(backup);
+    let bytes = location.read_file(backup, &list, LIST_LIMIT).await;
+    let bytes = bytes.map_err(|source| OpenError::Location {
+        backup: backup.to_string(),
+        source,
+    })?;
+    // A list that is damaged, too, is as good as none.
+    let listed = bytes.and_then(|bytes| files::read_json_gz(&bytes, LIST_LIMIT).ok());
+    let (archive, file) = (archive.clone(), BackupFile::Archive.name(backup));
+    let damage = tokio::task::spawn_blocking(move || {
+        Damage::of_stream(file, &cut, &archive, listed.as_ref())
+    });
+    damage.await.map_err(|join| OpenError::Local {
+        backup: backup.to_string(),
+        source: io::Error::other(join),
+    })
 }
 
 /// Items of an archive that was not written to be read in any order.

@@ -6,6 +6,10 @@ use std::process::ExitCode;
 
 use salvor_storage::ErrorKind;
 
+/// What to do with a damaged archive.
+pub(crate) const SKIP_DAMAGED: &str = "take it from another copy or an earlier backup, or take all that can be read with --skip-damaged \
+     (restore create, undelete, backup export)";
+
 /// Exit status of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -169,6 +173,12 @@ impl From<salvor_objects::restore::RestoreError> for Failure {
                 "choose another name, or go on with an unfinished restore with --resume",
             ),
             Cause::Location(cause) => (exit_of(cause), cause.advice()),
+            Cause::Open(salvor_objects::source::OpenError::Location { source, .. }) => {
+                (exit_of(source), source.advice())
+            }
+            Cause::Damaged(_) | Cause::Open(salvor_objects::source::OpenError::Damaged { .. }) => {
+                (Exit::VerificationFailed, SKIP_DAMAGED)
+            }
             Cause::Open(_) | Cause::Archive(_) | Cause::Plan(_) => (
                 Exit::VerificationFailed,
                 "run `salvor backup verify` to see what is damaged",
@@ -188,6 +198,9 @@ impl From<salvor_objects::source::OpenError> for Failure {
         let doing = error.to_string();
         match error {
             E::Location { source, .. } => Self::from(source).while_doing(&doing),
+            error @ E::Damaged { .. } => {
+                Self::caused(Exit::VerificationFailed, "", error).hint(SKIP_DAMAGED)
+            }
             error => Self::caused(Exit::VerificationFailed, "", error)
                 .hint("run `salvor backup verify` to see what is damaged"),
         }

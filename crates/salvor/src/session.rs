@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use salvor_api::velero::Backup;
 use salvor_cluster::{Cluster, ConnectOptions};
 use salvor_location::{Location, Profile};
-use salvor_storage::{ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
+use salvor_storage::{Distance, ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
 use salvor_text::{Language, Messages};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use crate::served::Served;
 
 /// Namespace of backups and restores when none is given, as in Velero.
 const NAMESPACE: &str = "velero";
-/// Name of a location that was given as a URL.
+/// What a backup says of a location that was given as a URL, which is no name of Velero's.
 const UNNAMED: &str = "default";
 
 /// One run of the program.
@@ -130,13 +130,12 @@ impl Session {
             .location
             .as_deref()
             .filter(|text| !text.is_empty());
-        if let Some(text) = given
+        if let (Some(text), Some(name)) = (given, storage_location)
             && is_url(text)
         {
-            let name = storage_location.unwrap_or(UNNAMED).to_owned();
-            return profile(name, text, false);
+            return profile(name.to_owned(), text, false);
         }
-        let config = self.config()?;
+        let config = self.config_of(given)?;
         let name = given
             .or(storage_location)
             .or(config.default_location.as_deref());
@@ -145,6 +144,28 @@ impl Session {
             return Err(Failure::usage(self.messages.no_location())
                 .hint(self.messages.how_to_give_location(&path)));
         };
+        self.profile_called(name)
+    }
+
+    /// The configuration, which a URL needs nothing of.
+    fn config_of(&self, given: Option<&str>) -> Result<Config, Failure> {
+        match given {
+            Some(text) if is_url(text) => Ok(Config::default()),
+            _ => self.config(),
+        }
+    }
+
+    fn profile_called(&self, name: &str) -> Result<Profile, Failure> {
+        if is_url(name) {
+            // It is called by its address, without options, which may hold what nobody should read.
+            let url = parse("", name)?;
+            return Ok(Profile {
+                name: url.to_string(),
+                url,
+                read_only: false,
+            });
+        }
+        let config = self.config()?;
         let Some(found) = config.locations.get(name) else {
             let known: Vec<&str> = config.locations.keys().map(String::as_str).collect();
             let known = if known.is_empty() {
@@ -163,6 +184,11 @@ impl Session {
             ));
         };
         profile(name.to_owned(), &found.url, found.read_only)
+    }
+
+    /// The location that a flag names: a URL, a path, or a name of the configuration.
+    pub(crate) fn location_called(&self, text: &str) -> Result<Location, Failure> {
+        open(self.profile_called(text)?)
     }
 
     /// Opens a location of the configuration.
@@ -188,20 +214,26 @@ impl Session {
 
     /// Says so when backups of this location are lost with what they protect.
     pub(crate) fn note_if_temporary(&self, location: &Location) {
-        if location.is_temporary() {
-            let note = self
-                .messages
-                .temporary_note(location.name(), &location.url().to_string());
-            self.printer.note(&note);
-        }
+        let url = location.url();
+        let shown = match url.endpoint() {
+            Some(endpoint) => format!("{url}, {endpoint}"),
+            None => url.to_string(),
+        };
+        let name = location.name();
+        let note = match url.distance() {
+            Distance::Machine if url.is_local() => self.messages.temporary_note(name, &shown),
+            Distance::Machine | Distance::Cluster => self.messages.near_note(name, &shown),
+            Distance::PrivateNetwork | Distance::Elsewhere => return,
+        };
+        self.printer.note(&note);
     }
 
     /// What people call the durability of a location.
-    pub(crate) fn durability(&self, temporary: bool) -> String {
-        if temporary {
-            self.messages.temporary()
-        } else {
-            self.messages.off_site()
+    pub(crate) fn durability(&self, distance: Distance) -> String {
+        match distance {
+            Distance::Machine | Distance::Cluster => self.messages.temporary(),
+            Distance::PrivateNetwork => self.messages.private_network(),
+            Distance::Elsewhere => self.messages.off_site(),
         }
     }
 
@@ -235,19 +267,31 @@ impl Session {
     }
 }
 
+/// The name of a location as the objects of Velero have it.
+pub(crate) fn spec_name(location: &Location) -> &str {
+    if is_url(location.name()) {
+        UNNAMED
+    } else {
+        location.name()
+    }
+}
+
 /// A URL or path, as opposed to a name of the configuration.
 fn is_url(text: &str) -> bool {
     text.contains("://") || text.starts_with(['/', '.'])
 }
 
 fn profile(name: String, url: &str, read_only: bool) -> Result<Profile, Failure> {
-    let url = StoreUrl::parse(url)
-        .map_err(|error| Failure::caused(Exit::Usage, format!("location `{name}`"), error))?;
+    let url = parse(&format!("location `{name}`"), url)?;
     Ok(Profile {
         name,
         url,
         read_only,
     })
+}
+
+fn parse(doing: &str, url: &str) -> Result<StoreUrl, Failure> {
+    StoreUrl::parse(url).map_err(|error| Failure::caused(Exit::Usage, doing, error))
 }
 
 /// Opens the store of a profile with retries, which every remote store needs.

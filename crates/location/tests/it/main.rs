@@ -7,6 +7,7 @@ mod hook;
 mod killed;
 mod processes;
 mod restore;
+mod room;
 mod takeover;
 mod trial;
 mod world;

@@ -233,6 +233,17 @@ pub async fn between_backups(
     to: &Source,
     selection: &Selection,
 ) -> Result<DiffReport, RestoreError> {
+    match compare_backups(from, to, selection).await {
+        Ok(report) => Ok(report),
+        Err(error) => Err(to.explained(from.explained(error).await).await),
+    }
+}
+
+async fn compare_backups(
+    from: &Source,
+    to: &Source,
+    selection: &Selection,
+) -> Result<DiffReport, RestoreError> {
     let (from, to, selection) = (from.clone(), to.clone(), selection.clone());
     blocking(move || {
         let mut report = DiffReport::new(from.name.as_str(), to.name.as_str());
@@ -291,15 +302,17 @@ pub async fn with_cluster(
         if NON_RESTORABLE.contains(&resource.to_string().as_str()) {
             continue;
         }
-        compare_resource(
+        let compared = compare_resource(
             backup,
             cluster,
             &discovery,
             resource,
             selection,
             &mut report,
-        )
-        .await?;
+        );
+        if let Err(error) = compared.await {
+            return Err(backup.explained(error).await);
+        }
     }
     Ok(report.sorted())
 }

@@ -22,6 +22,8 @@ pub enum Cause {
     Archive(salvor_archive::ArchiveError),
     /// Opening the archive.
     Open(crate::source::OpenError),
+    /// The archive is damaged.
+    Damaged(Box<crate::damage::Damage>),
     /// The stored plan.
     Plan(super::plan::PlanFormatError),
     /// The user's modifiers.
@@ -109,6 +111,7 @@ impl fmt::Display for RestoreError {
         match &*self.cause {
             Cause::Invalid(errors) => write!(f, ": {}", errors.join("; ")),
             Cause::Refused(why) => write!(f, ": {why}"),
+            Cause::Damaged(damage) => write!(f, ": {damage}"),
             Cause::Cancelled => f.write_str(": cancelled"),
             _ => Ok(()),
         }
@@ -125,7 +128,7 @@ impl std::error::Error for RestoreError {
             Cause::Plan(error) => Some(error),
             Cause::Modifiers(error) => Some(error),
             Cause::Local(error) => Some(error),
-            Cause::Invalid(_) | Cause::Refused(_) | Cause::Cancelled => None,
+            Cause::Invalid(_) | Cause::Refused(_) | Cause::Damaged(_) | Cause::Cancelled => None,
         }
     }
 }
@@ -149,6 +152,18 @@ causes!(
     Modifiers(super::modifiers::ModifierError),
     Local(std::io::Error),
 );
+
+/// An error with its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
 
 /// Names what was being done when a part failed.
 pub(crate) trait Doing<T> {

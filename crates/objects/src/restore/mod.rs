@@ -39,7 +39,7 @@ pub mod target;
 pub mod transform;
 pub mod version;
 
-pub use apply::{Observer, Progress, RestoreOutcome, apply, resume};
+pub use apply::{Observer, Places, Progress, RestoreOutcome, apply, resume, resume_in};
 pub use closure::{Closure, closure};
 pub use error::RestoreError;
 pub use plan::RestorePlan;

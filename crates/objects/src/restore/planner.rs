@@ -5,10 +5,11 @@
 //! in archive order, transformed and compared.
 
 mod fold;
+mod lost;
 mod picks;
 pub(crate) mod volumes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use salvor_api::labels::CLUSTER_UID;
@@ -46,7 +47,10 @@ pub async fn plan(
 ) -> Result<RestorePlan, RestoreError> {
     tokio::select! {
         () = cancel.cancelled() => Err(RestoreError::cancelled()),
-        plan = Box::pin(make_plan(request)) => plan,
+        plan = Box::pin(make_plan(request)) => match plan {
+            Ok(plan) => Ok(plan),
+            Err(error) => Err(request.source.explained(error).await),
+        },
     }
 }
 
@@ -127,6 +131,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         not_selected: BTreeMap::new(),
         taken: HashMap::new(),
         needed_namespaces: BTreeSet::new(),
+        related: HashSet::new(),
     };
     let mut folded = blocking({
         let archive = archive.clone();
@@ -135,6 +140,9 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     .await?;
     look_closer_at_service_accounts(cluster, &discovery, &archive, &mut folded).await?;
     folded.add_namespaces(&archive, &namespaces)?;
+    if let Some(damage) = &request.source.damage {
+        folded.add_lost(&damage.lost, &compiled.selection, &discovery);
+    }
 
     let facts = Facts::read(cluster, &discovery, &folded.demands).await?;
     let mut findings = fits::judge(&folded.demands, &facts);

@@ -31,6 +31,9 @@ pub struct RestoreOptions {
     pub modifiers: Option<Modifiers>,
     /// How long waits for one thing last.
     pub resource_timeout: Duration,
+    /// The source was opened without what is damaged in it ([`Source::open_readable`]); a restore that is
+    /// resumed opens it so again.
+    pub skip_damaged: bool,
 }
 
 impl Default for RestoreOptions {
@@ -41,6 +44,7 @@ impl Default for RestoreOptions {
             relink_owners: false,
             modifiers: None,
             resource_timeout: DEFAULT_RESOURCE_TIMEOUT,
+            skip_damaged: false,
         }
     }
 }
@@ -56,6 +60,8 @@ struct RecordedOptions {
     only: Option<BTreeSet<ObjectKey>>,
     relink_owners: bool,
     modifiers: Option<Modifiers>,
+    #[serde(default)]
+    skip_damaged: bool,
 }
 
 impl RestoreOptions {
@@ -66,6 +72,7 @@ impl RestoreOptions {
             only: self.only.clone(),
             relink_owners: self.relink_owners,
             modifiers: self.modifiers.clone(),
+            skip_damaged: self.skip_damaged,
         };
         let text = serde_json::to_string(&recorded).expect("plain data with string keys");
         restore
@@ -87,11 +94,13 @@ impl RestoreOptions {
             only,
             relink_owners,
             modifiers,
+            skip_damaged,
         } = serde_json::from_str(&text).map_err(|error| format!("its options: {error}"))?;
         self.names = names;
         self.only = only;
         self.relink_owners = relink_owners;
         self.modifiers = modifiers;
+        self.skip_damaged = skip_damaged;
         Ok(self)
     }
 }
@@ -211,6 +220,7 @@ mod tests {
             names: vec!["web".into()],
             only: Some([key].into()),
             relink_owners: true,
+            skip_damaged: true,
             ..RestoreOptions::default()
         };
         let mut restore = Restore::named("velero", "r");
@@ -218,7 +228,7 @@ mod tests {
         let read = RestoreOptions::default().take_recorded(&mut restore);
         let read = read.expect("what was written");
         assert_eq!((&read.names, &read.only), (&asked.names, &asked.only));
-        assert!(read.relink_owners);
+        assert!(read.relink_owners && read.skip_damaged);
         assert_eq!(
             restore,
             Restore::named("velero", "r"),

@@ -1,18 +1,25 @@
 //! A backup opened for reading: its record, its archive by entry, its volume infos.
 
+use std::sync::Arc;
+
 use salvor_api::name::BackupName;
+use salvor_api::resource::ObjectKey;
 use salvor_api::velero::Backup;
+use salvor_archive::ArchiveError;
 use salvor_archive::archive::Archive;
 use salvor_archive::files::{self, BackupVolumeInfo, NativeSnapshotInfo, PodVolumeInfo};
 use salvor_archive::findings::Severity;
 use salvor_archive::limits::Limits;
 use salvor_archive::names::BackupFile;
-use salvor_location::Location;
+use salvor_location::{BackupRecord, Location};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::body;
-use super::error::{Doing as _, RestoreError};
+use super::closure::{Closure, closure};
+use super::error::{Cause, Doing as _, RestoreError, chain};
+use crate::damage::Damage;
+use crate::source::OpenArchive;
 
 /// Longest compressed side file that is read, in bytes.
 const SIDE_FILE_LIMIT: u64 = 64 << 20;
@@ -30,6 +37,8 @@ pub struct Source {
     pub volumes: Vec<BackupVolumeInfo>,
     /// What was odd about the archive: entries that were left out, an index that could not be used.
     pub oddities: Vec<String>,
+    /// What is damaged and so is left out; see [`Source::open_readable`].
+    pub damage: Option<Arc<Damage>>,
 }
 
 impl Source {
@@ -40,9 +49,31 @@ impl Source {
     pub async fn open(location: &Location, name: &BackupName) -> Result<Self, RestoreError> {
         let doing = || format!("open backup `{name}`");
         let record = location.backup(name).await.doing(doing)?;
-        let opened = crate::source::open(location, &record, Limits::default())
-            .await
-            .doing(doing)?;
+        let opened = crate::source::open(location, &record, Limits::default()).await;
+        Self::new(location, record, opened.doing(doing)?, OnDamage::Refuse).await
+    }
+
+    /// Opens what can be read of a committed backup: the whole archive is read once, and what is damaged is
+    /// left out and named in [`Source::damage`].
+    ///
+    /// # Errors
+    /// The backup or its archive is not there, or the location fails.
+    pub async fn open_readable(
+        location: &Location,
+        name: &BackupName,
+    ) -> Result<Self, RestoreError> {
+        let doing = || format!("open backup `{name}`");
+        let record = location.backup(name).await.doing(doing)?;
+        let opened = crate::source::open_readable(location, &record, Limits::default()).await;
+        Self::new(location, record, opened.doing(doing)?, OnDamage::Skip).await
+    }
+
+    async fn new(
+        location: &Location,
+        record: BackupRecord,
+        opened: OpenArchive,
+        on_damage: OnDamage,
+    ) -> Result<Self, RestoreError> {
         let mut oddities: Vec<String> = opened.index_problem.into_iter().collect();
         if let Some(findings) = &opened.findings {
             let odd = findings
@@ -51,14 +82,82 @@ impl Source {
                 .filter(|f| f.severity() > Severity::Info);
             oddities.extend(odd.map(ToString::to_string));
         }
+        let volumes = match read_volumes(location, &record.name).await {
+            Ok(volumes) => volumes,
+            Err(error) if on_damage == OnDamage::Skip && is_damage(&error) => {
+                let error = chain(&error);
+                oddities.push(format!("what is known of its volumes is lost: {error}"));
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(damage) = &opened.damage {
+            oddities.extend(damage.replaced.iter().map(|(key, version)| {
+                format!("{key} is damaged in its preferred version; {version} is taken instead")
+            }));
+        }
         Ok(Self {
             backup: record.backup,
-            name: name.clone(),
+            name: record.name,
             archive: opened.archive,
-            volumes: read_volumes(location, name).await?,
+            volumes,
             oddities,
+            damage: opened.damage.map(Arc::new),
         })
     }
+
+    /// Objects of the backup and what they need to live.
+    ///
+    /// # Errors
+    /// The archive cannot be read.
+    pub async fn closure(&self, roots: &[ObjectKey]) -> Result<Closure, RestoreError> {
+        let (archive, roots) = (self.archive.clone(), roots.to_vec());
+        let found = super::planner::blocking(move || {
+            closure(&archive, &roots).doing(|| "read the archive".to_owned())
+        });
+        match found.await {
+            Ok(found) => Ok(found),
+            Err(error) => Err(self.explained(error).await),
+        }
+    }
+
+    /// What stopped a reading of the archive; see [`Source::archive`].
+    pub async fn stopped_by(&self, error: ArchiveError) -> RestoreError {
+        let doing = format!("read the archive of backup `{}`", self.name);
+        self.explained(RestoreError::new(doing, error)).await
+    }
+
+    /// When damage of the archive stopped something: where it is damaged and what is lost with it, for which
+    /// the whole archive is read. Other errors stay as they are.
+    pub(crate) async fn explained(&self, error: RestoreError) -> RestoreError {
+        if !matches!(error.cause(), Cause::Archive(cause) if cause.is_damage()) {
+            return error;
+        }
+        let (archive, file) = (self.archive.clone(), BackupFile::Archive.name(&self.name));
+        let surveyed = super::planner::blocking(move || {
+            let members = archive.survey().doing(|| "look for damage".to_owned())?;
+            Ok(Damage::of_members(file, &members))
+        });
+        match surveyed.await {
+            Ok(Some(damage)) => {
+                let doing = format!("read the archive of backup `{}`", self.name);
+                RestoreError::new(doing, Cause::Damaged(Box::new(damage)))
+            }
+            // It was a passing fault, or the archive cannot be read at all.
+            _ => error,
+        }
+    }
+}
+
+/// What a damaged file of a backup does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnDamage {
+    Refuse,
+    Skip,
+}
+
+fn is_damage(error: &RestoreError) -> bool {
+    matches!(error.cause(), Cause::Archive(_))
 }
 
 /// What is known of a backup's volumes: its volume infos, or, in backups before Velero 1.13, which have none,

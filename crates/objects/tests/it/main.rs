@@ -7,6 +7,7 @@ mod diff;
 mod hook_world;
 mod policies;
 mod restore;
+mod restore_damage;
 mod restore_faults;
 mod restore_kinds;
 mod restore_world;

@@ -174,6 +174,8 @@ pub(crate) struct ExportArgs {
     /// Keep status and what the server sets (uid, resourceVersion, managedFields, ...).
     #[arg(long)]
     pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) damage: super::DamageArgs,
 }
 
 /// Flags of `create`.

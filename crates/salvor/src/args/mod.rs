@@ -240,11 +240,32 @@ pub(crate) struct UndeleteArgs {
     /// Backup to take it from [default: the newest that has it].
     #[arg(long, value_name = "BACKUP")]
     pub(crate) from_backup: Option<String>,
+    #[command(flatten)]
+    pub(crate) damage: DamageArgs,
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
     /// Only show what would come back.
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
+}
+
+/// What happens when the archive is damaged.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DamageArgs {
+    /// Take everything that can be read of a damaged backup; each lost object is named as an error.
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
+}
+
+/// Where the record of a restore goes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Where the record of the restore goes [default: the location of the backup, or a folder of this user
+    /// when that cannot be written].
+    #[arg(long, value_name = "LOCATION")]
+    pub(crate) record_location: Option<String>,
 }
 
 /// Flags of `demo`.

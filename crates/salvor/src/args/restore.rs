@@ -144,6 +144,10 @@ pub(crate) struct CreateArgs {
     /// Point ownerReferences at the restored owners.
     #[arg(long)]
     pub(crate) relink_owners: bool,
+    #[command(flatten)]
+    pub(crate) damage: super::DamageArgs,
+    #[command(flatten)]
+    pub(crate) record: super::RecordArgs,
     /// Print the plan and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -21,7 +21,7 @@ use crate::args::values;
 use crate::command::served;
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
-use crate::session::Session;
+use crate::session::{Session, spec_name};
 
 /// Makes a backup, or prints what would be asked for.
 pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Failure> {
@@ -53,6 +53,9 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         }
     }
     let location = session.location(args.template.storage_location.as_deref())?;
+    if backup.spec.storage_location.is_empty() {
+        spec_name(&location).clone_into(&mut backup.spec.storage_location);
+    }
     let name = backup.metadata.name.clone();
     let outcome = {
         let progress = Arc::new(Mutex::new(Progress::begin(&name)));

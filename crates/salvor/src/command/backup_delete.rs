@@ -1,5 +1,6 @@
 //! `backup delete`.
 
+use salvor_api::name::BackupName;
 use salvor_archive::names::BackupFile;
 use salvor_location::RunId;
 use salvor_text::ByteCount;
@@ -46,6 +47,8 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
             .remark(&session.messages.no_backups(location.name()));
         return Ok(Exit::Done);
     }
+    let restores = location.restores_by_backup().await?;
+    let of = |name: &BackupName| restores.get(name.as_str()).map_or(&[][..], Vec::as_slice);
     for name in &chosen {
         let size = location
             .file_size(name, &BackupFile::Archive.name(name))
@@ -55,9 +58,8 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
             .messages
             .backup_will_be_deleted(name.as_str(), location.name(), &size);
         session.printer.remark(&text);
-        let restores = location.restores_of(name).await?;
-        if !restores.is_empty() {
-            let names = restores.iter().map(|record| record.name.as_str());
+        if !of(name).is_empty() {
+            let names = of(name).iter().map(|record| record.name.as_str());
             let text = session
                 .messages
                 .restores_will_go_too(&names.collect::<Vec<_>>().join(", "));
@@ -75,7 +77,9 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
         if session.cancel.is_cancelled() {
             return Err(Failure::new(Exit::Cancelled, session.messages.cancelled()));
         }
-        let deleted = location.delete_backup(name, &run).await?;
+        let deleted = location
+            .delete_backup_and(name, Some(of(name)), &run)
+            .await?;
         for restore in &deleted.restores {
             let text = session.messages.restore_deleted(restore.as_str());
             session.printer.remark(&text);

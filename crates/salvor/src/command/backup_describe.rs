@@ -151,7 +151,6 @@ async fn view(
     };
     let volumes = salvor_objects::restore::source::read_volumes(location, &name).await?;
     let archive = BackupFile::Archive.name(&name);
-    let temporary = location.is_temporary();
     Ok(BackupView {
         backup: record.backup,
         results,
@@ -160,8 +159,9 @@ async fn view(
         operations: operations.unwrap_or_default(),
         origin: Origin {
             url: location.url().to_string(),
-            temporary,
-            durability: session.durability(temporary),
+            endpoint: location.url().endpoint(),
+            temporary: location.is_temporary(),
+            durability: session.durability(location.url().distance()),
             archive_bytes: location.file_size(&name, &archive).await?,
         },
     })

@@ -6,9 +6,10 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use salvor_api::filter::IncludesExcludes;
+use salvor_api::resource::GroupResource;
+use salvor_archive::ArchiveError;
 use salvor_archive::archive::Archive;
-use salvor_archive::limits::Limits;
-use salvor_objects::source;
+use salvor_objects::restore::Source;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -39,48 +40,108 @@ pub(crate) async fn run(args: &ExportArgs, session: &Session) -> Result<Exit, Fa
         include_namespaces,
         include_resources,
         raw,
+        damage,
     } = args;
     let location = session.location_of(Some(name)).await?;
-    let record = location.backup(&read::backup_name(name)?).await?;
+    let backup = read::backup_name(name)?;
     let selection = Selection {
         namespaces: compile("--include-namespaces", include_namespaces)?,
         resources: compile("--include-resources", include_resources)?,
         raw: *raw,
     };
-    let opened = source::open(&location, &record, Limits::default()).await?;
-    if let Some(problem) = &opened.index_problem {
-        let text = session.messages.index_unusable(name, problem);
+    let source = read::source(&location, &backup, *damage, session).await?;
+    for oddity in &source.oddities {
+        let text = session.messages.archive_is_odd(name, oddity);
         session.printer.warning(&text);
     }
+    let lost = lost_of(&source, &selection);
     let to_stdout = output.as_os_str() == "-";
     let folder = output.clone();
     let cancel = session.cancel.clone();
+    let archive = source.archive.clone();
     let written = tokio::task::spawn_blocking(move || {
-        let archive = opened.archive;
         if to_stdout {
             let mut sink = StandardOutput { first: true };
             write_all(&archive, &selection, &mut sink, &cancel)
         } else {
             let mut sink = Folder::new(&folder)?;
             write_all(&archive, &selection, &mut sink, &cancel)?;
-            sink.finish()
+            Ok(sink.finish()?)
         }
     })
     .await
-    .map_err(|error| Failure::caused(Exit::Internal, "export", error))??;
+    .map_err(|error| Failure::caused(Exit::Internal, "export", error))?;
+    let written = match written {
+        Ok(written) => written,
+        Err(Stopped::Archive(error)) => return Err(source.stopped_by(error).await.into()),
+        Err(Stopped::Otherwise(failure)) => return Err(failure),
+    };
     if !to_stdout {
         let text = session
             .messages
             .exported(written, &output.display().to_string());
         session.printer.remark(&text);
     }
-    Ok(Exit::Done)
+    for object in &lost {
+        session
+            .printer
+            .warning(&session.messages.not_exported(object));
+    }
+    let is_whole = source.damage.as_ref().is_none_or(|d| d.is_exact) && lost.is_empty();
+    Ok(if is_whole { Exit::Done } else { Exit::Partial })
+}
+
+/// Objects that were asked for and are lost in a damaged archive, each with the reason.
+fn lost_of(source: &Source, selection: &Selection) -> Vec<String> {
+    let lost = source.damage.iter().flat_map(|damage| &damage.lost);
+    lost.filter(|lost| {
+        selection.wants(
+            &lost.key.resource,
+            lost.key.namespace.as_deref(),
+            &lost.key.name,
+        )
+    })
+    .map(|lost| {
+        format!(
+            "{} {}: {}",
+            lost.key.resource,
+            lost.key.scoped_name(),
+            lost.reason
+        )
+    })
+    .collect()
+}
+
+/// What ended an export before its end.
+enum Stopped {
+    /// The archive cannot be read.
+    Archive(ArchiveError),
+    /// Anything else.
+    Otherwise(Failure),
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::Otherwise(failure)
+    }
 }
 
 struct Selection {
     namespaces: IncludesExcludes,
     resources: IncludesExcludes,
     raw: bool,
+}
+
+impl Selection {
+    fn wants(&self, resource: &GroupResource, namespace: Option<&str>, name: &str) -> bool {
+        let resource = resource.to_string();
+        self.resources.should_include(&resource)
+            && match namespace {
+                Some(namespace) => self.namespaces.should_include(namespace),
+                None if resource == "namespaces" => self.namespaces.should_include(name),
+                None => self.namespaces.includes_everything(),
+            }
+    }
 }
 
 fn compile(flag: &str, globs: &[String]) -> Result<IncludesExcludes, Failure> {
@@ -102,33 +163,23 @@ fn write_all(
     selection: &Selection,
     sink: &mut dyn Sink,
     cancel: &CancellationToken,
-) -> Result<u64, Failure> {
+) -> Result<u64, Stopped> {
     let index = archive.index();
     let total = index.object_count();
     let mut progress = Progress::begin("export");
     let mut written = 0;
     for entry in index.iter().filter(salvor_archive::index::Entry::preferred) {
         if cancel.is_cancelled() {
-            return Err(Failure::new(Exit::Cancelled, "export: cancelled"));
+            return Err(Failure::new(Exit::Cancelled, "export: cancelled").into());
         }
-        let resource = entry.resource().to_string();
-        let wanted = selection.resources.should_include(&resource)
-            && match entry.namespace() {
-                Some(namespace) => selection.namespaces.should_include(namespace),
-                None if resource == "namespaces" => {
-                    selection.namespaces.should_include(entry.name())
-                }
-                None => selection.namespaces.includes_everything(),
-            };
-        if !wanted {
+        if !selection.wants(entry.resource(), entry.namespace(), entry.name()) {
             continue;
         }
-        let what = || format!("{resource} {}", entry.key().scoped_name());
-        let bytes = archive
-            .get(&entry)
-            .map_err(|error| read::damaged(&what(), error))?;
+        let resource = entry.resource().to_string();
+        let bytes = archive.get(&entry).map_err(Stopped::Archive)?;
         let mut object: Value = serde_json::from_slice(&bytes).map_err(|error| {
-            Failure::caused(Exit::VerificationFailed, format!("read {}", what()), error)
+            let what = format!("read {resource} {}", entry.key().scoped_name());
+            Failure::caused(Exit::VerificationFailed, what, error)
         })?;
         if !selection.raw {
             neaten(&mut object);

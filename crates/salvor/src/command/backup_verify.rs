@@ -142,7 +142,11 @@ async fn read_through(
             }
             report.objects = Some(opened.archive.index().object_count());
         }
-        Err(error @ (OpenError::NoArchive { .. } | OpenError::Archive { .. })) => {
+        Err(
+            error @ (OpenError::NoArchive { .. }
+            | OpenError::Archive { .. }
+            | OpenError::Damaged { .. }),
+        ) => {
             add("error", Report::chain(&error));
             report.sound = false;
         }

@@ -27,8 +27,7 @@ pub(crate) async fn get(args: &GetArgs, session: &Session) -> Result<Exit, Failu
         }
         Format::Table | Format::Wide => {
             let wide = format.output == Format::Wide;
-            let durability = |temporary| session.durability(temporary);
-            let text = location_table::table(&rows, wide, durability, printer.color);
+            let text = location_table::table(&rows, wide, printer.color);
             printer.result(&text)?;
         }
     }
@@ -45,6 +44,9 @@ pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<E
         }
         d.field("Name", &row.name);
         d.field("URL", &row.url);
+        if let Some(endpoint) = &row.endpoint {
+            d.field("Endpoint", endpoint);
+        }
         d.field("Provider", &row.provider);
         d.field("Bucket/Prefix", &row.bucket_and_prefix);
         d.field("Access Mode", &row.access_mode);
@@ -56,8 +58,8 @@ pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<E
             d.field("Message", &row.message);
         }
         d.blank();
-        d.field("Kept", session.durability(row.temporary));
-        d.field("Counts as off-site copy", !row.temporary);
+        d.field("Kept", &row.kept);
+        d.field("Counts as off-site copy", row.off_site);
         session.printer.result(&d.finish())?;
     }
     Ok(Exit::Done)
@@ -141,6 +143,9 @@ async fn row(location: &Location, is_default: bool, session: &Session) -> Locati
         .to_owned(),
         default: is_default,
         temporary: location.is_temporary(),
+        off_site: location.is_off_site(),
+        endpoint: url.endpoint(),
+        kept: session.durability(url.distance()),
         message,
     }
 }

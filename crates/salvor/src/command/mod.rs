@@ -15,6 +15,7 @@ mod location_check;
 mod location_config;
 mod location_get;
 pub(crate) mod read;
+mod records;
 mod restore_create;
 mod restore_delete;
 mod restore_describe;

@@ -10,11 +10,13 @@ use salvor_api::velero::{Backup, Restore, RestorePhase};
 use salvor_archive::files::{read_json_gz, read_text_gz};
 use salvor_archive::names::{BackupFile, RestoreFile};
 use salvor_location::{BackupRecord, Damaged, Location, RestoreRecord};
+use salvor_objects::restore::Source;
 use serde::de::DeserializeOwned;
 
+use crate::args::DamageArgs;
 use crate::exit::{Exit, Failure};
 use crate::served::Served;
-use crate::session::Session;
+use crate::session::{Session, spec_name};
 
 /// Most bytes that a file beside an archive may have, packed or not. A resource list of 300,000 objects
 /// has about 20 MiB.
@@ -120,10 +122,28 @@ pub(crate) async fn backups(
 
 /// A backup says which location it was written to; what counts is where it was found.
 fn relocated(mut record: BackupRecord, location: &Location) -> BackupRecord {
-    location
-        .name()
-        .clone_into(&mut record.backup.spec.storage_location);
+    spec_name(location).clone_into(&mut record.backup.spec.storage_location);
     record
+}
+
+/// A backup, open. With `--skip-damaged` only what can be read of it, which is said.
+pub(crate) async fn source(
+    location: &Location,
+    name: &BackupName,
+    damage: DamageArgs,
+    session: &Session,
+) -> Result<Source, Failure> {
+    if !damage.skip_damaged {
+        return Ok(Source::open(location, name).await?);
+    }
+    let source = Source::open_readable(location, name).await?;
+    if let Some(damage) = &source.damage {
+        let text = session
+            .messages
+            .damaged_is_left_out(name.as_str(), &damage.to_string());
+        session.printer.warning(&text);
+    }
+    Ok(source)
 }
 
 /// The restores that a command is about, and those that cannot be read.

@@ -11,7 +11,7 @@ use salvor_objects::restore::modifiers::Modifiers;
 use salvor_objects::restore::plan::{Action, PlanForm};
 use salvor_objects::restore::request::newest_of_schedule;
 use salvor_objects::restore::{
-    self, Observer, RestoreOptions, RestoreOutcome, RestorePlan, RestoreRequest, Source,
+    self, Observer, Places, RestoreOptions, RestoreOutcome, RestorePlan, RestoreRequest,
 };
 use salvor_text::duration::elapsed;
 use serde_json::json;
@@ -20,7 +20,7 @@ use tracing::info;
 use crate::args::restore::{CreateArgs, ExistingPolicy, VolumeArgs};
 use crate::args::{Format, values};
 use crate::command::read::{self, Place};
-use crate::command::served;
+use crate::command::{records, served};
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
 use crate::session::Session;
@@ -38,6 +38,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
             .as_deref()
             .map(modifiers_in)
             .transpose()?,
+        skip_damaged: args.damage.skip_damaged,
         ..RestoreOptions::default()
     };
     if args.resume {
@@ -79,7 +80,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     let backup = read::backup_name(&restore.spec.backup_name)?;
     let location = session.location_of(Some(backup.as_str())).await?;
     let cluster = session.cluster(args.concurrency).await?;
-    let source = Source::open(&location, &backup).await?;
+    let source = read::source(&location, &backup, args.damage, session).await?;
     let request = RestoreRequest {
         cluster,
         source,
@@ -98,10 +99,12 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         return Ok(Exit::Done);
     }
     ask_before(&request, &plan, args.confirm.yes, session).await?;
-    carry_out(&request, &location, plan, session).await
+    let name = read::restore_name(&request.restore.metadata.name)?;
+    let records = records::of_new(&name, &location, &args.record, session).await?;
+    carry_out(&request, &records, plan, session).await
 }
 
-/// Carries a plan out and tells how it ended. What will not work, or not come back, is said before.
+/// Carries a plan out, with its records in `location`, and tells how it ended. What will not work, or not come back, is said before.
 pub(crate) async fn carry_out(
     request: &RestoreRequest,
     location: &Location,
@@ -150,15 +153,20 @@ async fn resume(
         }
         None => session.location(None)?,
     };
+    let records = records::of_resumed(&name, &location, &args.record, session).await?;
     let cluster = session.cluster(args.concurrency).await?;
     let began = std::time::Instant::now();
     let run = RunId::generate();
     info!(%run, restore = %name, "restore goes on");
     let outcome = {
         let observer = observer(name.as_str());
-        Box::pin(restore::resume(
+        let places = Places {
+            backups: &location,
+            records: &records,
+        };
+        Box::pin(restore::resume_in(
             &cluster,
-            &location,
+            places,
             &name,
             options,
             &run,

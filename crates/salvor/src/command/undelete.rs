@@ -1,22 +1,20 @@
 //! `undelete`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use salvor_api::go::Time;
 use salvor_api::labels;
 use salvor_api::name::BackupName;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_api::velero::{BackupPhase, DEFAULT_ITEM_OPERATION_TIMEOUT, Restore};
-use salvor_archive::archive::Archive;
 use salvor_cluster::{Cluster, DiscoverOptions};
 use salvor_location::{Location, RunId};
-use salvor_objects::restore::closure::closure;
 use salvor_objects::restore::plan::Action;
 use salvor_objects::restore::{self, RestoreOptions, RestoreRequest, Source};
 use salvor_text::Table;
 
-use crate::args::UndeleteArgs;
-use crate::command::{read, restore_create};
+use crate::args::{DamageArgs, UndeleteArgs};
+use crate::command::{read, records, restore_create};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -25,6 +23,8 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     let UndeleteArgs {
         object,
         from_backup,
+        damage,
+        record,
         dry_run,
         confirm,
     } = args;
@@ -38,13 +38,12 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
         Some(name) => vec![read::backup_name(name)?],
         None => newest_first(&location, &cluster.identity().await?.uid).await?,
     };
-    let (backup, source, key) = first_with(&wanted, &candidates, &location, &cluster).await?;
-    let archive = source.archive.clone();
-    let chosen = key.clone();
-    let needed = tokio::task::spawn_blocking(move || closure(&archive, &[chosen]))
-        .await
-        .map_err(|error| Failure::caused(Exit::Internal, "undelete", error))?
-        .map_err(|error| read::damaged(&format!("backup `{backup}`"), error))?;
+    let (backup, source, key) =
+        first_with(&wanted, &candidates, *damage, &location, &cluster, session).await?;
+    let mut needed = source.closure(std::slice::from_ref(&key)).await?;
+    needed
+        .keys
+        .extend(lost_with(&key, &mut needed.missing, &source));
     for (missing, by) in &needed.missing {
         let text = session
             .messages
@@ -64,6 +63,7 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
         restore,
         options: RestoreOptions {
             only: Some(needed.keys),
+            skip_damaged: damage.skip_damaged,
             ..RestoreOptions::default()
         },
     };
@@ -99,7 +99,26 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     }
     restore_create::warn_of_other_cluster(&request, &plan, session);
     session.confirm(confirm.yes, &key.name).await?;
-    restore_create::carry_out(&request, &location, plan, session).await
+    let records = records::of_new(&name, &location, record, session).await?;
+    restore_create::carry_out(&request, &records, plan, session).await
+}
+
+/// What belongs to the object and is lost in a damaged archive: it is asked for, so that the plan and the
+/// results name it.
+fn lost_with(
+    root: &ObjectKey,
+    missing: &mut BTreeMap<ObjectKey, ObjectKey>,
+    source: &Source,
+) -> Vec<ObjectKey> {
+    let is_namespace = root.resource == GroupResource::new("namespaces", "");
+    let lost = source.damage.iter().flat_map(|damage| &damage.lost);
+    lost.map(|lost| &lost.key)
+        .filter(|key| {
+            let is_inside = is_namespace && key.namespace.as_deref() == Some(root.name.as_str());
+            missing.remove(*key).is_some() || is_inside || *key == root
+        })
+        .cloned()
+        .collect()
 }
 
 fn shown(key: &ObjectKey) -> String {
@@ -141,13 +160,15 @@ impl Wanted {
 async fn first_with(
     wanted: &Wanted,
     candidates: &[BackupName],
+    damage: DamageArgs,
     location: &Location,
     cluster: &Cluster,
+    session: &Session,
 ) -> Result<(BackupName, Source, ObjectKey), Failure> {
     let mut newest_failure = None;
     for backup in candidates {
-        let source = Source::open(location, backup).await?;
-        match find(wanted, cluster, &source.archive, backup).await {
+        let source = read::source(location, backup, damage, session).await?;
+        match find(wanted, cluster, &source, backup).await {
             Ok(key) => return Ok((backup.clone(), source, key)),
             Err(failure) if failure.exit == Exit::NotFound => {
                 newest_failure.get_or_insert(failure);
@@ -200,9 +221,10 @@ async fn newest_first(location: &Location, cluster_uid: &str) -> Result<Vec<Back
 async fn find(
     wanted: &Wanted,
     cluster: &Cluster,
-    archive: &Archive,
+    source: &Source,
     backup: &BackupName,
 ) -> Result<ObjectKey, Failure> {
+    let archive = &source.archive;
     let doing = "ask the cluster what it serves";
     let discovery = cluster
         .discover(DiscoverOptions::default())
@@ -235,16 +257,28 @@ async fn find(
             ),
         ));
     }
+    let is_wanted = |resource: &GroupResource, namespace: Option<&str>, name: &str| {
+        name == wanted.name
+            && resources.contains(resource)
+            && (wanted.namespace.is_none() || namespace == wanted.namespace.as_deref())
+    };
     let found: BTreeSet<ObjectKey> = archive
         .index()
         .iter()
-        .filter(|entry| {
-            entry.name() == wanted.name
-                && resources.contains(entry.resource())
-                && (wanted.namespace.is_none() || entry.namespace() == wanted.namespace.as_deref())
-        })
+        .filter(|entry| is_wanted(entry.resource(), entry.namespace(), entry.name()))
         .map(|entry| entry.key())
         .collect();
+    let lost = source.damage.iter().flat_map(|damage| &damage.lost);
+    for lost in lost {
+        // Of a lost namespace the contents may be there all the same.
+        let key = &lost.key;
+        let is_it = is_wanted(&key.resource, key.namespace.as_deref(), &key.name);
+        if is_it && !archive.index().namespaces().contains(&key.name) {
+            let what = format!("{} of backup `{backup}`: {}", shown(key), lost.reason);
+            return Err(Failure::new(Exit::VerificationFailed, what)
+                .hint("name another backup with --from-backup"));
+        }
+    }
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),

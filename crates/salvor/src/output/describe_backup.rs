@@ -33,6 +33,8 @@ pub(crate) struct BackupView {
 pub(crate) struct Origin {
     /// URL of the location, without options.
     pub(crate) url: String,
+    /// The endpoint of its store, where it is not the provider's own.
+    pub(crate) endpoint: Option<String>,
     /// The location does not survive the loss of what it protects.
     pub(crate) temporary: bool,
     /// How that is called.
@@ -420,6 +422,9 @@ fn own(d: &mut DescribeWriter, backup: &Backup, volumes: &[BackupVolumeInfo], or
         d.nested(1, "Written by", format_args!("{tool}, run {run}"));
     }
     d.nested(1, "Location", &origin.url);
+    if let Some(endpoint) = &origin.endpoint {
+        d.nested(1, "Endpoint", endpoint);
+    }
     d.nested(1, "Kept", &origin.durability);
     if let Some(bytes) = origin.archive_bytes {
         d.nested(1, "Archive size", salvor_text::ByteCount(bytes));
@@ -502,6 +507,7 @@ pub(crate) fn value(view: &BackupView, details: bool) -> Value {
         "salvor".into(),
         json!({
             "location": origin.url,
+            "endpoint": origin.endpoint,
             "temporary": origin.temporary,
             "archiveBytes": origin.archive_bytes,
         }),

@@ -45,6 +45,7 @@ fn completed() -> BackupView {
         backup,
         origin: Origin {
             url: "file:///backups".into(),
+            endpoint: None,
             temporary: true,
             durability: "temporary: lost with the cluster".into(),
             archive_bytes: Some(1536),

@@ -28,18 +28,21 @@ pub(crate) struct LocationRow {
     pub(crate) default: bool,
     /// True when it does not survive the loss of what it protects.
     pub(crate) temporary: bool,
+    /// True when its address says that it is somewhere else.
+    pub(crate) off_site: bool,
+    /// Endpoint of its store, where it is not the provider's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoint: Option<String>,
+    /// How durable it is, in the words of people.
+    #[serde(skip)]
+    pub(crate) kept: String,
     /// Why it is not available.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
 }
 
-/// Velero's columns; wide adds how durable a location is. The label is in the words of people.
-pub(crate) fn table(
-    rows: &[LocationRow],
-    wide: bool,
-    durability: impl Fn(bool) -> String,
-    color: bool,
-) -> String {
+/// Velero's columns; wide adds its URL.
+pub(crate) fn table(rows: &[LocationRow], wide: bool, color: bool) -> String {
     let mut headers = vec![
         "NAME",
         "PROVIDER",
@@ -63,7 +66,7 @@ pub(crate) fn table(
             row.last_validated.clone(),
             row.access_mode.clone(),
             if row.default { "true" } else { "" }.to_owned(),
-            durability(row.temporary),
+            row.kept.clone(),
         ];
         if wide {
             cells.push(row.url.clone());

@@ -12,7 +12,7 @@ const SLOW: Duration = Duration::from_secs(3);
 
 /// Starts the binary, interrupts it when it has done this to namespaces, while doing the same to config maps
 /// is still slow, and returns how it ended.
-fn interrupted(place: &Place, line: &str, verb: &str) -> Run {
+pub(crate) fn interrupted(place: &Place, line: &str, verb: &str) -> Run {
     let resource = |name: &str| name.parse().expect("a resource");
     let rule = FaultRule::new(Fault::Delay(SLOW))
         .verb(verb)

@@ -5,6 +5,7 @@ mod alerts;
 mod arguments;
 mod browse;
 mod chart;
+mod damage;
 mod demo;
 mod interrupt;
 mod locations;

@@ -59,6 +59,24 @@ impl Messages {
         )
     }
 
+    /// Something is odd about an archive.
+    #[must_use]
+    pub fn archive_is_odd(self, name: &str, oddity: &str) -> String {
+        self.say(
+            format_args!("backup {name}: {oddity}"),
+            format_args!("백업 {name}: {oddity}"),
+        )
+    }
+
+    /// A lost object of a damaged backup.
+    #[must_use]
+    pub fn not_exported(self, object: &str) -> String {
+        self.say(
+            format_args!("not written: {object}"),
+            format_args!("쓰지 못했습니다: {object}"),
+        )
+    }
+
     /// Objects were written as YAML.
     #[must_use]
     pub fn exported(self, objects: u64, folder: &str) -> String {

@@ -37,6 +37,31 @@ impl Messages {
         )
     }
 
+    /// Short label of a location of which the address does not tell where it is.
+    #[must_use]
+    pub fn private_network(self) -> String {
+        self.say(
+            format_args!("private network: off-site only if it stands elsewhere"),
+            format_args!("사설망: 다른 곳에 있을 때만 외부 보관"),
+        )
+    }
+
+    /// Below a list of backups of a store at an address of this machine or of a cluster.
+    #[must_use]
+    pub fn near_note(self, location: &str, url: &str) -> String {
+        self.say(
+            format_args!(
+                "location {location} ({url}) is a store on this machine or in a cluster: when that is lost, \
+                 its backups are lost with it, and they never count as an off-site copy"
+            ),
+            format_args!(
+                "위치 {location}{} 이 장비나 클러스터 안의 저장소입니다({url}). 함께 사라질 수 있으므로 외부 \
+                 사본으로 치지 않습니다",
+                eun(location)
+            ),
+        )
+    }
+
     /// Short label of a location elsewhere.
     #[must_use]
     pub fn off_site(self) -> String {

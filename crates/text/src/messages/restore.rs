@@ -148,4 +148,34 @@ impl Messages {
             ),
         )
     }
+
+    /// A damaged backup is read as far as it can be.
+    #[must_use]
+    pub fn damaged_is_left_out(self, backup: &str, damage: &str) -> String {
+        self.say(
+            format_args!("backup {backup} is read without what is damaged in it: {damage}"),
+            format_args!("백업 {backup}에서 손상된 부분을 빼고 읽습니다: {damage}"),
+        )
+    }
+
+    /// The record of a restore cannot stand beside its backup.
+    #[must_use]
+    pub fn record_goes_elsewhere(
+        self,
+        location: &str,
+        reason: &str,
+        folder: &str,
+        restore: &str,
+    ) -> String {
+        self.say(
+            format_args!(
+                "location {location} cannot be written ({reason}); the record of this restore goes to \
+                 {folder}: salvor restore describe {restore} --location {folder}"
+            ),
+            format_args!(
+                "위치 {location}에 쓸 수 없어({reason}) 이 복원의 기록을 {folder}에 남깁니다: \
+                 salvor restore describe {restore} --location {folder}"
+            ),
+        )
+    }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::Done;
 use crate::restore::body;
+use crate::restore::error::chain;
 use crate::restore::existing::{self, ExistingPolicy};
 use crate::restore::mapping::is_namespace;
 use crate::restore::normalise;
@@ -473,18 +474,6 @@ fn failed(message: impl Into<String>) -> Attempt {
         message: message.into(),
         warnings: Vec::new(),
     }
-}
-
-/// An error with its causes on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// What a conflict of the plan is called in the results, in Velero's words.

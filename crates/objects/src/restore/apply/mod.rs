@@ -99,7 +99,8 @@ impl RestoreOutcome {
 }
 
 /// Carries out a plan: takes the restore's name in the location, stores the plan, changes the target,
-/// writes the records.
+/// writes the records. The location is that of the records; the backup is read where the request's source was
+/// opened, which may be another one.
 ///
 /// # Errors
 /// The name is taken, the plan was made for another cluster or restore, the location fails, or the cluster
@@ -160,6 +161,42 @@ pub async fn resume(
     observer: &Observer,
     cancel: &CancellationToken,
 ) -> Result<RestoreOutcome, RestoreError> {
+    let places = Places {
+        backups: location,
+        records: location,
+    };
+    Box::pin(resume_in(
+        cluster, places, name, options, run, observer, cancel,
+    ))
+    .await
+}
+
+/// Where a restore reads and writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    /// The location of the backup.
+    pub backups: &'a Location,
+    /// The location of the restore's own records; another one where that of the backup may only be read.
+    pub records: &'a Location,
+}
+
+/// As [`resume`], with the records of the restore in another location than the backup.
+///
+/// # Errors
+/// As for [`resume`].
+pub async fn resume_in(
+    cluster: &Cluster,
+    places: Places<'_>,
+    name: &RestoreName,
+    options: RestoreOptions,
+    run: &RunId,
+    observer: &Observer,
+    cancel: &CancellationToken,
+) -> Result<RestoreOutcome, RestoreError> {
+    let Places {
+        backups,
+        records: location,
+    } = places;
     let doing = || format!("resume restore `{name}`");
     let mut restore = location.restore(name).await.doing(doing)?.restore;
     let options = options
@@ -167,7 +204,11 @@ pub async fn resume(
         .map_err(|reason| RestoreError::refused(doing(), reason))?;
     let backup = BackupName::new(restore.spec.backup_name.clone())
         .map_err(|error| RestoreError::refused(doing(), error.to_string()))?;
-    let source = Source::open(location, &backup).await?;
+    let source = if options.skip_damaged {
+        Source::open_readable(backups, &backup).await?
+    } else {
+        Source::open(backups, &backup).await?
+    };
     let mut writer = location.resume_restore(name, run).await.doing(doing)?;
     let stored = writer
         .read(salvor_archive::names::SALVOR_PLAN, PLAN_LIMIT)

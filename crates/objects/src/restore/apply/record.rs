@@ -83,6 +83,12 @@ impl Record {
         for oddity in &source.oddities {
             self.log.warn(About::Run, oddity);
         }
+        match &source.damage {
+            // What can be read is what was written, and each lost object has its own line.
+            Some(damage) if damage.is_exact => self.log.warn(About::Run, &damage.to_string()),
+            Some(damage) => self.log.error(About::Run, &damage.to_string()),
+            None => {}
+        }
         if source.archive.index().is_empty() {
             self.log.warn(
                 About::Run,

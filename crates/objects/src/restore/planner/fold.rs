@@ -1,6 +1,6 @@
 //! The fold itself: each object of the archive, once, against the target's digest of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use salvor_api::filter::LabelFilter;
@@ -42,20 +42,23 @@ pub(super) struct Fold {
     /// UIDs of the objects by where they go.
     pub(super) taken: HashMap<[u8; 16], Digest>,
     pub(super) needed_namespaces: BTreeSet<String>,
+    /// Objects that taken ones refer to, by [`key_hash`].
+    pub(super) related: HashSet<[u8; 16]>,
 }
 
 /// One object while it is decided upon.
-struct Subject<'a> {
-    source: &'a ObjectKey,
-    version: &'a str,
-    to: &'a Destination,
-    at: usize,
+pub(super) struct Subject<'a> {
+    pub(super) source: &'a ObjectKey,
+    pub(super) version: &'a str,
+    pub(super) to: &'a Destination,
+    pub(super) at: usize,
 }
 
 impl Fold {
     pub(super) fn run(mut self, archive: &Archive) -> Result<Self, RestoreError> {
         let reading = || "read the archive".to_owned();
         let related = self.picks.related(archive, &self.labels).doing(reading)?;
+        self.related.clone_from(&related);
         for (at, entry) in archive.index().in_archive_order().enumerate() {
             let pick = self.picks.get(at).clone();
             let source = entry.key();
@@ -130,7 +133,7 @@ impl Fold {
         }
     }
 
-    fn leave(&mut self, resource: &GroupResource) {
+    pub(super) fn leave(&mut self, resource: &GroupResource) {
         *self.not_selected.entry(resource.clone()).or_default() += 1;
     }
 
@@ -230,7 +233,7 @@ impl Fold {
         }
     }
 
-    fn push(
+    pub(super) fn push(
         &mut self,
         subject: &Subject<'_>,
         action: Action,
