@@ -4,6 +4,7 @@ use salvor_api::velero::{Backup, BackupPhase, BackupStorageLocation, DownloadTar
 use salvor_archive::names::BackupFile;
 use salvor_controller::location_url;
 use salvor_location::{BackupRecord, Location};
+use salvor_storage::{Distance, StoreUrl};
 
 use crate::args::Format;
 use crate::args::backup::DescribeArgs;
@@ -98,7 +99,7 @@ async fn served_view(
     let location: Result<BackupStorageLocation, Failure> =
         served.named(&backup.spec.storage_location).await;
     let url = location.ok().and_then(|object| location_url(&object).ok());
-    let temporary = url.as_ref().is_some_and(|url| url.scheme == "file");
+    let distance = url.as_ref().map(StoreUrl::distance);
     let mut files = Files::new(served, session, &name);
     let has_results = ended && (status.warnings > 0 || status.errors > 0);
     let results = files.read(has_results, Kind::BackupResults).await;
@@ -114,12 +115,10 @@ async fn served_view(
         volumes: volumes.unwrap_or_default(),
         operations: operations.unwrap_or_default(),
         origin: Origin {
-            durability: match &url {
-                Some(_) => session.durability(temporary),
-                None => String::new(),
-            },
+            durability: distance.map_or_else(String::new, |distance| session.durability(distance)),
+            endpoint: url.as_ref().and_then(StoreUrl::endpoint),
             url: url.map(|url| url.to_string()).unwrap_or_default(),
-            temporary,
+            temporary: distance.is_some_and(|distance| distance <= Distance::Cluster),
             archive_bytes: None,
         },
     };

@@ -27,7 +27,8 @@ pub(crate) async fn get(args: &GetArgs, session: &Session) -> Result<Exit, Failu
         }
         Format::Table | Format::Wide => {
             let wide = format.output == Format::Wide;
-            let text = location_table::table(&rows, wide, printer.color);
+            let durability = |distance| session.durability(distance);
+            let text = location_table::table(&rows, wide, durability, printer.color);
             printer.result(&text)?;
         }
     }
@@ -58,7 +59,7 @@ pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<E
             d.field("Message", &row.message);
         }
         d.blank();
-        d.field("Kept", &row.kept);
+        d.field("Kept", session.durability(row.distance));
         d.field("Counts as off-site copy", row.off_site);
         session.printer.result(&d.finish())?;
     }
@@ -145,7 +146,7 @@ async fn row(location: &Location, is_default: bool, session: &Session) -> Locati
         temporary: location.is_temporary(),
         off_site: location.is_off_site(),
         endpoint: url.endpoint(),
-        kept: session.durability(url.distance()),
+        distance: url.distance(),
         message,
     }
 }

@@ -85,7 +85,7 @@ impl Place {
     pub(crate) fn durability(&self, session: &Session) -> String {
         match self {
             Self::Server(_) => String::new(),
-            Self::Location(location) => session.durability(location.is_temporary()),
+            Self::Location(location) => session.durability(location.url().distance()),
         }
     }
 }

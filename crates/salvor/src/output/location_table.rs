@@ -1,6 +1,7 @@
 //! `backup-location get` and `check`.
 
 use salvor_location::{CheckReport, Severity};
+use salvor_storage::Distance;
 use salvor_text::Table;
 use serde::Serialize;
 
@@ -33,16 +34,21 @@ pub(crate) struct LocationRow {
     /// Endpoint of its store, where it is not the provider's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoint: Option<String>,
-    /// How durable it is, in the words of people.
+    /// How far it is, as far as the address tells.
     #[serde(skip)]
-    pub(crate) kept: String,
+    pub(crate) distance: Distance,
     /// Why it is not available.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
 }
 
 /// Velero's columns; wide adds its URL.
-pub(crate) fn table(rows: &[LocationRow], wide: bool, color: bool) -> String {
+pub(crate) fn table(
+    rows: &[LocationRow],
+    wide: bool,
+    durability: impl Fn(Distance) -> String,
+    color: bool,
+) -> String {
     let mut headers = vec![
         "NAME",
         "PROVIDER",
@@ -66,7 +72,7 @@ pub(crate) fn table(rows: &[LocationRow], wide: bool, color: bool) -> String {
             row.last_validated.clone(),
             row.access_mode.clone(),
             if row.default { "true" } else { "" }.to_owned(),
-            row.kept.clone(),
+            durability(row.distance),
         ];
         if wide {
             cells.push(row.url.clone());

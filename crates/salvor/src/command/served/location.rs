@@ -8,7 +8,7 @@ use salvor_api::velero::{
     AccessMode, BackupStorageLocation, BackupStorageLocationSpec, LocationPhase,
 };
 use salvor_controller::location_url;
-use salvor_storage::StoreUrl;
+use salvor_storage::{Distance, StoreUrl};
 use salvor_text::ObjectDone;
 
 use super::structured;
@@ -127,6 +127,7 @@ fn row(location: &BackupStorageLocation) -> LocationRow {
     let url = location_url(location).ok();
     let storage = &spec.object_storage;
     let bucket_and_prefix = url.as_ref().map(StoreUrl::bucket_and_prefix);
+    let distance = url.as_ref().map_or(Distance::Elsewhere, StoreUrl::distance);
     let validated = status.last_validation_time;
     LocationRow {
         name: location.metadata.name.clone(),
@@ -143,7 +144,10 @@ fn row(location: &BackupStorageLocation) -> LocationRow {
         }
         .to_owned(),
         default: spec.default,
-        temporary: url.as_ref().is_some_and(|url| url.scheme == "file"),
+        temporary: distance <= Distance::Cluster,
+        off_site: distance == Distance::Elsewhere,
+        distance,
+        endpoint: url.as_ref().and_then(StoreUrl::endpoint),
         url: url.map(|url| url.to_string()).unwrap_or_default(),
         message: status.message.clone(),
     }
