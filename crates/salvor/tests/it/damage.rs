@@ -121,7 +121,7 @@ fn read_only(place: &Place) -> Vec<String> {
     );
     std::fs::write(&config, text).expect("written");
     let words = [
-        "--config",
+        "--config-file",
         &config.display().to_string(),
         "--location",
         "vault",
