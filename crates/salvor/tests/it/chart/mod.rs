@@ -106,7 +106,6 @@ fn the_templates_are_what_install_prints() {
 #[test]
 fn rendering_gives_what_install_prints_for_the_same_wishes() {
     let defaults = yaml(&std::fs::read_to_string(chart().join("values.yaml")).expect("values"));
-    let snapshots = "--use-volume-snapshots=false";
     for (namespace, values, flags) in [
         ("velero", json!({}), vec![]),
         (
@@ -148,7 +147,10 @@ fn rendering_gives_what_install_prints_for_the_same_wishes() {
         ),
         (
             "velero",
-            json!({"role": "restore", "location": {"provider": "gcp", "bucket": "b", "credential": {}}}),
+            json!({"role": "restore", "configuration": {
+                "backupStorageLocation": [
+                    {"name": "default", "provider": "gcp", "bucket": "b", "default": true}],
+                "volumeSnapshotLocation": [{"name": "default", "provider": "gcp"}]}}),
             vec![
                 "--role",
                 "restore",
@@ -157,7 +159,6 @@ fn rendering_gives_what_install_prints_for_the_same_wishes() {
                 "--bucket",
                 "b",
                 "--no-secret",
-                snapshots,
             ],
         ),
     ] {
@@ -169,7 +170,6 @@ fn rendering_gives_what_install_prints_for_the_same_wishes() {
                 "/podAnnotations",
                 "/serviceAccount/annotations",
                 "/resources",
-                "/location/credential",
             ] {
                 if let (Some(from), Some(to)) = (change.pointer_mut(path), merged.pointer_mut(path))
                 {
@@ -198,21 +198,47 @@ fn rendering_gives_what_install_prints_for_the_same_wishes() {
     }
 }
 
+/// Values of Velero's chart, as people have them.
+const VELEROS: &str = r#"
+configuration:
+  backupStorageLocation:
+    - name: default
+      provider: aws
+      bucket: b
+      prefix: p
+      default: true
+      config: {region: r, s3ForcePathStyle: true}
+    - name: second
+      provider: velero.io/azure
+      bucket: c
+      accessMode: ReadOnly
+      credential: {name: other, key: azure}
+  volumeSnapshotLocation:
+    - name: default
+      provider: aws
+      config: {region: r}
+credentials:
+  secretContents: {cloud: chart-credentials}
+initContainers:
+  - {name: velero-plugin-for-aws, image: "velero/velero-plugin-for-aws:v1.9.0"}
+deployNodeAgent: true
+"#;
+
 #[test]
-fn credentials_in_the_values_become_the_secret_of_the_location() {
+fn values_of_veleros_chart_make_its_locations_and_secret() {
     let mut values = yaml(&std::fs::read_to_string(chart().join("values.yaml")).expect("values"));
-    let location =
-        json!({"provider": "aws", "bucket": "b", "prefix": "p", "config": {"region": "r"}});
-    merge(
-        &mut values["location"],
-        &json!({"provider": "aws", "bucket": "b", "prefix": "p"}),
-    );
-    values["location"]["config"] = location["config"].clone();
-    values["credentials"]["contents"] = json!("chart-credentials");
-    let release = render::Release {
-        namespace: "velero",
-        values,
+    for (key, value) in yaml(VELEROS).as_object().expect("a map") {
+        values[key] = value.clone();
+    }
+    values["credentials"]["existingSecret"] = json!("");
+    let documents = |values: &Value| {
+        let release = render::Release {
+            namespace: "velero",
+            values: values.clone(),
+        };
+        by_name(release.documents())
     };
+    let rendered = documents(&values);
     let flags = [
         "--provider",
         "aws",
@@ -221,19 +247,31 @@ fn credentials_in_the_values_become_the_secret_of_the_location() {
         "--prefix",
         "p",
         "--backup-location-config",
+        "region=r,s3ForcePathStyle=true",
+        "--snapshot-location-config",
         "region=r",
         "--secret-file",
         "SECRET",
-        "--use-volume-snapshots=false",
     ];
     let printed = by_name(install("velero", &flags).iter().map(|text| yaml(text)));
-    let rendered = by_name(release.documents());
     for name in [
         "\"Secret\" \"cloud-credentials\"",
         "\"BackupStorageLocation\" \"default\"",
+        "\"VolumeSnapshotLocation\" \"default\"",
     ] {
         assert_eq!(rendered[name], printed[name], "{name}");
     }
+    let second = &rendered["\"BackupStorageLocation\" \"second\""]["spec"];
+    assert_eq!(
+        *second,
+        json!({"provider": "velero.io/azure", "accessMode": "ReadOnly",
+               "credential": {"name": "other", "key": "azure"}, "objectStorage": {"bucket": "c"}})
+    );
+    values["credentials"] = json!({"existingSecret": "mine", "secretContents": {"cloud": ""}});
+    let rendered = documents(&values);
+    let first = &rendered["\"BackupStorageLocation\" \"default\""]["spec"];
+    assert_eq!(first["credential"], json!({"name": "mine", "key": "cloud"}));
+    assert!(!rendered.keys().any(|name| name.starts_with("\"Secret\"")));
 }
 
 #[test]

@@ -42,8 +42,24 @@ impl Release<'_> {
             let end = at + matching_end(&lines[at..]);
             let body = &lines[at + 1..end];
             if let Some(condition) = directive.strip_prefix("if ") {
-                if self.holds(condition) {
+                let mut branches = branches(condition, body).into_iter();
+                if let Some((_, body)) = branches.find(|(condition, _)| self.holds(condition, dot))
+                {
                     self.lines(body, dot, out);
+                }
+            } else if let Some(map) = directive.strip_prefix("range $key, $value := ") {
+                for (key, value) in self.term(map, dot).as_object().expect("a map") {
+                    let value = Value::String(shown(value)).to_string();
+                    let put = |line: &&str| {
+                        let line = line.replace("{{ $key }}", key);
+                        line.replace("{{ $value | quote }}", &value)
+                    };
+                    let body: Vec<String> = body.iter().map(put).collect();
+                    self.lines(
+                        &body.iter().map(String::as_str).collect::<Vec<_>>(),
+                        dot,
+                        out,
+                    );
                 }
             } else if let Some(list) = directive.strip_prefix("range ") {
                 for item in self.term(list, dot).as_array().expect("a list") {
@@ -68,16 +84,16 @@ impl Release<'_> {
         text + rest
     }
 
-    fn holds(&self, condition: &str) -> bool {
+    fn holds(&self, condition: &str, dot: Option<&Value>) -> bool {
         let words: Vec<&str> = condition.split_whitespace().collect();
         match words.as_slice() {
-            ["not", name] => !is_true(&self.term(name, None)),
-            ["eq", name, text] => self.term(name, None) == yaml(text),
+            ["not", name] => !is_true(&self.term(name, dot)),
+            ["eq", name, text] => self.term(name, dot) == yaml(text),
             ["gt", "(int", name, number] => {
-                let value = self.term(name.trim_end_matches(')'), None);
+                let value = self.term(name.trim_end_matches(')'), dot);
                 value.as_i64() > number.parse().ok()
             }
-            [name] => is_true(&self.term(name, None)),
+            [name] => is_true(&self.term(name, dot)),
             _ => panic!("unknown condition: {condition}"),
         }
     }
@@ -109,20 +125,50 @@ impl Release<'_> {
     }
 
     fn term(&self, name: &str, dot: Option<&Value>) -> Value {
+        let name = name.strip_prefix('$').unwrap_or(name);
         match name {
-            "." => dot.expect("in a range").clone(),
-            ".Release.Namespace" => json!(self.namespace),
-            name => {
-                let path = name
-                    .strip_prefix(".Values.")
-                    .unwrap_or_else(|| panic!("unknown: {name}"));
-                let value = path.split('.').fold(&self.values, |value, key| {
-                    value.get(key).unwrap_or_else(|| panic!("no value {name}"))
-                });
-                value.clone()
-            }
+            "." => return dot.expect("in a range").clone(),
+            ".Release.Namespace" => return json!(self.namespace),
+            _ => {}
+        }
+        let Some(path) = name.strip_prefix(".Values.") else {
+            let key = name
+                .strip_prefix('.')
+                .unwrap_or_else(|| panic!("unknown: {name}"));
+            // What an element of a list does not say is nothing.
+            return dot
+                .expect("in a range")
+                .get(key)
+                .cloned()
+                .unwrap_or_default();
+        };
+        let value = path.split('.').fold(&self.values, |value, key| {
+            value.get(key).unwrap_or_else(|| panic!("no value {name}"))
+        });
+        value.clone()
+    }
+}
+
+/// The branches of an `if`, each with its condition.
+fn branches<'a>(first: &'a str, body: &'a [&'a str]) -> Vec<(&'a str, &'a [&'a str])> {
+    let mut branches = Vec::new();
+    let (mut condition, mut begin, mut depth) = (first, 0, 0);
+    for (at, line) in body.iter().enumerate() {
+        let line = line.trim();
+        if line.starts_with("{{- if ") || line.starts_with("{{- range ") {
+            depth += 1;
+        } else if line == "{{- end }}" {
+            depth -= 1;
+        } else if let Some(next) = line.strip_prefix("{{- else if ")
+            && depth == 0
+        {
+            branches.push((condition, &body[begin..at]));
+            condition = next.trim_end_matches(" }}");
+            begin = at + 1;
         }
     }
+    branches.push((condition, &body[begin..]));
+    branches
 }
 
 fn matching_end(lines: &[&str]) -> usize {

@@ -54,31 +54,60 @@ fn deployment(text: &str) -> String {
     text.replacen(&format!("{pad}- {url}"), &choice, 1)
 }
 
+/// A line that is only there when a value of the location is.
+fn optional(text: &str, line: &str, value: &str) -> String {
+    assert!(text.contains(line), "`{line}` is not in:\n{text}");
+    let indent = &line[..line.len() - line.trim_start().len()];
+    text.replace(
+        line,
+        &format!("{indent}{{{{- if .{value} }}}}\n{line}\n{indent}{{{{- end }}}}"),
+    )
+}
+
+/// The settings of a location: always texts, as Velero's chart makes them.
+fn config(text: &str) -> String {
+    let line = "  config: MAP";
+    let lines = "  {{- if .config }}\n  config:\n    {{- range $key, $value := .config }}\n    \
+                 {{ $key }}: {{ $value | quote }}\n    {{- end }}\n  {{- end }}";
+    put(&block(text, "config", "MAP"), line, lines)
+}
+
+/// One document per element of a list, as helm's `range` makes them.
+fn each(list: &str, text: &str) -> String {
+    let text = text.replace("chart-namespace", "{{ $.Release.Namespace }}");
+    format!("{{{{- range .Values.configuration.{list} }}}}\n---\n{text}\n{{{{- end }}}}")
+}
+
 fn storage_location(text: &str) -> String {
-    let text = put(
-        text,
-        "provider: aws",
-        "provider: {{ .Values.location.provider | quote }}",
+    let text = put(text, "name: default", "name: {{ .name | quote }}");
+    let text = put(&text, "provider: aws", "provider: {{ .provider | quote }}");
+    let text = put(&text, "chart-bucket", "{{ .bucket | quote }}");
+    let text = put(&text, "chart-prefix", "{{ .prefix | quote }}");
+    let text = optional(&text, "    prefix: {{ .prefix | quote }}", "prefix");
+    let text = config(&text);
+    let text = put(&text, "default: true", "default: {{ .default }}");
+    let text = optional(&text, "  default: {{ .default }}", "default");
+    let mode = "  {{- if .accessMode }}\n  accessMode: {{ .accessMode | quote }}\n  {{- end }}";
+    let text = put(&text, "\nspec:\n", &format!("\nspec:\n{mode}\n"));
+    let text = block(&text, "credential", "{{ toJson .credential }}");
+    let line = "  credential: {{ toJson .credential }}";
+    let secrets = "$.Values.credentials";
+    let existing = format!(
+        "  credential:\n    name: {{{{ {secrets}.existingSecret | quote }}}}\n    key: cloud"
     );
-    let text = put(
-        &text,
-        "chart-bucket",
-        "{{ .Values.location.bucket | quote }}",
+    let made = "  credential:\n    name: cloud-credentials\n    key: cloud";
+    let otherwise = format!(
+        "  {{{{- if .credential }}}}\n{line}\n  {{{{- else if {secrets}.existingSecret }}}}\n{existing}\n  \
+         {{{{- else if {secrets}.secretContents.cloud }}}}\n{made}\n  {{{{- end }}}}"
     );
-    let text = put(
-        &text,
-        "prefix: chart-prefix",
-        "prefix: {{ .Values.location.prefix | quote }}",
-    );
-    let text = block(&text, "config", "{{ toJson .Values.location.config }}");
-    let text = block(
-        &text,
-        "credential",
-        "{{ toJson .Values.location.credential }}",
-    );
-    let line = "  credential: {{ toJson .Values.location.credential }}";
-    let text = put(&text, line, &only_if(".Values.location.credential", line));
-    only_if(".Values.location.provider", &text)
+    each("backupStorageLocation", &put(&text, line, &otherwise))
+}
+
+fn snapshot_location(text: &str) -> String {
+    let text = put(text, "name: default", "name: {{ .name | quote }}");
+    let text = put(&text, "provider: aws", "provider: {{ .provider | quote }}");
+    let text = config(&text);
+    each("volumeSnapshotLocation", &text)
 }
 
 fn kind(text: &str) -> String {
@@ -108,7 +137,8 @@ pub(super) fn all() -> BTreeMap<String, String> {
         "a=b",
         "--secret-file",
         "SECRET",
-        "--use-volume-snapshots=false",
+        "--snapshot-location-config",
+        "a=b",
         "--prometheus-rule",
         "--role",
     ];
@@ -146,10 +176,13 @@ pub(super) fn all() -> BTreeMap<String, String> {
             "ClusterRoleBinding" | "Role" | "RoleBinding" => add("rbac.yaml", text),
             "Secret" => {
                 let encoded = "Y2hhcnQtY3JlZGVudGlhbHM=";
-                let value = "{{ .Values.credentials.contents | b64enc | quote }}";
+                let value = "{{ .Values.credentials.secretContents.cloud | b64enc | quote }}";
                 add(
                     "location.yaml",
-                    only_if(".Values.credentials.contents", &put(&text, encoded, value)),
+                    only_if(
+                        ".Values.credentials.secretContents.cloud",
+                        &put(&text, encoded, value),
+                    ),
                 );
             }
             "Deployment" => add("server.yaml", deployment(&without_mount(&text))),
@@ -159,6 +192,7 @@ pub(super) fn all() -> BTreeMap<String, String> {
                 add("server.yaml", only_if("gt (int .Values.replicas) 1", &text));
             }
             "BackupStorageLocation" => add("location.yaml", storage_location(&text)),
+            "VolumeSnapshotLocation" => add("location.yaml", snapshot_location(&text)),
             "PrometheusRule" => {
                 let rules = "{{ .Files.Get \"alerts.yaml\" | fromYaml | toJson }}";
                 add(
