@@ -1,7 +1,7 @@
 //! The server against the in-process API server.
 
-mod install;
 mod hooks;
+mod install;
 mod killed;
 mod lifecycle;
 mod metrics;

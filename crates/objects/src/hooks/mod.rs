@@ -9,7 +9,9 @@
 //! [`of_restore`]); running them is [`run`]. `docs/decisions/0010-hooks.md` has the reasons.
 
 mod annotation;
+pub(crate) mod follow;
 pub(crate) mod of_backup;
+pub(crate) mod of_restore;
 mod pod;
 mod record;
 mod release;

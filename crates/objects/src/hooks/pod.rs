@@ -1,9 +1,12 @@
 //! The fields of a pod that decide about its hooks.
 
+use std::collections::BTreeMap;
+
 use salvor_api::meta::StringMap;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_cluster::ApiResource;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// A pod, as far as hooks go.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -53,6 +56,15 @@ struct Claim {
 #[serde(rename_all = "camelCase", default)]
 struct Status {
     phase: Option<String>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    name: String,
+    ready: bool,
+    state: Option<BTreeMap<String, IgnoredAny>>,
 }
 
 impl Pod {
@@ -112,5 +124,15 @@ impl Pod {
                 ObjectKey::namespaced(claims.clone(), namespace, &*claim.claim_name)
             })
             .collect()
+    }
+
+    /// True when a container runs, and is ready where that is asked for.
+    pub(crate) fn runs(&self, container: &str, ready: bool) -> bool {
+        let statuses = self.status.container_statuses.iter().flatten();
+        let mut statuses = statuses.filter(|status| status.name == container);
+        statuses.any(|status| {
+            let running = status.state.as_ref();
+            running.is_some_and(|state| state.contains_key("running")) && (status.ready || !ready)
+        })
     }
 }

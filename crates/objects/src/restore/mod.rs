@@ -12,7 +12,7 @@
 //!   or counted as not selected;
 //! - no body outlives its turn: a plan holds names and digests.
 //!
-//! Not here: volume data and hooks. Start with [`plan`](mod@plan), then [`transform`].
+//! Not here: volume data. Start with [`plan`](mod@plan), then [`transform`].
 
 pub mod apply;
 pub(crate) mod body;

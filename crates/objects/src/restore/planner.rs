@@ -108,6 +108,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
             .modifiers
             .clone()
             .unwrap_or(settings.modifiers),
+        hooks: spec.hooks.clone(),
     };
 
     let interests = interests(&picks, &archive, &rules, &discovery);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use salvor_api::resource::ObjectKey;
+use salvor_api::validate;
 use salvor_api::velero::{Backup, BackupPhase, Restore};
 use salvor_cluster::Cluster;
 use serde::{Deserialize, Serialize};
@@ -149,6 +150,7 @@ impl RestoreRequest {
                 }
             }
         }
+        errors.extend(validate::restore_hooks(&spec.hooks));
         let policy = spec
             .existing_resource_policy
             .parse()

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use salvor_api::meta::StringMap;
+use salvor_api::velero::Hooks;
 use serde::{Deserialize, Serialize};
 
 use super::modifiers::Modifiers;
@@ -46,6 +47,13 @@ pub struct Rules {
     pub volumes: BTreeMap<String, VolumeFate>,
     /// Resource modifiers.
     pub modifiers: Modifiers,
+    /// `spec.hooks`.
+    #[serde(default, skip_serializing_if = "no_hooks")]
+    pub hooks: Hooks,
+}
+
+fn no_hooks(hooks: &Hooks) -> bool {
+    hooks.resources.is_empty()
 }
 
 impl Rules {

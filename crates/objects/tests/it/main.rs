@@ -9,6 +9,7 @@ mod policies;
 mod restore;
 mod restore_damage;
 mod restore_faults;
+mod restore_hooks;
 mod restore_kinds;
 mod restore_world;
 mod world;

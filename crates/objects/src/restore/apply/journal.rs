@@ -53,6 +53,44 @@ pub struct Line {
     pub warnings: Vec<String>,
 }
 
+/// How a command in a restored pod ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookEnd {
+    /// It begins now.
+    Begun,
+    /// It ended with exit code 0.
+    Done,
+    /// It failed, and the hooks of the pod after it are not run.
+    Failed,
+    /// It failed, and may fail.
+    Tolerated,
+}
+
+/// One line: where one hook of one entry of the plan stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HookLine {
+    /// Number of the entry in the plan.
+    pub entry: u32,
+    /// Number of the hook among those of the pod, from 0.
+    pub hook: u32,
+    /// How it ended.
+    pub end: HookEnd,
+    /// What ran, or why it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// What all parts say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Journal {
+    /// The last line about each entry.
+    pub objects: BTreeMap<u32, Line>,
+    /// The last line about each hook, by entry and number.
+    pub hooks: BTreeMap<(u32, u32), HookLine>,
+}
+
 /// Encodes one part.
 ///
 /// # Errors
@@ -66,20 +104,38 @@ pub fn encode(lines: &[Line]) -> std::io::Result<Bytes> {
     zstd::encode_all(text.as_slice(), 3).map(Bytes::from)
 }
 
-/// Reads all parts; a later line about an entry beats an earlier one.
+/// Encodes a part with one line about a hook.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_hook(line: &HookLine) -> std::io::Result<Bytes> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    zstd::encode_all(text.as_slice(), 3).map(Bytes::from)
+}
+
+/// Reads all parts; a later line about an entry or a hook beats an earlier one.
 ///
 /// # Errors
 /// A part is damaged.
-pub fn decode(parts: &[Bytes]) -> std::io::Result<BTreeMap<u32, Line>> {
-    let mut done = BTreeMap::new();
+pub fn decode(parts: &[Bytes]) -> std::io::Result<Journal> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any {
+        Hook(HookLine),
+        Object(Line),
+    }
+    let mut journal = Journal::default();
     for part in parts {
         let reader = BufReader::new(zstd::Decoder::new(part.as_ref())?.take(PART_LIMIT));
         for text in reader.lines() {
-            let line: Line = serde_json::from_str(&text?)?;
-            done.insert(line.entry, line);
+            match serde_json::from_str(&text?)? {
+                Any::Hook(line) => drop(journal.hooks.insert((line.entry, line.hook), line)),
+                Any::Object(line) => drop(journal.objects.insert(line.entry, line)),
+            }
         }
     }
-    Ok(done)
+    Ok(journal)
 }
 
 #[cfg(test)]
@@ -97,9 +153,23 @@ mod tests {
         let first =
             encode(&[line(1, Done::Created, ""), line(2, Done::Failed, "no")]).expect("memory");
         let second = encode(&[line(2, Done::Updated, "")]).expect("memory");
-        let read = decode(&[first.clone(), second]).expect("what was written");
-        assert_eq!(read.len(), 2);
-        assert_eq!(read.get(&2).map(|l| l.done), Some(Done::Updated));
+        let hook = |end| HookLine {
+            entry: 1,
+            hook: 0,
+            end,
+            message: String::new(),
+        };
+        let parts = [
+            first.clone(),
+            encode_hook(&hook(HookEnd::Begun)).expect("memory"),
+            second,
+            encode_hook(&hook(HookEnd::Done)).expect("memory"),
+        ];
+        let read = decode(&parts).expect("what was written");
+        assert_eq!(read.objects.len(), 2);
+        assert_eq!(read.objects.get(&1).map(|l| l.done), Some(Done::Created));
+        assert_eq!(read.objects.get(&2).map(|l| l.done), Some(Done::Updated));
+        assert_eq!(read.hooks, [((1, 0), hook(HookEnd::Done))].into());
         assert!(decode(&[first.slice(..first.len() - 3)]).is_err());
         assert!(decode(&[Bytes::from_static(b"not zstd")]).is_err());
     }

@@ -58,12 +58,6 @@ impl Record {
                 header.policy
             ),
         );
-        if !restore.spec.hooks.resources.is_empty() {
-            log.warn(
-                About::Run,
-                "the hooks of the restore are not run: this version restores objects only",
-            );
-        }
         Ok(Self {
             log,
             header: header.clone(),
@@ -74,8 +68,16 @@ impl Record {
         self.log.info(About::Run, text);
     }
 
+    pub(super) fn note(&self, key: &ObjectKey, text: &str) {
+        self.log.info(About::Object(key), text);
+    }
+
     pub(super) fn warn(&self, key: &ObjectKey, text: &str) {
         self.log.warn(About::Object(key), text);
+    }
+
+    pub(super) fn error(&self, key: &ObjectKey, text: &str) {
+        self.log.error(About::Object(key), text);
     }
 
     /// What the plan decided without touching the target: every object with its reason.

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::hooks::HookJournal;
 use super::item::{Attempt, Hands, Why};
 use super::journal::{self, Done, Line};
 use super::record::Record;
@@ -58,12 +59,13 @@ struct Deferred {
     message: String,
 }
 
-struct Engine {
-    hands: Arc<Hands>,
-    entries: Arc<Vec<PlanEntry>>,
-    writer: RestoreWriter,
-    record: Record,
-    done: BTreeMap<u32, Done>,
+pub(super) struct Engine {
+    pub(super) hands: Arc<Hands>,
+    pub(super) entries: Arc<Vec<PlanEntry>>,
+    pub(super) writer: RestoreWriter,
+    pub(super) record: Record,
+    pub(super) done: BTreeMap<u32, Done>,
+    pub(super) hooks: HookJournal,
     unwritten: Vec<Line>,
     written_at: Instant,
     deferred: Vec<Deferred>,
@@ -121,6 +123,7 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
         writer,
         record,
         done: BTreeMap::new(),
+        hooks: HookJournal::new(),
         unwritten: Vec::new(),
         written_at: Instant::now(),
         deferred: Vec::new(),
@@ -143,6 +146,7 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
     }
     let cancelled = engine.cancel.is_cancelled();
     let counts = engine.counts();
+    let hook_status = engine.hook_status();
     let Engine {
         hands,
         entries,
@@ -169,6 +173,7 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
         total_items: finished.listed.cast_signed(),
         items_restored: finished.listed.cast_signed(),
     });
+    restore.status.hook_status = Some(hook_status);
     restore.status.phase = match (cancelled, finished.errors) {
         (true, _) => RestorePhase::Cancelled,
         (false, 0) => RestorePhase::Completed,
@@ -223,6 +228,9 @@ impl Engine {
                 }
             }
         }
+        if !self.cancel.is_cancelled() {
+            self.run_hooks().await?;
+        }
         self.write_journal().await
     }
 
@@ -230,11 +238,18 @@ impl Engine {
     async fn take_up(&mut self) -> Result<(), RestoreError> {
         let doing = || "read the journal".to_owned();
         let parts = self.writer.journals().await.doing(doing)?;
-        let lines = journal::decode(&parts).doing(doing)?;
-        for (_, line) in lines {
+        let journal = journal::decode(&parts).doing(doing)?;
+        for line in journal.objects.into_values() {
             // Failures are tried once more: what was in the way may have gone.
             if line.done != Done::Failed && (line.entry as usize) < self.entries.len() {
                 self.record_line(&line, true);
+            }
+        }
+        for (at, line) in journal.hooks {
+            // What has ended is not run again, however it ended.
+            if (line.entry as usize) < self.entries.len() {
+                self.tell_hook(&line, true);
+                self.hooks.insert(at, line);
             }
         }
         Ok(())
@@ -341,7 +356,7 @@ impl Engine {
         self.done.insert(line.entry, line.done);
     }
 
-    async fn write_journal(&mut self) -> Result<(), RestoreError> {
+    pub(super) async fn write_journal(&mut self) -> Result<(), RestoreError> {
         self.written_at = Instant::now();
         if self.unwritten.is_empty() {
             return Ok(());

@@ -10,6 +10,7 @@ mod change_image_name;
 mod change_storage_class;
 mod cluster_role_bindings;
 mod crd_preserve_fields;
+mod init_restore_hook;
 mod job;
 mod persistent_volume;
 mod persistent_volume_claim;
@@ -95,6 +96,11 @@ const ACTIONS: &[Action] = &[
         name: "crd-preserve-fields",
         resources: &["customresourcedefinitions.apiextensions.k8s.io"],
         run: crd_preserve_fields::run,
+    },
+    Action {
+        name: "init-restore-hook",
+        resources: &["pods"],
+        run: init_restore_hook::run,
     },
     Action {
         name: "job",

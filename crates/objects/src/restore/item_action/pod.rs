@@ -7,22 +7,7 @@ use crate::restore::body;
 use crate::restore::rules::Rules;
 use crate::restore::skip::Skip;
 
-/// Prefixes of the annotations by which a pod asks for hooks after a restore.
-const HOOKS: &[&str] = &[
-    "post.hook.restore.velero.io/",
-    "init.hook.restore.velero.io/",
-];
-
 pub(super) fn run(item: &mut Item<'_>, _rules: &Rules) -> Result<(), Skip> {
-    let annotations = body::at(item.body, &["metadata", "annotations"]).and_then(Value::as_object);
-    let asks_for_hooks = annotations
-        .into_iter()
-        .flat_map(|map| map.keys())
-        .any(|key| HOOKS.iter().any(|prefix| key.starts_with(prefix)));
-    if asks_for_hooks {
-        item.notes
-            .push("its restore hooks are not run: this version restores objects only".into());
-    }
     if !body::list_at(item.body, &["spec", "ephemeralContainers"]).is_empty() {
         item.notes.push(
             "ephemeral containers are not restored: a pod cannot be created with them".into(),

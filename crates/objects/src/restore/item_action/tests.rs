@@ -71,15 +71,47 @@ fn a_pod_loses_node_priority_and_token_volumes() {
 }
 
 #[test]
-fn a_pod_that_asks_for_hooks_comes_back_with_a_warning() {
-    check(
-        "pods",
-        "web",
-        json!({"metadata": {"annotations": {"post.hook.restore.velero.io/command": "/bin/true"}}, "spec": {}}),
-        expect![[r#"
-            {"metadata":{"annotations":{"post.hook.restore.velero.io/command":"/bin/true"}},"spec":{}}
-            its restore hooks are not run: this version restores objects only"#]],
-    );
+fn a_pod_gets_the_init_containers_that_it_asks_for_after_the_one_that_waits_for_data() {
+    let pod = |containers: serde_json::Value| {
+        json!({"kind": "Pod", "metadata": {"annotations": {
+            "init.hook.restore.velero.io/container-name": "sync",
+            "init.hook.restore.velero.io/container-image": "busybox",
+            "init.hook.restore.velero.io/command": "[\"sync\", \"-f\"]"}},
+            "spec": {"initContainers": containers}})
+    };
+    let names = |containers: serde_json::Value| {
+        let mut body = pod(containers);
+        let key = ObjectKey::namespaced("pods".parse().expect("a resource"), "prod", "web");
+        let backed_up = body.clone();
+        let mut item = Item {
+            key: &key,
+            backed_up: &backed_up,
+            body: &mut body,
+            notes: &mut Vec::new(),
+        };
+        run(&mut item, &rules()).expect("restorable");
+        let added = &body["spec"]["initContainers"];
+        let names = added.as_array().expect("a list").iter();
+        let names: Vec<String> = names
+            .map(|c| c["name"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        names.join(" ")
+    };
+    for (containers, expected) in [
+        (json!([]), "sync"),
+        (json!([{"name": "first"}]), "sync first"),
+        (
+            json!([{"name": "restore-wait"}, {"name": "first"}]),
+            "restore-wait sync first",
+        ),
+        // It was restored with the hook before.
+        (
+            json!([{"name": "sync", "image": "old"}, {"name": "first"}]),
+            "sync first",
+        ),
+    ] {
+        assert_eq!(names(containers), expected);
+    }
 }
 
 #[test]
