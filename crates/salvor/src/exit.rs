@@ -10,6 +10,9 @@ use salvor_storage::ErrorKind;
 pub(crate) const SKIP_DAMAGED: &str = "take it from another copy or an earlier backup, or take all that can be read with --skip-damaged \
      (restore create, undelete, backup export)";
 
+/// How to find out what is damaged.
+const VERIFY: &str = "run `salvor backup verify` to see what is damaged";
+
 /// Exit status of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -29,8 +32,12 @@ pub(crate) enum Exit {
     TimedOut = 6,
     /// Stored data is not what it should be.
     VerificationFailed = 7,
-    /// A store or cluster failed, or this program did.
-    Internal = 64,
+    /// A store or cluster cannot be reached or does not answer; `EX_UNAVAILABLE` of sysexits.h.
+    Unavailable = 69,
+    /// This program failed, or what it runs on did; `EX_SOFTWARE`.
+    Internal = 70,
+    /// There is no room for what had to be written; `EX_CANTCREAT`.
+    NoRoom = 73,
     /// Ctrl-C.
     Cancelled = 130,
 }
@@ -75,6 +82,10 @@ impl Failure {
         doing: impl Into<String>,
         cause: impl Error + Send + Sync + 'static,
     ) -> Self {
+        let exit = match exit {
+            Exit::Internal if is_full(&cause) => Exit::NoRoom,
+            exit => exit,
+        };
         Self {
             cause: Some(Box::new(cause)),
             ..Self::new(exit, doing)
@@ -110,6 +121,21 @@ impl Failure {
     }
 }
 
+/// True when a local disk is full somewhere in the chain.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(error.kind(), StorageFull | QuotaExceeded)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 impl From<salvor_location::Error> for Failure {
     fn from(error: salvor_location::Error) -> Self {
         let hint = error.advice();
@@ -125,7 +151,13 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
         // Another run has the name: the rule of claims forbids to go on, and nothing was committed.
         E::Busy { .. } | E::ClaimLost { .. } => Exit::Refused,
         E::NewerFormat { .. } | E::Held { .. } => Exit::Refused,
-        E::Store { source, .. } if source.kind == ErrorKind::Denied => Exit::Refused,
+        E::Store { source, .. } => match source.kind {
+            ErrorKind::Denied | ErrorKind::Locked => Exit::Refused,
+            ErrorKind::NotFound | ErrorKind::NoBucket => Exit::NotFound,
+            ErrorKind::Full => Exit::NoRoom,
+            ErrorKind::Throttled | ErrorKind::Transient => Exit::Unavailable,
+            _ => Exit::Internal,
+        },
         // What is stored is not, or may not be, what was written.
         E::CommitInDoubt { .. } | E::ContentsChanged { .. } | E::BadRecord { .. } => {
             Exit::VerificationFailed
@@ -179,10 +211,9 @@ impl From<salvor_objects::restore::RestoreError> for Failure {
             Cause::Damaged(_) | Cause::Open(salvor_objects::source::OpenError::Damaged { .. }) => {
                 (Exit::VerificationFailed, SKIP_DAMAGED)
             }
-            Cause::Open(_) | Cause::Archive(_) | Cause::Plan(_) => (
-                Exit::VerificationFailed,
-                "run `salvor backup verify` to see what is damaged",
-            ),
+            Cause::Open(_) | Cause::Archive(_) | Cause::Plan(_) => {
+                (Exit::VerificationFailed, VERIFY)
+            }
             Cause::Refused(_) => (Exit::Refused, ""),
             Cause::Cancelled => (Exit::Cancelled, ""),
             Cause::Cluster(cause) => of_cluster(cause),
@@ -201,8 +232,7 @@ impl From<salvor_objects::source::OpenError> for Failure {
             error @ E::Damaged { .. } => {
                 Self::caused(Exit::VerificationFailed, "", error).hint(SKIP_DAMAGED)
             }
-            error => Self::caused(Exit::VerificationFailed, "", error)
-                .hint("run `salvor backup verify` to see what is damaged"),
+            error => Self::caused(Exit::VerificationFailed, "", error).hint(VERIFY),
         }
     }
 }
@@ -226,7 +256,7 @@ fn of_cluster(error: &salvor_cluster::Error) -> (Exit, &'static str) {
         ),
         _ if error.is_cancelled() => (Exit::Cancelled, ""),
         _ if error.is_retryable() => (
-            Exit::Internal,
+            Exit::Unavailable,
             "check that the API server can be reached, then repeat the command",
         ),
         _ => (Exit::Internal, ""),
@@ -311,5 +341,54 @@ mod tests {
             assert_eq!(failure.exit, exit, "{}", failure.chain());
             assert!(failure.chain().contains(part), "{}", failure.chain());
         }
+    }
+
+    #[test]
+    fn a_full_disk_and_a_dead_server_are_no_faults_of_the_program() {
+        use std::io::{Error as IoError, ErrorKind as Io};
+        let full = || IoError::from(Io::StorageFull);
+        assert_eq!(
+            Failure::caused(Exit::Internal, "write a file", full()).exit,
+            Exit::NoRoom
+        );
+        let other = IoError::from(Io::BrokenPipe);
+        assert_eq!(
+            Failure::caused(Exit::Internal, "write", other).exit,
+            Exit::Internal
+        );
+        for (kind, exit) in [
+            (ErrorKind::Full, Exit::NoRoom),
+            (ErrorKind::Transient, Exit::Unavailable),
+            (ErrorKind::NoBucket, Exit::NotFound),
+            (ErrorKind::Denied, Exit::Refused),
+        ] {
+            let error = salvor_location::Error::Store {
+                doing: "read".to_owned(),
+                source: Box::new(salvor_storage::Error::new(kind, "read", "x")),
+            };
+            assert_eq!(Failure::from(error).exit, exit, "{kind:?}");
+        }
+        assert_eq!(Exit::Unavailable as u8, 69);
+    }
+
+    #[test]
+    fn what_to_do_next_is_said_in_korean_too() {
+        let korean = salvor_text::Messages::new(salvor_text::Language::Korean);
+        let kinds = [
+            ErrorKind::NoBucket,
+            ErrorKind::Denied,
+            ErrorKind::Full,
+            ErrorKind::Throttled,
+            ErrorKind::Transient,
+            ErrorKind::Locked,
+            ErrorKind::Corrupt,
+        ];
+        let of_stores = kinds.map(|kind| salvor_storage::Error::new(kind, "read", "x").advice());
+        for advice in of_stores.into_iter().chain([SKIP_DAMAGED, VERIFY]) {
+            assert!(!advice.is_empty());
+            assert_ne!(korean.advice(advice), advice, "{advice}");
+        }
+        let english = salvor_text::Messages::new(salvor_text::Language::English);
+        assert_eq!(english.advice(VERIFY), VERIFY);
     }
 }

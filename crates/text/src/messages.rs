@@ -10,6 +10,7 @@ use std::fmt::Arguments;
 
 use crate::language::Language;
 
+mod advice;
 mod backup;
 mod demo;
 mod general;

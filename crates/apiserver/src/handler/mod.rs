@@ -1,6 +1,7 @@
 //! From an HTTP request to the store and back.
 
 mod answer;
+mod backup;
 mod fault;
 mod write;
 
@@ -182,6 +183,9 @@ impl Handler {
         cut: Option<usize>,
     ) -> Answer {
         let form = negotiate(accept)?;
+        if let Some(answer) = self.asked_of_a_backup(&request, &path) {
+            return answer;
+        }
         let registry = self.store.registry();
         let name = GroupResource::new(&path.plural, &path.group);
         let resource = registry
@@ -223,6 +227,21 @@ impl Handler {
             "watch" => self.watch(&path, query, view, cut),
             _ => self.write(request, path, query, view).await,
         }
+    }
+
+    /// Questions to a running cluster that a backup can answer or must refuse with its own reason.
+    fn asked_of_a_backup(&self, request: &Received, path: &ResourcePath) -> Option<Answer> {
+        self.store.read_only()?;
+        if request.method == Method::POST
+            && let Ok(body) = &request.body
+            && let Some(reviewed) = backup::review(path, body)
+        {
+            return Some(reviewed.map(|review| json_answer(StatusCode::CREATED, &review)));
+        }
+        let is_of_pods = path.group.is_empty();
+        let subresource = path.subresource.as_deref().filter(|_| is_of_pods)?;
+        let why = backup::why_not(subresource)?;
+        Some(Err(Failure::new(405, "MethodNotAllowed", why)))
     }
 
     async fn get(&self, path: &ResourcePath, view: View) -> Answer {

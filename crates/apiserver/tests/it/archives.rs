@@ -299,3 +299,57 @@ async fn damage_is_named_and_does_not_spread() {
         "a list that breaks off is no list"
     );
 }
+
+#[tokio::test]
+async fn kubectl_is_told_what_a_backup_may_be_asked_and_that_it_has_no_logs() {
+    let api = sample();
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    for (verb, subresource, allowed) in [
+        ("get", "", true),
+        ("list", "", true),
+        ("watch", "", true),
+        ("create", "", false),
+        ("delete", "", false),
+        ("*", "", false),
+        ("get", "log", false),
+        ("create", "exec", false),
+    ] {
+        let asked = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {"verb": verb, "resource": "pods", "subresource": subresource}}});
+        let answer = api.call("POST", reviews, &asked.to_string()).await;
+        assert_eq!(answer.code, 201, "{}", answer.text);
+        assert_eq!(
+            answer.body["status"]["allowed"], allowed,
+            "{verb} {subresource}"
+        );
+        assert_eq!(answer.body["spec"], asked["spec"]);
+        assert_ne!(answer.body["status"]["reason"], "");
+    }
+    let rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let asked = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": "shop"}});
+    let answer = api.call("POST", rules, &asked.to_string()).await;
+    let verbs = &answer.body["status"]["resourceRules"][0]["verbs"];
+    assert_eq!(*verbs, json!(["get", "list", "watch"]), "{}", answer.text);
+    assert_eq!(api.call("POST", reviews, "[]").await.code, 400);
+    assert_eq!(api.call("POST", reviews, "k8s\0").await.code, 415);
+
+    let logs = api.get("/api/v1/namespaces/shop/pods/a/log").await;
+    assert_eq!(logs.code, 405);
+    let message = logs.body["message"].as_str().expect("a Status");
+    assert!(message.contains("a backup has no logs"), "{message}");
+    let exec = api
+        .call("POST", "/api/v1/namespaces/shop/pods/a/exec?command=ls", "")
+        .await;
+    assert!(
+        exec.text.contains("nothing runs in a backup"),
+        "{}",
+        exec.text
+    );
+    let created = api.call("POST", "/api/v1/namespaces/shop/pods", "{}").await;
+    assert!(
+        created.text.contains("cannot be changed"),
+        "{}",
+        created.text
+    );
+}

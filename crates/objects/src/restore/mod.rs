@@ -17,6 +17,7 @@
 pub mod apply;
 pub(crate) mod body;
 pub mod closure;
+pub(crate) mod endpoints;
 pub mod error;
 pub mod existing;
 pub mod fits;

@@ -32,7 +32,7 @@ pub enum Stage {
     Settings,
     /// Pods, before their controllers, which adopt them.
     Pods,
-    /// Replica sets, before their deployments.
+    /// Replica sets and revisions, before the workloads that own them.
     ReplicaSets,
     /// Endpoints and services.
     Services,
@@ -129,6 +129,8 @@ const PLACES: &[(&str, Stage)] = &[
     ("pods", Stage::Pods),
     ("replicasets.apps", Stage::ReplicaSets),
     ("replicasets.extensions", Stage::ReplicaSets),
+    // Before their stateful and daemon sets, whose controllers would make others and number them anew.
+    ("controllerrevisions.apps", Stage::ReplicaSets),
     ("clusterclasses.cluster.x-k8s.io", Stage::ReplicaSets),
     ("endpoints", Stage::Services),
     ("services", Stage::Services),

@@ -11,5 +11,6 @@ mod restore_damage;
 mod restore_faults;
 mod restore_hooks;
 mod restore_kinds;
+mod restore_services;
 mod restore_world;
 mod world;

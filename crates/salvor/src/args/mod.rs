@@ -26,7 +26,9 @@ Exit codes:
   5    partial: something is missing in the result
   6    time ran out
   7    verification failed: stored data is not, or may not be, what was written
-  64+  internal error, 130 cancelled by Ctrl-C
+  69   a cluster or store cannot be reached; nothing is wrong with the command
+  73   no room for what had to be written: in the store or on a disk of this machine
+  64+  any other: internal error (70), 130 cancelled by Ctrl-C
 
 Environment:
   SALVOR_LOCATION  where backups are: a URL, or a name from the configuration file

@@ -18,7 +18,7 @@ use tracing::info;
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, TemplateArgs, VolumeArgs};
 use crate::args::values;
-use crate::command::served;
+use crate::command::{served, unknown_resources};
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
 use crate::session::{Session, spec_name};
@@ -52,6 +52,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
             return print(&backup, args.output, session);
         }
     }
+    unknown_resources::refuse(&cluster, &backup.metadata.name, &backup.spec).await?;
     let location = session.location(args.template.storage_location.as_deref())?;
     if backup.spec.storage_location.is_empty() {
         spec_name(&location).clone_into(&mut backup.spec.storage_location);

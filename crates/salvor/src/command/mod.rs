@@ -27,6 +27,7 @@ mod served;
 mod server;
 mod undelete;
 mod uninstall;
+mod unknown_resources;
 mod version;
 
 use clap::CommandFactory as _;

@@ -7,6 +7,7 @@ use salvor_location::{Location, Profile};
 use salvor_storage::{FsStore, StoreUrl};
 use salvor_text::ByteCount;
 use salvor_text::duration::elapsed;
+use salvor_text::width::width;
 
 use super::acts::{self, Compared, DemoCluster};
 use crate::args::DemoArgs;
@@ -51,7 +52,8 @@ pub(crate) async fn run(args: &DemoArgs, session: &Session) -> Result<Exit, Fail
     let plan = acts::compare(&request, &session.cancel).await?;
     let compared = Compared::of(&plan);
     let missing = compared.missing.len() as u64;
-    teller.act(&said.demo_diff(missing, compared.changed), act)?;
+    let own = lost.saturating_sub(missing);
+    teller.act(&said.demo_diff(missing, compared.changed, own), act)?;
     for line in compared.summary() {
         teller.line(&format!("- {line}"))?;
     }
@@ -75,11 +77,13 @@ pub(crate) async fn run(args: &DemoArgs, session: &Session) -> Result<Exit, Fail
     teller.act(&said.demo_proven(compared.report.same), act)?;
 
     session.printer.result(&format!(
-        "\n{}\n  {}\n    salvor backup browse {backup} --location {shown} --write-kubeconfig {shown}/kubeconfig\n    \
-         kubectl --kubeconfig {shown}/kubeconfig -n {lost} get deployments\n  {}\n    \
+        "\n{}\n  {}\n    salvor backup browse {backup} \\\n      --location {shown} \\\n      \
+         --write-kubeconfig {shown}/kubeconfig\n  {}\n    \
+         kubectl --kubeconfig {shown}/kubeconfig \\\n      -n {lost} get deployments\n  {}\n    \
          salvor backup create first --location file:///path/to/backups\n\n{}\n",
         said.demo_next(),
         said.demo_browse(),
+        said.demo_second_terminal(),
         said.demo_real(),
         said.demo_total(&elapsed(began.elapsed())),
         backup = acts::BACKUP,
@@ -97,13 +101,40 @@ struct Teller<'a> {
 impl Teller<'_> {
     fn act(&mut self, text: &str, began: Instant) -> Result<(), Failure> {
         self.act += 1;
-        let line = format!("{}. {text} ({})\n", self.act, elapsed(began.elapsed()));
-        self.session.printer.result(&line)
+        let text = format!("{}. {text} ({})", self.act, elapsed(began.elapsed()));
+        self.session.printer.result(&wrapped(&text, ""))
     }
 
     fn line(&self, text: &str) -> Result<(), Failure> {
-        self.session.printer.result(&format!("   {text}\n"))
+        self.session.printer.result(&wrapped(text, INDENT))
     }
+}
+
+/// Widest line, in columns of a terminal.
+const COLUMNS: usize = 80;
+/// What lines of an act begin with, after its first.
+const INDENT: &str = "   ";
+
+/// Text in lines of at most [`COLUMNS`], broken at blanks; a longer word stands alone.
+fn wrapped(text: &str, first: &str) -> String {
+    let mut lines = vec![first.to_owned()];
+    let mut is_empty = true;
+    for word in text.split(' ') {
+        let line = lines.last().map_or("", String::as_str);
+        let blank = usize::from(!is_empty);
+        if !is_empty && width(line) + blank + width(word) > COLUMNS {
+            lines.push(INDENT.to_owned());
+            is_empty = true;
+        }
+        if let Some(line) = lines.last_mut() {
+            if !is_empty {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        is_empty = false;
+    }
+    lines.join("\n") + "\n"
 }
 
 /// `--dir`, or a new folder among the temporary files, which stays for looking around.

@@ -107,7 +107,8 @@ impl Printer {
     pub(crate) fn failure(&self, failure: &Failure) {
         self.labelled(&self.messages.error(), "31", &failure.chain());
         if let Some(hint) = &failure.hint {
-            self.labelled(&self.messages.hint(), "36", hint);
+            let hint = self.messages.advice(hint);
+            self.labelled(&self.messages.hint(), "36", &hint);
         }
     }
 

@@ -378,3 +378,24 @@ fn a_folder_that_is_not_there_is_not_a_location_without_backups() {
         }
     }
 }
+
+#[test]
+fn a_backup_of_nothing_but_unknown_resources_is_refused_with_near_misses() {
+    let place = Place::with_cluster();
+    let refused = place.run("backup create first --include-resources deploymnets,secrts");
+    assert_eq!(refused.code, 2, "{}", refused.err);
+    for part in ["`deploymnets`", "`secrts`", "deployments.apps", "secrets"] {
+        assert!(refused.err.contains(part), "{part}: {}", refused.err);
+    }
+    assert!(!place.location().exists(), "nothing was written");
+    let far = place.run("backup create first --include-resources spaceships");
+    assert!(far.err.contains("kubectl api-resources"), "{}", far.err);
+    let some = place.run("backup create first --include-resources secrets,spaceships");
+    some.expect(0);
+    let described = place.run("backup describe first");
+    assert!(
+        described.expect(0).contains("spaceships"),
+        "{}",
+        described.out
+    );
+}

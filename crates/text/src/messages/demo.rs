@@ -66,10 +66,22 @@ impl Messages {
 
     /// Act four, before the list.
     #[must_use]
-    pub fn demo_diff(self, missing: u64, changed: u64) -> String {
+    pub fn demo_diff(self, missing: u64, changed: u64, own: u64) -> String {
+        if own == 0 {
+            return self.say(
+                format_args!("backup against cluster: {missing} missing, {changed} changed"),
+                format_args!("백업과 클러스터 비교: 없음 {missing}, 변경 {changed}"),
+            );
+        }
         self.say(
-            format_args!("backup against cluster: {missing} missing, {changed} changed"),
-            format_args!("백업과 클러스터 비교: 없음 {missing}, 변경 {changed}"),
+            format_args!(
+                "backup against cluster: {missing} missing, {changed} changed; the other {own} that went the \
+                 cluster makes by itself"
+            ),
+            format_args!(
+                "백업과 클러스터 비교: 없음 {missing}, 변경 {changed}. 사라진 나머지 {own}개는 클러스터가 스스로 \
+                 만듭니다"
+            ),
         )
     }
 
@@ -115,8 +127,17 @@ impl Messages {
     #[must_use]
     pub fn demo_browse(self) -> String {
         self.say(
-            format_args!("look into the backup with kubectl:"),
-            format_args!("kubectl 로 백업 들여다보기:"),
+            format_args!("look into the backup with kubectl; this serves it until Ctrl-C:"),
+            format_args!("kubectl 로 백업 들여다보기. Ctrl-C 까지 백업을 보여 줍니다:"),
+        )
+    }
+
+    /// The second half of it.
+    #[must_use]
+    pub fn demo_second_terminal(self) -> String {
+        self.say(
+            format_args!("and, in a second terminal:"),
+            format_args!("그동안 다른 터미널에서:"),
         )
     }
 

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::Done;
+use super::ports;
 use crate::restore::body;
+use crate::restore::endpoints;
 use crate::restore::error::chain;
 use crate::restore::existing::{self, ExistingPolicy};
 use crate::restore::mapping::is_namespace;
@@ -196,12 +198,21 @@ impl Hands {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 self.on_existing(api, entry, sent).await
             }
-            Err(error) if is_port_taken(&error) => match self.look(api, &sent.key).await? {
+            Err(error) if ports::are_taken(&error) => match self.look(api, &sent.key).await? {
                 Some(_) => self.on_existing(api, entry, sent).await,
-                None => Err(error),
+                None => self.on_taken_ports(api, sent, &error).await,
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// True for what the control plane has made meanwhile, and keeps.
+    async fn is_kept_by_a_controller(&self, entry: &PlanEntry, sent: &Transformed) -> bool {
+        let (archive, source) = (self.archive.clone(), entry.source());
+        let object = sent.body.clone();
+        let kept =
+            tokio::task::spawn_blocking(move || endpoints::are_kept(&archive, &source, &object));
+        kept.await.unwrap_or(false)
     }
 
     /// An object that was to be created is there.
@@ -231,6 +242,9 @@ impl Hands {
         }
         if is_service_account(&sent.key) {
             return self.patch(api, sent, &live, entry).await;
+        }
+        if self.is_kept_by_a_controller(entry, sent).await {
+            return Ok(settled(Done::Skipped));
         }
         Ok(warned(format!(
             "could not restore, {} already exists. Warning: the in-cluster version is different than the \
@@ -445,14 +459,7 @@ impl Hands {
     }
 }
 
-fn is_port_taken(error: &Error) -> bool {
-    error.kind() == ErrorKind::Invalid
-        && error
-            .reason()
-            .contains("provided port is already allocated")
-}
-
-fn settled(done: Done) -> Attempt {
+pub(super) fn settled(done: Done) -> Attempt {
     Attempt::Settled {
         done,
         message: String::new(),
@@ -468,7 +475,7 @@ fn warned(warning: String) -> Attempt {
     }
 }
 
-fn failed(message: impl Into<String>) -> Attempt {
+pub(super) fn failed(message: impl Into<String>) -> Attempt {
     Attempt::Settled {
         done: Done::Failed,
         message: message.into(),

@@ -12,6 +12,7 @@
 mod hooks;
 mod item;
 pub mod journal;
+mod ports;
 mod record;
 mod relink;
 mod stages;

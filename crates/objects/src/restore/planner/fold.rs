@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::picks::{Pick, Picks};
 use super::{blank_namespace, is_service_account, parse, volumes};
 use crate::restore::body;
+use crate::restore::endpoints;
 use crate::restore::error::{Doing as _, RestoreError};
 use crate::restore::existing::{self, ExistingPolicy};
 use crate::restore::fits::{Demands, Finding, Severity};
@@ -98,7 +99,7 @@ impl Fold {
                     let object = parse(&archive.get(&entry).doing(reading)?);
                     let by_relation = related.contains(&key_hash(&source));
                     if self.selects(&source, &object, by_relation) {
-                        self.decide(&subject(to), &object);
+                        self.decide(&subject(to), &object, archive);
                     } else {
                         self.leave(&source.resource);
                     }
@@ -137,7 +138,7 @@ impl Fold {
         *self.not_selected.entry(resource.clone()).or_default() += 1;
     }
 
-    fn decide(&mut self, subject: &Subject<'_>, object: &Value) {
+    fn decide(&mut self, subject: &Subject<'_>, object: &Value, archive: &Archive) {
         let from = GroupVersion::parse(body::text_at(object, &["apiVersion"]));
         let route = match self.serving.route(&subject.source.resource, &from) {
             Ok(route) => route,
@@ -193,6 +194,9 @@ impl Fold {
                 Some("the namespace exists and is left as it is".to_owned()),
             ),
             Some(live) if live.digest == sent.normal => (Action::Unchanged, None),
+            Some(_) if endpoints::are_kept(archive, subject.source, object) => {
+                (Action::Unchanged, Some(endpoints::KEPT.to_owned()))
+            }
             Some(_) => self.on_difference(&sent),
         };
         if action.changes() {

@@ -1,0 +1,130 @@
+//! What to do next, in Korean. Libraries give advice in English, as constants; here it is looked up.
+
+use super::Messages;
+use crate::language::Language;
+
+/// English and Korean. What is not here, because it names something, is said in English.
+const ADVICE: &[(&str, &str)] = &[
+    (
+        "create the bucket, or check its name and the endpoint and region of the location",
+        "버킷을 만들거나, 버킷 이름과 위치의 엔드포인트, 리전을 확인하세요",
+    ),
+    (
+        "check the credentials and the rights they have on this location",
+        "자격 증명과 이 위치에 대한 권한을 확인하세요",
+    ),
+    (
+        "free space or raise the quota, then run the command again",
+        "공간을 비우거나 할당량을 늘린 뒤 다시 실행하세요",
+    ),
+    (
+        "the store asks to slow down: run again later or with less parallelism",
+        "저장소가 속도를 늦추라고 합니다. 나중에 다시 하거나 동시에 하는 작업을 줄이세요",
+    ),
+    (
+        "check that the store is reachable, then run the command again",
+        "저장소에 닿는지 확인한 뒤 다시 실행하세요",
+    ),
+    (
+        "a retention rule protects the object until it expires",
+        "보존 규칙이 만료될 때까지 오브젝트를 지킵니다",
+    ),
+    (
+        "the stored bytes are damaged: use another copy",
+        "저장된 내용이 손상되었습니다. 다른 사본을 쓰세요",
+    ),
+    (
+        "run `salvor backup verify` to see what is damaged",
+        "무엇이 손상되었는지 `salvor backup verify` 로 확인하세요",
+    ),
+    (
+        "take it from another copy or an earlier backup, or take all that can be read with --skip-damaged \
+         (restore create, undelete, backup export)",
+        "다른 사본이나 이전 백업에서 가져오거나, --skip-damaged 로 읽을 수 있는 것을 모두 가져오세요 \
+         (restore create, undelete, backup export)",
+    ),
+    (
+        "this file says what the backup is: bring it back from another copy of the location or an \
+         earlier version of the object; the other files of the backup may be sound",
+        "이 파일이 백업이 무엇인지 알려 줍니다. 위치의 다른 사본이나 이 오브젝트의 이전 버전에서 되살리세요. 백업의 다른 \
+         파일은 온전할 수 있습니다",
+    ),
+    (
+        "the store answered success for a write that is gone or changed: run \
+         `salvor backup-location check`",
+        "저장소가 성공이라고 답했지만 쓴 것이 없거나 다릅니다. `salvor backup-location check` 를 실행하세요",
+    ),
+    (
+        "wait for the other run, then look with `salvor backup verify`",
+        "다른 실행이 끝나기를 기다린 뒤 `salvor backup verify` 로 확인하세요",
+    ),
+    (
+        "choose another name, or go on with an unfinished restore with --resume",
+        "다른 이름을 쓰거나, 끝나지 않은 복원은 --resume 으로 이어 가세요",
+    ),
+    (
+        "grant this user the missing permission in the cluster, then repeat the command",
+        "클러스터에서 이 사용자에게 없는 권한을 준 뒤 다시 실행하세요",
+    ),
+    (
+        "check --kubeconfig and --context, or set KUBECONFIG",
+        "--kubeconfig 와 --context 를 확인하거나 KUBECONFIG 를 설정하세요",
+    ),
+    (
+        "the API server is slow or cannot be reached: check it, then repeat the command",
+        "API 서버가 느리거나 닿지 않습니다. 확인한 뒤 다시 실행하세요",
+    ),
+    (
+        "check that the API server can be reached, then repeat the command",
+        "API 서버에 닿는지 확인한 뒤 다시 실행하세요",
+    ),
+    (
+        "check the path, and whether what belongs there is mounted; the first backup makes a new folder",
+        "경로가 맞는지, 그곳에 마운트되어야 할 것이 마운트되었는지 확인하세요. 새 폴더는 첫 백업이 만듭니다",
+    ),
+    ("choose a new folder", "새 폴더를 고르세요"),
+    (
+        "name a backup with --from-backup",
+        "--from-backup 으로 백업을 지정하세요",
+    ),
+    (
+        "name another backup with --from-backup",
+        "--from-backup 으로 다른 백업을 지정하세요",
+    ),
+    (
+        "for example deployment/web or namespace/production",
+        "예: deployment/web, namespace/production",
+    ),
+    (
+        "say which with -n NAMESPACE",
+        "어느 것인지 -n NAMESPACE 로 지정하세요",
+    ),
+];
+
+impl Messages {
+    /// What to do next, in the language spoken where it is known in it.
+    #[must_use]
+    pub fn advice(self, english: &str) -> String {
+        let known = || ADVICE.iter().find(|(known, _)| *known == english);
+        match (self.language, known()) {
+            (Language::Korean, Some((_, korean))) => (*korean).to_owned(),
+            _ => english.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_advice_is_there_once() {
+        for (at, (english, korean)) in ADVICE.iter().enumerate() {
+            assert!(!korean.is_empty());
+            assert!(
+                ADVICE[..at].iter().all(|(other, _)| other != english),
+                "{english}"
+            );
+        }
+    }
+}
