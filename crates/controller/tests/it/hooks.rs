@@ -1,14 +1,14 @@
-//! Hooks of a backup that the server makes, and what a server that is killed between them leaves to the next.
+//! Hooks of backups and restores that the server makes, and what a server that is killed between them leaves to the next.
 
 use std::sync::{Arc, Mutex};
 
 use salvor_api::labels;
-use salvor_api::velero::{Backup, BackupPhase};
+use salvor_api::velero::{Backup, BackupPhase, Restore, RestorePhase};
 use salvor_apiserver::{
     ApiServer, ExecCommand, ExecEnd, ExecHandler, ExecStreams, Options, ServerHandle,
 };
-use salvor_cluster::{ApiResource, Cluster, ConnectOptions, WriteOptions};
-use serde_json::json;
+use salvor_cluster::{ApiResource, Cluster, ConnectOptions, DeleteOptions, WriteOptions};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, until};
@@ -68,21 +68,24 @@ impl Hosts {
     }
 
     async fn pod(&self, name: &str) {
-        let pods = ApiResource::known("", "v1", "Pod", "pods", true);
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
             "spec": {"containers": [{"name": "main", "image": "i"}]}});
-        self.world.create(pods.clone(), Some("shop"), pod).await;
-        let status = json!({"status": {"phase": "Running"}}).to_string();
+        self.world.create(pods(), Some("shop"), pod).await;
+        self.set_status(name, json!({"phase": "Running"})).await;
+    }
+
+    async fn set_status(&self, pod: &str, status: Value) {
+        let patch = json!({"status": status}).to_string();
         let options = WriteOptions::default();
         let patched = self
             .world
             .cluster
             .merge_patch(
-                &pods,
+                &pods(),
                 Some("shop"),
-                name,
+                pod,
                 Some("status"),
-                status.as_bytes(),
+                patch.as_bytes(),
                 &options,
             )
             .await;
@@ -96,6 +99,10 @@ impl Hosts {
     async fn until_said(&self, line: &str) {
         until(async || self.said().iter().any(|said| said == line).then_some(())).await;
     }
+}
+
+fn pods() -> ApiResource {
+    ApiResource::known("", "v1", "Pod", "pods", true)
 }
 
 async fn connect(kubeconfig: &std::path::Path) -> Cluster {
@@ -139,6 +146,53 @@ async fn hooks_run_and_are_counted_in_the_status() {
     }
     server.stop().await;
     assert_eq!(hosts.said(), ["db freeze", "db thaw", "db fail", "db thaw"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_ends_after_the_hooks_of_its_pods() {
+    for (word, phase) in [
+        ("load", RestorePhase::Completed),
+        ("fail", RestorePhase::PartiallyFailed),
+    ] {
+        let hosts = Hosts::new().await;
+        let server = hosts.world.serve();
+        hosts.world.back_up("b", |_| ()).await;
+        let _: Backup = hosts.world.until("b", is_final).await;
+        let options = DeleteOptions::default();
+        let cluster = &hosts.world.cluster;
+        cluster
+            .delete(&pods(), Some("shop"), "db", &options)
+            .await
+            .expect("deleted");
+        let mut restore = Restore::named(crate::world::NAMESPACE, "r");
+        restore.spec.backup_name = "b".to_owned();
+        let hook = json!({"exec": {"command": [word]}});
+        restore.spec.hooks.resources = vec![json!({"name": "a", "postHooks": [hook]})];
+        hosts.world.kinds().create(&restore).await.expect("created");
+        until(async || {
+            let found = hosts.world.cluster.get(&pods(), Some("shop"), "db").await;
+            found.expect("readable")
+        })
+        .await;
+        let open: Restore = hosts.world.get("r").await.expect("there");
+        assert!(!open.status.phase.is_final(), "it waits for the container");
+        let status = json!({"phase": "Running",
+            "containerStatuses": [{"name": "main", "ready": true, "state": {"running": {}}}]});
+        hosts.set_status("db", status).await;
+        let restore: Restore = hosts
+            .world
+            .until("r", |r: &Restore| r.status.phase.is_final())
+            .await;
+        server.stop().await;
+        let status = restore.status.hook_status.expect("counted");
+        let failed = i64::from(word == "fail");
+        assert_eq!((status.hooks_attempted, status.hooks_failed), (1, failed));
+        assert_eq!(
+            (restore.status.phase, restore.status.errors),
+            (phase, failed)
+        );
+        assert_eq!(hosts.said(), [format!("db {word}")]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
