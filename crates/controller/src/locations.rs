@@ -13,7 +13,7 @@ use salvor_api::velero::{AccessMode, BackupStorageLocation};
 use salvor_cluster::{ApiResource, Cluster};
 use salvor_location::claim::ClaimPolicy;
 use salvor_location::{Location, Profile};
-use salvor_storage::{ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
+use salvor_storage::{Meter, MeterStore, ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -78,6 +78,8 @@ pub struct Locations {
 #[derive(Default)]
 struct Kept {
     locations: HashMap<String, (Settings, Location)>,
+    /// What passes to and from each, also when it is opened anew.
+    meters: BTreeMap<String, Arc<Meter>>,
     /// Where credentials lie while they are in use: readable by us alone, removed at the end.
     folder: Option<tempfile::TempDir>,
 }
@@ -128,6 +130,9 @@ impl Locations {
             return Ok(location.clone());
         }
         let store = (self.open)(&settings.url).map_err(LocationError::Store)?;
+        let meter = Arc::clone(kept().meters.entry(name.clone()).or_default());
+        // Below the retries: each attempt counts.
+        let store = Arc::new(MeterStore::new(store).with_meter(meter));
         let store: Arc<dyn ObjectStore> = Arc::new(RetryStore::new(store, RetryPolicy::default()));
         let profile = Profile {
             name: name.clone(),
@@ -138,6 +143,12 @@ impl Locations {
         let entry = (settings, location.clone());
         kept().locations.insert(name.clone(), entry);
         Ok(location)
+    }
+
+    /// What passed between this process and each location since it began, by name.
+    pub(crate) fn meters(&self) -> BTreeMap<String, Arc<Meter>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.meters.clone()
     }
 
     /// Forgets a location that is gone.

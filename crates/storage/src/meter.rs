@@ -68,6 +68,12 @@ impl MeterStore {
         }
     }
 
+    /// Wraps `inner` with a meter that counts on, as for a store that was opened anew.
+    #[must_use]
+    pub fn with_meter(self, meter: Arc<Meter>) -> Self {
+        Self { meter, ..self }
+    }
+
     /// The totals.
     #[must_use]
     pub fn meter(&self) -> Arc<Meter> {

@@ -6,6 +6,7 @@
 
 mod counts;
 mod state;
+mod stores;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,7 @@ use salvor_cluster::Cluster;
 
 use self::counts::Counts;
 use self::state::State;
+use self::stores::Stores;
 use crate::context::Context;
 
 /// The one label that most of them have.
@@ -81,6 +83,7 @@ struct Shared {
     registry: Registry,
     counts: Counts,
     state: State,
+    stores: Stores,
     stage: Mutex<Stage>,
     /// The objects, while this server leads.
     term: Mutex<Option<Context>>,
@@ -96,11 +99,13 @@ impl Metrics {
         cluster.register_metrics(&mut registry);
         let counts = Counts::register(&mut registry);
         let state = State::register(&mut registry);
+        let stores = Stores::register(&mut registry);
         Self {
             shared: Arc::new(Shared {
                 registry,
                 counts,
                 state,
+                stores,
                 stage: Mutex::default(),
                 term: Mutex::default(),
             }),
@@ -137,6 +142,7 @@ impl Metrics {
     /// A term of leadership begins.
     pub(crate) fn begin_term(&self, context: &Context) {
         self.shared.counts.terms.inc();
+        self.shared.stores.set(&context.locations);
         self.set_stage(Stage::Reading);
         *lock(&self.shared.term) = Some(context.clone());
     }

@@ -124,6 +124,10 @@ async fn runs_are_counted_under_veleros_names() {
         "salvor_cluster_requests_total{method=\"PATCH\",code=\"200\"}",
     );
     assert!(writes > Some(3.0), "{text}");
+    for series in ["requests", "written_bytes", "read_bytes"] {
+        let series = format!("salvor_store_{series}_total{{location=\"default\"}}");
+        assert!(value(&text, &series) > Some(10.0), "{series}\n{text}");
+    }
     assert!(text.ends_with("# EOF\n"), "{text}");
     server.stop().await;
 }
