@@ -107,7 +107,12 @@ fn build(target: &str) -> Result<PathBuf, String> {
 
 /// Static, and without the folders of whoever builds it.
 fn rust_flags() -> String {
-    let mut flags = vec!["-C target-feature=+crt-static".to_owned()];
+    let mut flags = vec![
+        "-C target-feature=+crt-static".to_owned(),
+        // A static program finds no such function at run time, and would read /dev/random, which an image without
+        // a runtime around it does not have.
+        "--cfg getrandom_backend=\"linux_getrandom\"".to_owned(),
+    ];
     let home = std::env::var_os("HOME").map(PathBuf::from);
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| home.map(|home| home.join(".cargo")));

@@ -188,7 +188,7 @@ fn component(package: &Package) -> Value {
         "bom-ref": package.key(),
         "name": package.name,
         "version": package.version,
-        "licenses": [{"expression": package.license.replace('/', " OR ")}],
+        "licenses": [{"expression": package.license.replace(" / ", " OR ").replace('/', " OR ")}],
     });
     if !package.ours {
         component["purl"] = json!(format!("pkg:cargo/{}", package.key()));

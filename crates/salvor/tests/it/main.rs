@@ -7,6 +7,7 @@ mod browse;
 mod chart;
 mod damage;
 mod demo;
+mod install;
 mod interrupt;
 mod locations;
 mod recovery;

@@ -1,0 +1,137 @@
+//! `install` and `uninstall` as their users meet them.
+
+use serde_json::{Value, json};
+
+use crate::support::Place;
+
+fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+}
+
+#[test]
+fn what_cannot_be_installed_is_wrong_usage_with_a_reason() {
+    let place = Place::new();
+    for (flags, reason) in [
+        ("--provider aws", "needs --bucket"),
+        (
+            "--provider aws --bucket b",
+            "needs --secret-file or --no-secret",
+        ),
+        (
+            "--provider ftp --bucket b --no-secret",
+            "`ftp` is not one of",
+        ),
+        (
+            "--provider aws --bucket b --secret-file /no/such/file",
+            "/no/such/file",
+        ),
+        ("--bucket b", "--provider"),
+        ("--role admin", "backup-only"),
+        ("--replicas 0", "0"),
+        ("-o yaml", "--dry-run"),
+        ("--iam-policy", "--provider"),
+        (
+            "--iam-policy --provider file --bucket b",
+            "no policies or roles",
+        ),
+    ] {
+        let run = place.run(&format!("install {flags}"));
+        assert_eq!(run.code, 2, "{flags}\n{}", run.err);
+        assert!(run.err.contains(reason), "{flags}\n{}", run.err);
+        assert_eq!(run.out, "", "{flags}");
+    }
+}
+
+#[test]
+fn a_policy_is_printed_without_a_cluster() {
+    let place = Place::new();
+    let run = place.run("install --iam-policy --provider aws --bucket b --prefix /p/");
+    let policy: Value = serde_json::from_str(run.expect(0)).expect("JSON");
+    assert_eq!(
+        policy["Statement"][1]["Resource"],
+        json!(["arn:aws:s3:::b/p/*"])
+    );
+}
+
+#[test]
+fn veleros_command_line_works_and_says_what_it_does_not_need() {
+    let place = Place::with_cluster();
+    let credentials = place.home.path().join("credentials-velero");
+    std::fs::write(&credentials, "[default]\naws_access_key_id=a\n").expect("written");
+    let line = format!(
+        "install --provider aws --plugins velero/velero-plugin-for-aws:v1.9.0 --bucket my-velero-backups \
+         --secret-file {} --backup-location-config region=ap-northeast-2 --features=EnableCSI",
+        credentials.display()
+    );
+    let run = place.run(&line);
+    let out = run.expect(0);
+    assert!(out.contains("Deployment velero/salvor created"), "{out}");
+    assert!(run.err.contains("no plugin is installed"), "{}", run.err);
+    let location = place
+        .get("backupstoragelocation", Some("velero"), "default")
+        .expect("there");
+    assert_eq!(
+        location["spec"]["config"],
+        json!({"region": "ap-northeast-2"})
+    );
+    assert_eq!(location["spec"]["credential"]["name"], "cloud-credentials");
+    let snapshots = place
+        .get("volumesnapshotlocation", Some("velero"), "default")
+        .expect("there");
+    assert_eq!(snapshots["spec"]["provider"], "aws");
+
+    // Another image, nothing else: the location of before stays, also when it is not named.
+    let again = place.run("install --image example.com/salvor:2");
+    assert!(!again.expect(0).contains("created"), "{}", again.out);
+    let deployment = place
+        .get("deployment", Some("velero"), "salvor")
+        .expect("there");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], "example.com/salvor:2");
+    assert!(
+        place
+            .get("backupstoragelocation", Some("velero"), "default")
+            .is_some()
+    );
+}
+
+#[test]
+fn what_others_use_is_not_uninstalled() {
+    let place = Place::with_cluster();
+    place.run("install").expect(0);
+    let backup = json!({"apiVersion": "velero.io/v1", "kind": "Backup",
+        "metadata": {"name": "theirs", "namespace": "other"}, "spec": {}});
+    let restore = json!({"apiVersion": "velero.io/v1", "kind": "Restore",
+        "metadata": {"name": "r", "namespace": "velero",
+                     "finalizers": ["restores.velero.io/external-resources-finalizer"]},
+        "spec": {"backupName": "b"}});
+    place.apply(&[namespace("other"), backup, restore]);
+
+    let asked = place.run("uninstall");
+    assert_eq!(asked.code, 4, "{}", asked.err);
+    assert!(
+        asked.err.contains("objects of theirs are in other"),
+        "{}",
+        asked.err
+    );
+    assert!(place.get("deployment", Some("velero"), "salvor").is_some());
+
+    let removed = place.run("uninstall --force");
+    let out = removed.expect(0);
+    assert!(out.contains("Namespace velero removed"), "{out}");
+    assert!(place.get("namespace", None, "velero").is_none());
+    assert!(place.get("clusterrole", None, "salvor-velero").is_none());
+    assert!(
+        place
+            .get("backup.velero.io", Some("other"), "theirs")
+            .is_some()
+    );
+
+    place.delete("backup.velero.io", Some("other"), "theirs");
+    let removed = place.run("uninstall --force");
+    assert!(
+        removed.expect(0).contains("backups.velero.io removed"),
+        "{}",
+        removed.out
+    );
+}
