@@ -39,9 +39,14 @@ fn deployment(install: &Install) -> Value {
     for (key, value) in &install.pod_labels {
         pod_labels[key] = json!(value);
     }
-    let mut template = json!({"labels": pod_labels});
-    if !install.pod_annotations.is_empty() {
-        template["annotations"] = json!(install.pod_annotations);
+    // As Velero's pods have them: a Prometheus that goes by annotations finds the metrics.
+    let mut annotations = json!({
+        "prometheus.io/path": "/metrics",
+        "prometheus.io/port": METRICS_PORT.to_string(),
+        "prometheus.io/scrape": "true",
+    });
+    for (key, value) in &install.pod_annotations {
+        annotations[key] = json!(value);
     }
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
@@ -49,7 +54,10 @@ fn deployment(install: &Install) -> Value {
         "spec": {
             "replicas": install.replicas,
             "selector": {"matchLabels": selector()},
-            "template": {"metadata": template, "spec": pod(install)},
+            "template": {
+                "metadata": {"labels": pod_labels, "annotations": annotations},
+                "spec": pod(install),
+            },
         },
     })
 }

@@ -1,8 +1,13 @@
 //! `install` and `uninstall` as their users meet them.
 
-use serde_json::{Value, json};
+use std::process::Stdio;
+use std::time::Duration;
 
-use crate::support::Place;
+use salvor_cluster::{ApiResource, Look, Wait, WriteOptions};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Place, connect};
 
 fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -93,6 +98,45 @@ fn veleros_command_line_works_and_says_what_it_does_not_need() {
             .get("backupstoragelocation", Some("velero"), "default")
             .is_some()
     );
+}
+
+#[test]
+fn wait_ends_when_a_pod_of_the_server_is_ready() {
+    let place = Place::with_cluster();
+    let mut waiting = place.command(&["install", "--wait"]);
+    waiting.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut waiting = waiting.spawn().expect("the binary runs");
+    place.block_on(async {
+        let cluster = connect(&place.kubeconfig()).await;
+        let (resource, namespace) = (deployments(), Some("velero"));
+        let wait = Wait {
+            timeout: Duration::from_secs(60),
+            cancel: CancellationToken::new(),
+        };
+        let is_there = |found: Option<&Value>| match found {
+            Some(_) => Look::Done,
+            None => Look::NotYet("it is not there".to_owned()),
+        };
+        let there = cluster.wait_until(&resource, namespace, "salvor", &wait, is_there);
+        there.await.expect("in time");
+        let status = json!({"status": {"replicas": 1, "availableReplicas": 1}}).to_string();
+        cluster
+            .merge_patch(
+                &resource,
+                namespace,
+                "salvor",
+                Some("status"),
+                status.as_bytes(),
+                &WriteOptions::default(),
+            )
+            .await
+            .expect("written");
+    });
+    assert_eq!(waiting.wait().expect("it ends").code(), Some(0));
+}
+
+fn deployments() -> ApiResource {
+    ApiResource::known("apps", "v1", "Deployment", "deployments", true)
 }
 
 #[test]

@@ -163,14 +163,16 @@ fn rendering_gives_what_install_prints_for_the_same_wishes() {
         ),
     ] {
         let mut merged = defaults.clone();
+        // helm adds a key of the user's to the map of the defaults.
+        if let Some(added) = values["podAnnotations"].as_object() {
+            for key in added.keys() {
+                merged["podAnnotations"][key] = Value::Null;
+            }
+        }
         for change in [&values] {
             // Maps of the user's own keys are taken whole.
             let mut change = change.clone();
-            for path in [
-                "/podAnnotations",
-                "/serviceAccount/annotations",
-                "/resources",
-            ] {
+            for path in ["/serviceAccount/annotations", "/resources"] {
                 if let (Some(from), Some(to)) = (change.pointer_mut(path), merged.pointer_mut(path))
                 {
                     *to = from.clone();
