@@ -8,7 +8,9 @@ use bytes::Bytes;
 use futures::stream::{self, TryStreamExt as _};
 use salvor_api::name::BackupName;
 use salvor_api::resource::{GroupResource, ObjectKey};
-use salvor_cluster::{ApiResource, Cluster, ErrorKind, ListOptions, PAGE_BYTES, Page};
+use salvor_cluster::{
+    ApiResource, Cluster, DiscoverOptions, ErrorKind, ListOptions, PAGE_BYTES, Page,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -202,6 +204,13 @@ impl Run {
                     pager.set_max_bytes(room);
                     continue;
                 }
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && !self.is_served(resource).await =>
+                {
+                    let text = "its definition was deleted while the backup was made: none of its objects are left";
+                    self.log().warn(about, text);
+                    break;
+                }
                 Err(error) => {
                     self.log().error(about, &error.to_string());
                     break;
@@ -225,6 +234,16 @@ impl Run {
             self.note_revision(&group_resource, namespace.as_deref(), version);
         }
         Ok(())
+    }
+
+    /// Whether the API server knows a resource now. When it cannot be asked, it does: what is missing is an
+    /// error then.
+    async fn is_served(&self, resource: &ApiResource) -> bool {
+        let name = resource.group_resource().to_string();
+        let discovered = self.cluster.discover(DiscoverOptions::default()).await;
+        discovered.map_or(true, |discovery| {
+            discovery.resolve(&name).is_some() || !discovery.failures.is_empty()
+        })
     }
 
     /// Takes an object that orderedResources names, if the filters would take it from a list as well.

@@ -55,7 +55,13 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     }
     // What the kind cannot say is done from here, with the user's own rights.
     let is_ours = args.dry_run || args.relink_owners || !args.names.is_empty();
+    let partial_too = args.allow_partially_failed == Some(true);
     if !is_ours && let Some(served) = session.served().await? {
+        // The kind has no word for it, so it is chosen here, as Velero's client does.
+        if partial_too && !restore.spec.schedule_name.is_empty() {
+            let place = Place::of(session).await?;
+            choose_of_schedule(&mut restore, true, &place).await?;
+        }
         return served::restore::create(args, restore, session, &served).await;
     }
     let volumes = &args.volumes;
@@ -74,7 +80,6 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     }
     if !restore.spec.schedule_name.is_empty() {
         let place = Place::of(session).await?;
-        let partial_too = args.allow_partially_failed == Some(true);
         choose_of_schedule(&mut restore, partial_too, &place).await?;
     }
     let backup = read::backup_name(&restore.spec.backup_name)?;

@@ -8,6 +8,7 @@
 )]
 mod support;
 
+mod behaviours;
 mod clusters;
 mod comparison;
 mod counted;

@@ -46,6 +46,7 @@ pub(crate) async fn create(args: &CreateArgs, session: &Session) -> Result<Exit,
     spec.object_storage.bucket = bucket.clone().unwrap_or_default();
     spec.object_storage.prefix = prefix.clone().unwrap_or_default();
     spec.config = pairs("--config", config)?;
+    split_folder(spec);
     spec.default = args.default;
     spec.backup_sync_period = *backup_sync_period;
     spec.validation_frequency = *validation_frequency;
@@ -185,6 +186,26 @@ fn apply(settings: &SettingArgs, spec: &mut BackupStorageLocationSpec) -> Result
         spec.object_storage.ca_cert = BASE64.encode(text);
     }
     Ok(())
+}
+
+/// The last part of a folder is its bucket where none is given: old API servers refuse an empty one.
+fn split_folder(spec: &mut BackupStorageLocationSpec) {
+    let is_folder = matches!(
+        spec.provider.rsplit('/').next(),
+        Some("file" | "filesystem")
+    );
+    let storage = &mut spec.object_storage;
+    let Some(path) = spec.config.get_mut("path") else {
+        return;
+    };
+    let whole = path.trim_end_matches('/').to_owned();
+    if is_folder
+        && storage.bucket.is_empty()
+        && let Some((parent, last)) = whole.rsplit_once('/')
+    {
+        storage.bucket = last.to_owned();
+        *path = format!("{parent}/");
+    }
 }
 
 /// Takes the mark of the default from all other locations.

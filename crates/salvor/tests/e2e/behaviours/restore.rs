@@ -1,0 +1,678 @@
+//! What a restore makes of a backup.
+
+use serde_json::{Value, json};
+
+use super::backup::{define, gadget};
+use super::cases;
+use super::world::{SERVER, World, at, config_map};
+
+cases! {
+    39 definitions_are_ready_before_their_objects,
+    40 an_emptied_namespace_comes_back_equal_but_for_two_labels,
+    41 owners_are_gone_finalizers_stay_and_status_is_not_taken,
+    42 a_deployment_adopts_its_old_replica_set,
+    43 a_namespace_is_mapped_with_what_refers_to_it,
+    44 what_exists_is_left_with_a_warning_patched_or_passed_in_silence,
+    45 service_accounts_are_merged_whatever_the_policy,
+    46 status_is_restored_where_it_is_asked_for,
+    47 node_ports_are_dropped_unless_they_are_to_be_kept,
+    48 cluster_addresses_are_dropped_and_headless_stays,
+    49 what_is_done_or_made_by_others_is_not_restored,
+    50 jobs_are_created_without_their_controllers_labels,
+    51 a_retained_volume_without_data_binds_again,
+    52 marks_of_the_binding_are_taken_from_claims,
+    53 storage_classes_and_images_are_mapped,
+    54 resource_modifiers_change_what_they_match,
+    56 the_newest_completed_backup_of_a_schedule_is_taken,
+    57 what_is_never_restored_cannot_be_asked_for,
+}
+
+async fn backed_up(world: &World, name: &str) {
+    let status = world
+        .backup(name, json!({"includedNamespaces": [name]}))
+        .await;
+    assert_eq!(status["phase"], "Completed", "{status}");
+}
+
+/// Restores a backup of the same name and expects success.
+async fn restored(world: &World, name: &str, spec: Value) -> Value {
+    let mut full = json!({"backupName": name});
+    for (key, value) in spec.as_object().expect("a spec") {
+        full[key] = value.clone();
+    }
+    let status = world.restore(name, full).await;
+    assert_eq!(
+        status["phase"],
+        "Completed",
+        "{status}: {:?}",
+        world.restore_results(name)
+    );
+    status
+}
+
+async fn definitions_are_ready_before_their_objects(world: &World) {
+    let group = "r39.example.com";
+    define(world, group).await;
+    world.namespace("r39").await;
+    world.create(gadget(group, "r39", "g")).await;
+    backed_up(world, "r39").await;
+    world.lose("r39").await;
+    let name = format!("gadgets.{group}");
+    world.delete("customresourcedefinitions", None, &name).await;
+    world.gone("customresourcedefinitions", None, &name).await;
+    restored(world, "r39", json!({})).await;
+    let back = world.get(&name, Some("r39"), "g").await;
+    assert_eq!(back.expect("restored")["spec"]["size"], 3);
+    world.delete("customresourcedefinitions", None, &name).await;
+}
+
+async fn an_emptied_namespace_comes_back_equal_but_for_two_labels(world: &World) {
+    world.namespace("r40").await;
+    let mut object = config_map("r40", "c", json!({"app": "web"}));
+    object["metadata"]["annotations"] = json!({"note": "kept"});
+    world.create(object).await;
+    let before = world
+        .get("configmaps", Some("r40"), "c")
+        .await
+        .expect("there");
+    backed_up(world, "r40").await;
+    world.lose("r40").await;
+    restored(world, "r40", json!({})).await;
+    let after = world
+        .get("configmaps", Some("r40"), "c")
+        .await
+        .expect("restored");
+    assert_eq!(after["data"], before["data"]);
+    assert_eq!(
+        after["metadata"]["annotations"],
+        before["metadata"]["annotations"]
+    );
+    let labels = json!({"app": "web", "velero.io/backup-name": "r40",
+        "velero.io/restore-name": "r40"});
+    assert_eq!(after["metadata"]["labels"], labels);
+    assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+}
+
+async fn owners_are_gone_finalizers_stay_and_status_is_not_taken(world: &World) {
+    world.namespace("r41").await;
+    let owner = world.create(config_map("r41", "owner", json!({}))).await;
+    let mut owned = config_map("r41", "owned", json!({}));
+    owned["metadata"]["finalizers"] = json!(["example.com/wait"]);
+    owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap",
+        "name": "owner", "uid": owner["metadata"]["uid"]}]);
+    world.create(owned).await;
+    backed_up(world, "r41").await;
+    let free = || json!({"metadata": {"finalizers": null}});
+    world
+        .patch("configmaps", Some("r41"), "owned", free())
+        .await;
+    world.lose("r41").await;
+    restored(world, "r41", json!({})).await;
+    let back = world
+        .get("configmaps", Some("r41"), "owned")
+        .await
+        .expect("restored");
+    assert_eq!(back["metadata"].get("ownerReferences"), None);
+    assert_eq!(back["metadata"]["finalizers"], json!(["example.com/wait"]));
+    world
+        .patch("configmaps", Some("r41"), "owned", free())
+        .await;
+}
+
+async fn a_deployment_adopts_its_old_replica_set(world: &World) {
+    world.namespace("r42").await;
+    world
+        .create(json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "r42"},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}},
+                "template": {"metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{"name": "web", "image": "web:1"}]}}}}))
+        .await;
+    let ready = |sets: &[Value]| sets.len() == 1 && sets[0]["status"]["replicas"] == 1;
+    let sets = settled(world, "r42", ready).await;
+    let name = sets[0]["metadata"]["name"].clone();
+    backed_up(world, "r42").await;
+    world.lose("r42").await;
+    restored(world, "r42", json!({})).await;
+    // Adopted: the old name, owned again, no second one.
+    let sets = settled(world, "r42", |sets| {
+        sets.iter()
+            .all(|set| set["metadata"]["ownerReferences"].is_array())
+    })
+    .await;
+    let names: Vec<&Value> = sets.iter().map(|set| &set["metadata"]["name"]).collect();
+    assert_eq!(names, [&name]);
+}
+
+/// The replica sets of a namespace once they are as wanted.
+async fn settled(world: &World, namespace: &str, done: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(200));
+    for _ in 0..300 {
+        ticks.tick().await;
+        let sets = world.list("replicasets", Some(namespace)).await;
+        if !sets.is_empty() && done(&sets) {
+            return sets;
+        }
+    }
+    panic!("{:?}", world.list("replicasets", Some(namespace)).await);
+}
+
+async fn a_namespace_is_mapped_with_what_refers_to_it(world: &World) {
+    world.namespace("r43").await;
+    world.also_remove("r43-copy");
+    world.create(config_map("r43", "c", json!({}))).await;
+    let rbac = "rbac.authorization.k8s.io";
+    world
+        .create(
+            json!({"apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding",
+            "metadata": {"name": "b", "namespace": "r43"},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "r43"}]}),
+        )
+        .await;
+    backed_up(world, "r43").await;
+    restored(
+        world,
+        "r43",
+        json!({"namespaceMapping": {"r43": "r43-copy"}}),
+    )
+    .await;
+    assert!(
+        world
+            .get("configmaps", Some("r43-copy"), "c")
+            .await
+            .is_some()
+    );
+    let binding = world.get("rolebindings", Some("r43-copy"), "b").await;
+    assert_eq!(
+        binding.expect("restored")["subjects"][0]["namespace"],
+        "r43-copy"
+    );
+}
+
+async fn what_exists_is_left_with_a_warning_patched_or_passed_in_silence(world: &World) {
+    world.namespace("r44").await;
+    world.create(config_map("r44", "same", json!({}))).await;
+    world
+        .create(config_map("r44", "different", json!({})))
+        .await;
+    backed_up(world, "r44").await;
+    let change = json!({"data": {"k": "changed"}});
+    world
+        .patch("configmaps", Some("r44"), "different", change)
+        .await;
+    restored(world, "r44", json!({})).await;
+    let (warnings, _) = world.restore_results("r44");
+    assert!(warnings.contains("different already exists"), "{warnings}");
+    assert!(!warnings.contains("same already exists"), "{warnings}");
+    let value = async || {
+        let found = world.get("configmaps", Some("r44"), "different").await;
+        found.expect("there")["data"]["k"].clone()
+    };
+    assert_eq!(value().await, "changed");
+    let spec = json!({"backupName": "r44", "existingResourcePolicy": "update"});
+    let status = world.restore("r44-update", spec).await;
+    assert_eq!(status["phase"], "Completed", "{status}");
+    assert_eq!(value().await, "v");
+}
+
+async fn service_accounts_are_merged_whatever_the_policy(world: &World) {
+    world.namespace("r45").await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": "worker", "namespace": "r45"},
+        "imagePullSecrets": [{"name": "saved"}]});
+    world.create(account).await;
+    backed_up(world, "r45").await;
+    let change = json!({"imagePullSecrets": [{"name": "newer"}]});
+    world
+        .patch("serviceaccounts", Some("r45"), "worker", change)
+        .await;
+    restored(world, "r45", json!({})).await;
+    let merged = world.get("serviceaccounts", Some("r45"), "worker").await;
+    let secrets = merged.expect("there")["imagePullSecrets"].to_string();
+    assert!(
+        secrets.contains("saved") && secrets.contains("newer"),
+        "{secrets}"
+    );
+}
+
+async fn status_is_restored_where_it_is_asked_for(world: &World) {
+    let group = "r46.example.com";
+    let name = format!("gadgets.{group}");
+    define(world, group).await;
+    let subresource = json!([{"name": "v1", "served": true, "storage": true,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object",
+            "x-kubernetes-preserve-unknown-fields": true}}}]);
+    let patch = json!({"spec": {"versions": subresource}});
+    world
+        .patch("customresourcedefinitions", None, &name, patch)
+        .await;
+    world.namespace("r46").await;
+    for (object, annotation) in [("plain", None), ("not", Some("false"))] {
+        let mut gadget = gadget(group, "r46", object);
+        gadget["status"] = json!({"seen": 1});
+        if let Some(value) = annotation {
+            gadget["metadata"]["annotations"] = json!({"velero.io/restore-status": value});
+        }
+        created_with_status(world, gadget).await;
+    }
+    backed_up(world, "r46").await;
+    for plain in ["plain", "not"] {
+        world.delete(&name, Some("r46"), plain).await;
+        world.gone(&name, Some("r46"), plain).await;
+    }
+    restored(
+        world,
+        "r46",
+        json!({"restoreStatus": {"includedResources": [name]}}),
+    )
+    .await;
+    let plain = world
+        .get(&name, Some("r46"), "plain")
+        .await
+        .expect("restored");
+    assert_eq!(plain["status"], json!({"seen": 1}));
+    let not = world
+        .get(&name, Some("r46"), "not")
+        .await
+        .expect("restored");
+    assert_eq!(not.get("status"), None, "{not}");
+    world.delete("customresourcedefinitions", None, &name).await;
+}
+
+/// The status subresource of a definition that was changed a moment ago may not be served yet.
+async fn created_with_status(world: &World, gadget: Value) {
+    let resource = gadget["apiVersion"].as_str().expect("a version");
+    let plural = format!("gadgets.{}", resource.split('/').next().unwrap_or_default());
+    let (namespace, name) = ("r46", gadget["metadata"]["name"].as_str().expect("a name"));
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(200));
+    for _ in 0..100 {
+        ticks.tick().await;
+        let discovery = crate::fixture::discover(&world.real.cluster).await;
+        if discovery.resolve(&plural).is_some() {
+            break;
+        }
+    }
+    let status = gadget["status"].clone();
+    let mut bare = gadget.clone();
+    bare.as_object_mut().expect("an object").remove("status");
+    world.create(bare).await;
+    let resource = world.resource(&plural).await;
+    let patch = json!({"status": status}).to_string();
+    let options = salvor_cluster::WriteOptions::default();
+    for _ in 0..100 {
+        let cluster = &world.real.cluster;
+        let written = cluster.merge_patch(
+            &resource,
+            Some(namespace),
+            name,
+            Some("status"),
+            patch.as_bytes(),
+            &options,
+        );
+        if written.await.is_ok() {
+            return;
+        }
+        ticks.tick().await;
+    }
+    panic!("the status of {name} cannot be written");
+}
+
+fn service(namespace: &str, name: &str, spec: Value) -> Value {
+    let mut object = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace}, "spec": spec});
+    object["spec"]["selector"] = json!({"app": "web"});
+    object
+}
+
+async fn node_ports_are_dropped_unless_they_are_to_be_kept(world: &World) {
+    world.namespace("r47").await;
+    let ports = json!({"type": "NodePort", "ports": [{"port": 80}]});
+    let made = world.create(service("r47", "web", ports)).await;
+    let port = made["spec"]["ports"][0]["nodePort"].clone();
+    assert!(port.is_u64());
+    backed_up(world, "r47").await;
+    world.delete("services", Some("r47"), "web").await;
+    world.gone("services", Some("r47"), "web").await;
+    restored(world, "r47", json!({"preserveNodePorts": true})).await;
+    let back = world
+        .get("services", Some("r47"), "web")
+        .await
+        .expect("restored");
+    assert_eq!(back["spec"]["ports"][0]["nodePort"], port);
+    // Another service has the port: without the wish to keep it, a new one is given.
+    world.delete("services", Some("r47"), "web").await;
+    world.gone("services", Some("r47"), "web").await;
+    let taken = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]});
+    world.create(service("r47", "thief", taken)).await;
+    let status = world
+        .restore("r47-again", json!({"backupName": "r47"}))
+        .await;
+    assert_eq!(status["phase"], "Completed", "{status}");
+    let back = world
+        .get("services", Some("r47"), "web")
+        .await
+        .expect("restored");
+    assert_ne!(back["spec"]["ports"][0]["nodePort"], port);
+}
+
+async fn cluster_addresses_are_dropped_and_headless_stays(world: &World) {
+    world.namespace("r48").await;
+    let ports = json!([{"port": 80}]);
+    let web = service("r48", "web", json!({"ports": ports.clone()}));
+    let old = world.create(web).await["spec"]["clusterIP"].clone();
+    let headless = service(
+        "r48",
+        "headless",
+        json!({"clusterIP": "None", "ports": ports.clone()}),
+    );
+    world.create(headless).await;
+    backed_up(world, "r48").await;
+    world.lose("r48").await;
+    // The address is somebody else's now.
+    world.namespace("r48-other").await;
+    let thief = json!({"clusterIP": old, "ports": ports});
+    world.create(service("r48-other", "thief", thief)).await;
+    restored(world, "r48", json!({})).await;
+    let web = world
+        .get("services", Some("r48"), "web")
+        .await
+        .expect("restored");
+    assert_ne!(web["spec"]["clusterIP"], old);
+    let headless = world.get("services", Some("r48"), "headless").await;
+    assert_eq!(headless.expect("restored")["spec"]["clusterIP"], "None");
+}
+
+async fn what_is_done_or_made_by_others_is_not_restored(world: &World) {
+    world.namespace("r49").await;
+    let pod = |name: &str, annotations: Value| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "r49", "annotations": annotations},
+            "spec": {"containers": [{"name": "c", "image": "c:1"}]}})
+    };
+    let mut done = pod("done", json!({}));
+    done["status"] = json!({"phase": "Succeeded"});
+    world.create(done).await;
+    world
+        .create(pod("mirror", json!({"kubernetes.io/config.mirror": "x"})))
+        .await;
+    world.create(pod("plain", json!({}))).await;
+    backed_up(world, "r49").await;
+    world.lose("r49").await;
+    restored(world, "r49", json!({})).await;
+    assert!(world.get("pods", Some("r49"), "plain").await.is_some());
+    for name in ["done", "mirror"] {
+        assert_eq!(world.get("pods", Some("r49"), name).await, None, "{name}");
+    }
+    // Tokens are made anew for the accounts that are restored.
+    let names: Vec<String> = world
+        .paths("r49")
+        .into_iter()
+        .filter(|path| path.contains("/secrets/namespaces/") && path.contains("-token-"))
+        .filter_map(|path| {
+            Some(
+                path.rsplit('/')
+                    .next()?
+                    .trim_end_matches(".json")
+                    .to_owned(),
+            )
+        })
+        .collect();
+    for name in names {
+        assert_eq!(
+            world.get("secrets", Some("r49"), &name).await,
+            None,
+            "{name}"
+        );
+    }
+}
+
+async fn jobs_are_created_without_their_controllers_labels(world: &World) {
+    world.namespace("r50").await;
+    let made = world
+        .create(json!({"apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": "j", "namespace": "r50"},
+            "spec": {"template": {"spec": {"restartPolicy": "Never",
+                "containers": [{"name": "c", "image": "c:1"}]}}}}))
+        .await;
+    backed_up(world, "r50").await;
+    world.lose("r50").await;
+    restored(world, "r50", json!({})).await;
+    let back = world.get("jobs", Some("r50"), "j").await.expect("restored");
+    let label = "controller-uid";
+    let of = |job: &Value| job["spec"]["selector"]["matchLabels"][label].clone();
+    assert_eq!(of(&back), back["metadata"]["uid"]);
+    assert_ne!(of(&back), of(&made));
+}
+
+fn volume(name: &str, namespace: &str) -> [Value; 2] {
+    [
+        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain", "storageClassName": "",
+                "hostPath": {"path": format!("/tmp/{name}")}}}),
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data", "namespace": namespace},
+            "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": name, "storageClassName": "",
+                "resources": {"requests": {"storage": "1Gi"}}}}),
+    ]
+}
+
+async fn bound(world: &World, namespace: &str) {
+    let claims = world.resource("persistentvolumeclaims").await;
+    let look = |object: Option<&Value>| match object.map(|o| &o["status"]["phase"]) {
+        Some(phase) if phase == "Bound" => salvor_cluster::Look::Done,
+        other => salvor_cluster::Look::NotYet(format!("{other:?}")),
+    };
+    let patience = crate::clusters::patience();
+    let cluster = &world.real.cluster;
+    let done = cluster.wait_until(&claims, Some(namespace), "data", &patience, look);
+    done.await.expect("bound");
+}
+
+async fn a_retained_volume_without_data_binds_again(world: &World) {
+    world.namespace("r51").await;
+    for object in volume("r51-volume", "r51") {
+        world.create(object).await;
+    }
+    bound(world, "r51").await;
+    backed_up(world, "r51").await;
+    world.lose("r51").await;
+    world.delete("persistentvolumes", None, "r51-volume").await;
+    world.gone("persistentvolumes", None, "r51-volume").await;
+    restored(world, "r51", json!({})).await;
+    bound(world, "r51").await;
+    world.delete("persistentvolumes", None, "r51-volume").await;
+}
+
+async fn marks_of_the_binding_are_taken_from_claims(world: &World) {
+    world.also_remove("r52");
+    let path = at("persistentvolumeclaims", "r52", "data");
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "namespace": "r52", "annotations": {
+            "volume.kubernetes.io/selected-node": "node-1",
+            "pv.kubernetes.io/bind-completed": "yes",
+            "pv.kubernetes.io/bound-by-controller": "yes",
+            "note": "kept"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none-such",
+            "resources": {"requests": {"storage": "1Gi"}}}});
+    world.by_hand("r52", &[(&path, claim)], json!({}));
+    world.until("backups", "r52", |_| true).await;
+    let status = world.restore("r52", json!({"backupName": "r52"})).await;
+    assert_eq!(status["phase"], "Completed", "{status}");
+    let back = world
+        .get("persistentvolumeclaims", Some("r52"), "data")
+        .await;
+    let back = back.expect("restored");
+    assert_eq!(back["metadata"]["annotations"], json!({"note": "kept"}));
+}
+
+async fn storage_classes_and_images_are_mapped(world: &World) {
+    let class = |name: &str| {
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+            "metadata": {"name": name}, "provisioner": "example.com/none"})
+    };
+    world.create(class("r53-new")).await;
+    for (name, plugin, data) in [
+        (
+            "r53-classes",
+            "velero.io/change-storage-class",
+            json!({"r53-old": "r53-new"}),
+        ),
+        (
+            "r53-images",
+            "velero.io/change-image-name",
+            json!({"case1": "registry.old/r53,registry.new/r53"}),
+        ),
+    ] {
+        world
+            .create(json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": name, "namespace": SERVER,
+                    "labels": {"velero.io/plugin-config": "", plugin: "RestoreItemAction"}},
+                "data": data}))
+            .await;
+    }
+    world.namespace("r53").await;
+    world
+        .create(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "data", "namespace": "r53"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "r53-old",
+                "resources": {"requests": {"storage": "1Gi"}}}}))
+        .await;
+    world
+        .create(json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "web", "namespace": "r53"},
+            "spec": {"containers": [{"name": "c", "image": "registry.old/r53/web:1"}]}}))
+        .await;
+    backed_up(world, "r53").await;
+    world.lose("r53").await;
+    restored(world, "r53", json!({})).await;
+    let claim = world
+        .get("persistentvolumeclaims", Some("r53"), "data")
+        .await;
+    assert_eq!(
+        claim.expect("restored")["spec"]["storageClassName"],
+        "r53-new"
+    );
+    let pod = world
+        .get("pods", Some("r53"), "web")
+        .await
+        .expect("restored");
+    assert_eq!(
+        pod["spec"]["containers"][0]["image"],
+        "registry.new/r53/web:1"
+    );
+    for name in ["r53-classes", "r53-images"] {
+        world.delete("configmaps", Some(SERVER), name).await;
+    }
+    world.delete("storageclasses", None, "r53-new").await;
+}
+
+async fn resource_modifiers_change_what_they_match(world: &World) {
+    world.namespace("r54").await;
+    for name in ["first", "second", "other", "broken"] {
+        world.create(config_map("r54", name, json!({}))).await;
+    }
+    let rules = r#"
+version: v1
+resourceModifierRules:
+- conditions: {groupResource: configmaps, resourceNameRegex: "^(first|second)$", namespaces: [r54]}
+  patches: [{operation: replace, path: /data/k, value: patched}]
+- conditions: {groupResource: configmaps, resourceNameRegex: "^second$"}
+  mergePatches: [{patchData: '{"data": {"merged": "yes"}}'}]
+- conditions: {groupResource: configmaps, resourceNameRegex: "^other$"}
+  patches: [{operation: test, path: /data/k, value: not-this}]
+- conditions: {groupResource: configmaps, resourceNameRegex: "^broken$"}
+  patches: [{operation: remove, path: /data/none}]
+"#;
+    world
+        .create(json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "r54", "namespace": SERVER}, "data": {"rules.yaml": rules}}))
+        .await;
+    backed_up(world, "r54").await;
+    world.lose("r54").await;
+    let spec = json!({"backupName": "r54",
+        "resourceModifier": {"kind": "configmap", "name": "r54"}});
+    let status = world.restore("r54", spec).await;
+    let value = async |name: &str, key: &str| {
+        let found = world.get("configmaps", Some("r54"), name).await;
+        found.unwrap_or_else(|| panic!("{name}: {status}"))["data"][key].clone()
+    };
+    assert_eq!(value("first", "k").await, "patched");
+    assert_eq!(value("second", "k").await, "patched");
+    assert_eq!(value("second", "merged").await, "yes");
+    // A test that fails makes its rule one of no effect.
+    assert_eq!(value("other", "k").await, "v");
+    // What cannot be patched is restored as it was, with the reason among the errors.
+    assert_eq!(value("broken", "k").await, "v");
+    assert_eq!(status["phase"], "PartiallyFailed", "{status}");
+    let (_, errors) = world.restore_results("r54");
+    assert!(errors.contains("broken"), "{errors}");
+    assert!(!errors.contains("other"), "{errors}");
+}
+
+async fn the_newest_completed_backup_of_a_schedule_is_taken(world: &World) {
+    world.also_remove("r56");
+    let path = at("configmaps", "r56", "c");
+    for (name, phase, begun, value) in [
+        ("r56-1", "Completed", "2026-01-01T00:00:00Z", "old"),
+        ("r56-2", "Completed", "2026-01-02T00:00:00Z", "newest whole"),
+        (
+            "r56-3",
+            "PartiallyFailed",
+            "2026-01-03T00:00:00Z",
+            "partial",
+        ),
+    ] {
+        let mut object = config_map("r56", "c", json!({}));
+        object["data"]["k"] = json!(value);
+        let record = json!({"metadata": {"labels": {"velero.io/schedule-name": "r56"}},
+            "status": {"phase": phase, "startTimestamp": begun}});
+        world.by_hand(name, &[(&path, object)], record);
+        world.until("backups", name, |_| true).await;
+    }
+    restored_of_schedule(
+        world,
+        "r56",
+        "r56-2",
+        "newest whole",
+        &["--from-schedule", "r56"],
+    )
+    .await;
+    let words = ["--from-schedule", "r56", "--allow-partially-failed"];
+    restored_of_schedule(world, "r56-partial", "r56-3", "partial", &words).await;
+}
+
+async fn restored_of_schedule(
+    world: &World,
+    name: &str,
+    backup: &str,
+    value: &str,
+    words: &[&str],
+) {
+    let words = words.join(" ");
+    let line = format!(
+        "-n {SERVER} restore create {name} {words} --existing-resource-policy update --wait"
+    );
+    world.real.run("", &line).expect(0);
+    let restore = world
+        .get("restores", Some(SERVER), name)
+        .await
+        .expect("there");
+    assert_eq!(restore["spec"]["backupName"], backup, "{restore}");
+    let found = world.get("configmaps", Some("r56"), "c").await;
+    assert_eq!(found.expect("restored")["data"]["k"], value);
+}
+
+async fn what_is_never_restored_cannot_be_asked_for(world: &World) {
+    world.by_hand("r57", &[], json!({}));
+    world.until("backups", "r57", |_| true).await;
+    let spec = json!({"backupName": "r57", "includedResources": ["nodes"]});
+    let status = world.restore("r57", spec).await;
+    assert_eq!(status["phase"], "FailedValidation", "{status}");
+    assert!(
+        status["validationErrors"].to_string().contains("nodes"),
+        "{status}"
+    );
+}
