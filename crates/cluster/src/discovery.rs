@@ -40,6 +40,8 @@ pub struct DiscoveryFailure {
     pub group_version: String,
     /// Why.
     pub reason: String,
+    /// True when the server says that there is no such version, although it lists it.
+    pub is_missing: bool,
 }
 
 impl Discovery {
@@ -174,21 +176,12 @@ impl Cluster {
             }
             "APIGroupList" => {
                 let list: legacy::Groups = serde_json::from_slice(&body).map_err(malformed)?;
-                let mut versions = Vec::new();
-                let mut choices = Vec::new();
-                for group in list.groups {
-                    let choice = Some(group.preferred_version.version)
-                        .filter(|v| !v.is_empty())
-                        .or_else(|| group.versions.first().map(|v| v.version.clone()));
-                    choices.extend(choice.map(|version| (group.name.clone(), version)));
-                    versions.extend(
-                        group
-                            .versions
-                            .into_iter()
-                            .map(|v| GroupVersion::new(group.name.clone(), v.version)),
-                    );
+                let (versions, choices) = legacy::versions(list);
+                let mut found = self.read_versions(versions).await;
+                if found.failures.iter().any(|failure| failure.is_missing) {
+                    self.forget_deleted(root, &mut found).await;
                 }
-                Ok((self.read_versions(versions).await, choices))
+                Ok((found, choices))
             }
             other => {
                 let other: String = other.chars().take(80).collect();
@@ -196,6 +189,22 @@ impl Cluster {
                 Err(Error::local(ErrorKind::Malformed, operation, detail))
             }
         }
+    }
+
+    /// Versions that were listed a moment ago and are not any more were deleted meanwhile, which is no failure.
+    async fn forget_deleted(&self, root: &str, found: &mut Discovery) {
+        let again = self.call(Call::read(format!("discover resources ({root})"), root));
+        let Ok(body) = again.await else {
+            return;
+        };
+        let Ok(list) = serde_json::from_slice::<legacy::Groups>(&body) else {
+            return;
+        };
+        let (versions, _) = legacy::versions(list);
+        let listed: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        found
+            .failures
+            .retain(|failure| !failure.is_missing || listed.contains(&failure.group_version));
     }
 
     async fn read_versions(&self, versions: Vec<GroupVersion>) -> Discovery {
@@ -211,6 +220,7 @@ impl Cluster {
                         failures: vec![DiscoveryFailure {
                             group_version: version.to_string(),
                             reason: error.reason().to_owned(),
+                            is_missing: error.kind() == ErrorKind::NotFound,
                         }],
                     },
                 }
@@ -337,6 +347,7 @@ mod aggregated {
                     discovery.failures.push(DiscoveryFailure {
                         group_version: GroupVersion::new(&*name, &*version.version).to_string(),
                         reason: "the API server cannot reach what serves this version".to_owned(),
+                        is_missing: false,
                     });
                 }
                 for resource in version.resources {
@@ -416,6 +427,20 @@ mod legacy {
         verbs: Vec<String>,
         #[serde(deserialize_with = "null_is_empty")]
         short_names: Vec<String>,
+    }
+
+    /// All versions, and the preferred one of each group.
+    pub(super) fn versions(list: Groups) -> (Vec<GroupVersion>, Vec<(String, String)>) {
+        let (mut versions, mut preferred) = (Vec::new(), Vec::new());
+        for group in list.groups {
+            let choice = Some(group.preferred_version.version)
+                .filter(|version| !version.is_empty())
+                .or_else(|| group.versions.first().map(|first| first.version.clone()));
+            preferred.extend(choice.map(|version| (group.name.clone(), version)));
+            let all = group.versions.into_iter();
+            versions.extend(all.map(|one| GroupVersion::new(group.name.clone(), one.version)));
+        }
+        (versions, preferred)
     }
 
     pub(super) fn read(version: &GroupVersion, list: Resources) -> Vec<ApiResource> {

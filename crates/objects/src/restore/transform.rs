@@ -33,6 +33,8 @@ pub struct Transformed {
     pub owners: Vec<Value>,
     /// Warnings about the object.
     pub notes: Vec<String>,
+    /// Errors that do not keep it from being restored: modifiers that could not be applied.
+    pub problems: Vec<String>,
 }
 
 /// Why an object cannot be sent.
@@ -79,7 +81,8 @@ pub fn transform(
         notes: &mut notes,
     };
     item_action::run(&mut item, rules).map_err(Refusal::Skip)?;
-    rules.modifiers.apply(source, &mut sent, &mut notes);
+    let mut problems = Vec::new();
+    rules.modifiers.apply(source, &mut sent, &mut problems);
     let key = mapping::target_key(&key, &rules.namespaces);
     mapping::map_body(&mut sent, &key);
     strip::add_labels(&mut sent, &rules.backup, &rules.restore);
@@ -93,6 +96,7 @@ pub fn transform(
         status,
         owners,
         notes,
+        problems,
     })
 }
 

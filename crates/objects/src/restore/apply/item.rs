@@ -161,10 +161,11 @@ impl Hands {
         };
         if let Attempt::Settled {
             done: Done::Created | Done::Updated,
+            message,
             warnings,
-            ..
         } = &mut attempt
         {
+            *message = sent.problems.join("; ");
             warnings.extend(sent.notes.iter().cloned());
             if let Some(problem) = self.restore_status(api, &sent).await {
                 warnings.push(problem);

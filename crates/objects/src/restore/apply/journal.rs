@@ -45,7 +45,8 @@ pub struct Line {
     pub entry: u32,
     /// What became of it.
     pub done: Done,
-    /// The error, or why it was left alone.
+    /// The error, or why it was left alone. Of an object that was written: what is wrong with it all the same,
+    /// which counts as an error.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// Warnings.

@@ -180,7 +180,12 @@ impl Record {
                     &format!("skipped: the target has it, nothing differs{when}"),
                 );
             }
-            done => self.log.info(about, &format!("{}{when}", done.as_str())),
+            done => {
+                if done != Done::Skipped && !line.message.is_empty() {
+                    self.log.error(about, &line.message);
+                }
+                self.log.info(about, &format!("{}{when}", done.as_str()));
+            }
         }
     }
 

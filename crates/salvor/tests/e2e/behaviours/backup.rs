@@ -352,7 +352,12 @@ async fn ordered_resources_hold_in_the_archive(world: &World) {
     let spec = json!({"includedNamespaces": ["b30"],
         "orderedResources": {"configmaps": "b30/c,b30/a"}});
     let status = world.backup("b30", spec).await;
-    assert_eq!(status["phase"], "Completed", "{status}");
+    assert_eq!(
+        status["phase"],
+        "Completed",
+        "{:?}",
+        world.backup_results("b30")
+    );
     let wanted = ["c", "a", "b"].map(|name| at("configmaps", "b30", name));
     let order: Vec<String> = world
         .paths("b30")
