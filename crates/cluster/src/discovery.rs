@@ -220,7 +220,7 @@ impl Cluster {
                         failures: vec![DiscoveryFailure {
                             group_version: version.to_string(),
                             reason: error.reason().to_owned(),
-                            is_missing: error.kind() == ErrorKind::NotFound,
+                            is_missing: error.kind() == ErrorKind::NoSuchKind,
                         }],
                     },
                 }

@@ -94,7 +94,7 @@ impl Served {
     async fn assert_installed(&self) -> Result<(), Failure> {
         let asked = self.kinds::<BackupStorageLocation>().list(None).await;
         match asked {
-            Err(KindError::Cluster { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Err(KindError::Cluster { source, .. }) if source.kind() == ErrorKind::NoSuchKind => {
                 let text = "the cluster does not know Velero's kinds";
                 let hint = "install them with `salvor install`, or work without a server: --direct";
                 Err(Failure::new(Exit::NotFound, text).hint(hint))

@@ -150,3 +150,39 @@ async fn a_list_that_is_none_and_a_resource_that_is_unknown_are_told_apart() {
         .await;
     assert!(empty.expect("an empty list").is_empty());
 }
+
+/// A server of the older kind whose group `x.example.com` cannot be read; `stays` says whether it is still
+/// listed afterwards.
+fn with_a_group_that_is_missing(stays: bool) -> Cluster {
+    let groups = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let service = tower::service_fn(move |request: http::Request<salvor_cluster::Body>| {
+        let groups = std::sync::Arc::clone(&groups);
+        async move {
+            let listed = r#"{"kind":"APIGroupList","groups":[{"name":"x.example.com",
+                "versions":[{"groupVersion":"x.example.com/v1","version":"v1"}]}]}"#;
+            let (status, body) = match request.uri().path() {
+                "/api" => (200, r#"{"kind":"APIVersions","versions":[]}"#),
+                "/apis" => match groups.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                    0 => (200, listed),
+                    _ if stays => (200, listed),
+                    _ => (200, r#"{"kind":"APIGroupList","groups":[]}"#),
+                },
+                _ => (404, "404 page not found"),
+            };
+            let body = http_body_util::Full::from(body);
+            let response = http::Response::builder().status(status).body(body);
+            Ok::<_, std::convert::Infallible>(response.expect("a response"))
+        }
+    });
+    Cluster::from_service(service, "old")
+}
+
+#[tokio::test]
+async fn a_group_that_was_deleted_during_discovery_is_no_failure() {
+    for (stays, failures) in [(false, 0), (true, 1)] {
+        let cluster = with_a_group_that_is_missing(stays);
+        let discovery = cluster.discover(DiscoverOptions::default()).await;
+        let discovery = discovery.expect("the lists of groups are read");
+        assert_eq!(discovery.failures.len(), failures, "{stays}");
+    }
+}

@@ -205,7 +205,7 @@ impl Run {
                     continue;
                 }
                 Err(error)
-                    if error.kind() == ErrorKind::NotFound && !self.is_served(resource).await =>
+                    if error.kind() == ErrorKind::NoSuchKind && !self.is_served(resource).await =>
                 {
                     let text = "its definition was deleted while the backup was made: none of its objects are left";
                     self.log().warn(about, text);

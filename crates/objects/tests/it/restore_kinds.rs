@@ -392,7 +392,7 @@ resourceModifierRules:
     .await;
     let outcome = carried_out(&request, &location).await.expect("a restore");
     expect![[r#"
-        warning: configmaps dev/b: resource modifier rule 3: operation 1 at `/data/none`: path is invalid"#]]
+        error: configmaps dev/b: resource modifier rule 3: operation 1 at `/data/none`: path is invalid"#]]
     .assert_eq(&complaints(&outcome).join("\n"));
     let a = live(&world, "configmaps", Some("prod"), "a").await;
     assert_eq!(a["data"], json!({"key": "value", "added": "1"}));

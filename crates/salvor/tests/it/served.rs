@@ -308,6 +308,10 @@ fn where_no_server_is_at_work_it_is_said_and_direct_work_goes_on() {
     assert!(none.err.contains("need a server"), "{}", none.err);
     // A location on the command line is worked with from here, server or not.
     served.place.run("backup create here").expect(0);
+    let empty = Place::with_cluster();
+    let unknown = empty.run("--server backup get");
+    unknown.expect(3);
+    assert!(unknown.err.contains("salvor install"), "{}", unknown.err);
     let both = served.place.run("--server --direct backup get");
     both.expect(2);
 }
