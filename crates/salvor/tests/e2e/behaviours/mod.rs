@@ -4,6 +4,7 @@
 //! The cases share one server and run a few at a time, each in namespaces of its own. What needs a kubelet
 //! (hooks in containers) or volume data is tested elsewhere.
 
+mod adapted;
 mod backup;
 mod interop;
 mod lifecycle;
@@ -47,6 +48,7 @@ async fn what_users_of_velero_rely_on_holds() {
         interop::CASES,
         backup::CASES,
         restore::CASES,
+        adapted::CASES,
         lifecycle::CASES,
     ];
     let cases = all.iter().flat_map(|cases| cases.iter());
