@@ -12,7 +12,7 @@ use crate::status::Failure;
 
 /// Content type of such bodies.
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
-const MAGIC: &[u8] = b"k8s\0";
+pub(crate) const MAGIC: &[u8] = b"k8s\0";
 
 /// How a field is shown in JSON.
 enum Shape {
@@ -55,6 +55,29 @@ const SECRET: &[Field] = &[
     (4, "stringData", Shape::TextMap),
     (5, "immutable", Shape::Flag),
 ];
+const RESOURCE_ATTRIBUTES: &[Field] = &[
+    (1, "namespace", Shape::Text),
+    (2, "verb", Shape::Text),
+    (3, "group", Shape::Text),
+    (4, "version", Shape::Text),
+    (5, "resource", Shape::Text),
+    (6, "subresource", Shape::Text),
+    (7, "name", Shape::Text),
+];
+const PATH_ATTRIBUTES: &[Field] = &[(1, "path", Shape::Text), (2, "verb", Shape::Text)];
+const ACCESS_SPEC: &[Field] = &[
+    (1, "resourceAttributes", Shape::Object(RESOURCE_ATTRIBUTES)),
+    (2, "nonResourceAttributes", Shape::Object(PATH_ATTRIBUTES)),
+];
+const ACCESS_REVIEW: &[Field] = &[
+    (1, "metadata", Shape::Object(META)),
+    (2, "spec", Shape::Object(ACCESS_SPEC)),
+];
+const RULES_SPEC: &[Field] = &[(1, "namespace", Shape::Text)];
+const RULES_REVIEW: &[Field] = &[
+    (1, "metadata", Shape::Object(META)),
+    (2, "spec", Shape::Object(RULES_SPEC)),
+];
 const TYPE: &[Field] = &[(1, "apiVersion", Shape::Text), (2, "kind", Shape::Text)];
 
 /// Reads a body.
@@ -75,6 +98,8 @@ pub(crate) fn read(body: &[u8]) -> Result<Map<String, Value>, Failure> {
         ("v1", "ServiceAccount") => SERVICE_ACCOUNT,
         ("v1", "ConfigMap") => CONFIG_MAP,
         ("v1", "Secret") => SECRET,
+        ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => ACCESS_REVIEW,
+        ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => RULES_REVIEW,
         (version, kind) => {
             return Err(Failure::unsupported_media_type(format!(
                 "this server reads no protobuf bodies of {version} {kind}; send application/json"

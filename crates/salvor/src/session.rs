@@ -215,10 +215,11 @@ impl Session {
     /// Says so when backups of this location are lost with what they protect.
     pub(crate) fn note_if_temporary(&self, location: &Location) {
         let url = location.url();
-        let shown = match url.endpoint() {
-            Some(endpoint) => format!("{url}, {endpoint}"),
-            None => url.to_string(),
-        };
+        let mut shown = vec![url.to_string()];
+        shown.extend(url.endpoint());
+        // One that has no name of its own is called by its URL.
+        shown.retain(|text| text != location.name());
+        let shown = shown.join(", ");
         let name = location.name();
         let note = match url.distance() {
             Distance::Machine if url.is_local() => self.messages.temporary_note(name, &shown),

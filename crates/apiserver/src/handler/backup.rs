@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::protobuf;
 use crate::request::ResourcePath;
 use crate::status::Failure;
 
@@ -19,16 +20,17 @@ pub(super) fn review(path: &ResourcePath, body: &Bytes) -> Option<Result<Value, 
         "selfsubjectrulesreviews" => rules,
         _ => return None,
     };
-    Some(match serde_json::from_slice::<Value>(body) {
-        Ok(mut review) if review.is_object() => {
-            review["status"] = answer(&review["spec"]);
-            Ok(review)
-        }
-        Ok(_) => Err(Failure::bad_request("a review is an object")),
-        Err(_) => Err(Failure::unsupported_media_type(
-            "a review is taken as JSON only",
-        )),
-    })
+    let read = if body.starts_with(protobuf::MAGIC) {
+        protobuf::read(body)
+    } else {
+        serde_json::from_slice(body)
+            .map_err(|error| Failure::bad_request(format!("the body is no review: {error}")))
+    };
+    Some(read.map(|review| {
+        let mut review = Value::Object(review);
+        review["status"] = answer(&review["spec"]);
+        review
+    }))
 }
 
 fn access(spec: &Value) -> Value {

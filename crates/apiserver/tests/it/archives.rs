@@ -332,7 +332,29 @@ async fn kubectl_is_told_what_a_backup_may_be_asked_and_that_it_has_no_logs() {
     let verbs = &answer.body["status"]["resourceRules"][0]["verbs"];
     assert_eq!(*verbs, json!(["get", "list", "watch"]), "{}", answer.text);
     assert_eq!(api.call("POST", reviews, "[]").await.code, 400);
-    assert_eq!(api.call("POST", reviews, "k8s\0").await.code, 415);
+    // As kubectl 1.36 asks: `create pods/exec` in protobuf.
+    let field = |number: u8, bytes: &[u8]| {
+        let length = u8::try_from(bytes.len()).expect("short");
+        [&[number << 3 | 2, length], bytes].concat()
+    };
+    let kind = [
+        field(1, b"authorization.k8s.io/v1"),
+        field(2, b"SelfSubjectAccessReview"),
+    ];
+    let attributes = [field(2, b"create"), field(5, b"pods"), field(6, b"exec")].concat();
+    let review = field(2, &field(1, &attributes));
+    let message = [field(1, &kind.concat()), field(2, &review)].concat();
+    let message = String::from_utf8([b"k8s\0", message.as_slice()].concat()).expect("short fields");
+    let media = [("content-type", "application/vnd.kubernetes.protobuf")];
+    let answer = api.call_with("POST", reviews, &media, &message).await;
+    assert_eq!(answer.code, 201, "{}", answer.text);
+    let asked = &answer.body["spec"]["resourceAttributes"];
+    assert_eq!(
+        (&asked["verb"], &asked["resource"]),
+        (&json!("create"), &json!("pods"))
+    );
+    assert_eq!(answer.body["status"]["allowed"], false);
+    assert_eq!(api.call("POST", reviews, "k8s\0\u{1}").await.code, 400);
 
     let logs = api.get("/api/v1/namespaces/shop/pods/a/log").await;
     assert_eq!(logs.code, 405);

@@ -210,11 +210,13 @@ pub(crate) fn assert_folder(location: &Location) -> Result<(), Failure> {
         // Whatever else it is, the store says so itself.
         Err(_) => return Ok(()),
     };
-    let text = format!(
-        "location `{}` is {}: {reason}",
-        location.name(),
-        path.display()
-    );
+    let name = location.name();
+    let shown = path.display();
+    let text = if name == url.to_string() {
+        format!("location `{name}`: {reason}")
+    } else {
+        format!("location `{name}` is {shown}: {reason}")
+    };
     Err(Failure::new(Exit::NotFound, text)
         .hint("check the path, and whether what belongs there is mounted; the first backup makes a new folder"))
 }

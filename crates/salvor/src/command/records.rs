@@ -9,6 +9,7 @@ use salvor_api::name::RestoreName;
 use salvor_location::{Digest, Location};
 
 use crate::args::RecordArgs;
+use crate::command::read;
 use crate::exit::Failure;
 use crate::session::Session;
 
@@ -60,6 +61,43 @@ pub(crate) async fn of_resumed(
         Err(error) => Err(error.into()),
         Ok(_) => Ok(location.clone()),
     }
+}
+
+/// Where the record of a restore is that a user names: in the location, or in the folder of this user.
+pub(crate) async fn of_named(
+    name: Option<&String>,
+    location: Location,
+    session: &Session,
+) -> Result<Location, Failure> {
+    let Some(name) = name else {
+        return Ok(location);
+    };
+    let name = read::restore_name(name)?;
+    match location.restore(&name).await {
+        Err(error) if error.is_not_found() => {
+            let elsewhere = of_user(&location, session)?;
+            let is_there = elsewhere.restore(&name).await.is_ok();
+            Ok(if is_there { elsewhere } else { location })
+        }
+        _ => Ok(location),
+    }
+}
+
+/// Says that restores of a location are recorded in the folder of this user.
+pub(crate) async fn note_others(location: &Location, session: &Session) -> Result<(), Failure> {
+    let elsewhere = of_user(location, session)?;
+    // A folder that is not there is one without records.
+    let count = match elsewhere.restores().await {
+        Ok(listing) => listing.entries.len() as u64,
+        Err(_) => 0,
+    };
+    if count > 0 {
+        let text = session
+            .messages
+            .records_elsewhere(count, location.name(), elsewhere.name());
+        session.printer.note(&text);
+    }
+    Ok(())
 }
 
 /// The folder of this user for restores from a location.

@@ -3,7 +3,7 @@
 use salvor_location::RunId;
 
 use crate::args::restore::DeleteArgs;
-use crate::command::{read, served};
+use crate::command::{read, records, served};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -18,7 +18,7 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
     if let Some(served) = session.served().await? {
         return served::restore::delete(args, session, &served).await;
     }
-    let location = session.location(None)?;
+    let location = records::of_named(names.first(), session.location(None)?, session).await?;
     let (records, damaged) = read::restores(&location, names, selector.as_ref()).await?;
     for entry in damaged {
         let text = session.messages.damaged(&entry.name, &entry.reason);

@@ -5,7 +5,7 @@ use salvor_archive::names::RestoreFile;
 
 use crate::args::Format;
 use crate::args::restore::DescribeArgs;
-use crate::command::read;
+use crate::command::{read, records};
 use crate::exit::{Exit, Failure};
 use crate::output::describe_restore::{self, RestoreView};
 use crate::served::{Files, Served};
@@ -22,7 +22,7 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
     if let Some(served) = session.served().await? {
         return served_restores(args, session, &served).await;
     }
-    let location = session.location(None)?;
+    let location = records::of_named(names.first(), session.location(None)?, session).await?;
     let (records, damaged) = read::restores(&location, names, selector.as_ref()).await?;
     for entry in &damaged {
         let text = session.messages.damaged(&entry.name, &entry.reason);

@@ -5,6 +5,7 @@ use salvor_api::velero::Restore;
 use crate::args::Format;
 use crate::args::restore::GetArgs;
 use crate::command::read::{self, Place};
+use crate::command::records;
 use crate::exit::{Exit, Failure};
 use crate::output::restore_table;
 use crate::output::structured::kind_list;
@@ -58,6 +59,9 @@ pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failu
                 printer.remark(&text);
             } else {
                 printer.result(&restore_table::table(&restores, printer.color))?;
+            }
+            if let Place::Location(location) = &place {
+                records::note_others(location, session).await?;
             }
         }
     }

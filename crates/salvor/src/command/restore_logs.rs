@@ -5,7 +5,7 @@ use salvor_api::velero::{DownloadTargetKind, Restore};
 use salvor_archive::names::RestoreFile;
 
 use crate::args::restore::LogsArgs;
-use crate::command::read;
+use crate::command::{read, records};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -17,7 +17,7 @@ pub(crate) async fn run(args: &LogsArgs, session: &Session) -> Result<Exit, Fail
         let bytes = served.bytes(DownloadTargetKind::RestoreLog, name.as_str());
         return print(&name, bytes.await?.as_deref(), session);
     }
-    let location = session.location(None)?;
+    let location = records::of_named(Some(&args.name), session.location(None)?, session).await?;
     location.restore(&name).await?;
     let file = RestoreFile::Logs.name(&name);
     let bytes = location

@@ -115,11 +115,22 @@ const COLUMNS: usize = 80;
 /// What lines of an act begin with, after its first.
 const INDENT: &str = "   ";
 
-/// Text in lines of at most [`COLUMNS`], broken at blanks; a longer word stands alone.
+/// Text in lines of at most [`COLUMNS`], broken at blanks but not between a number and what it counts; a
+/// longer word stands alone.
 fn wrapped(text: &str, first: &str) -> String {
     let mut lines = vec![first.to_owned()];
     let mut is_empty = true;
+    let mut words: Vec<String> = Vec::new();
     for word in text.split(' ') {
+        match words.last_mut() {
+            Some(last) if last.ends_with(|c: char| c.is_ascii_digit()) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => words.push(word.to_owned()),
+        }
+    }
+    for word in &words {
         let line = lines.last().map_or("", String::as_str);
         let blank = usize::from(!is_empty);
         if !is_empty && width(line) + blank + width(word) > COLUMNS {

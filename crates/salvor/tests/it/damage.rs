@@ -166,6 +166,22 @@ fn a_restore_from_a_read_only_location_records_itself_elsewhere_and_says_where()
         described.out
     );
 
+    // The same location finds it as well.
+    let described = with(&place, "restore describe r", &vault);
+    assert!(
+        described.expect(0).contains("Completed"),
+        "{}",
+        described.out
+    );
+    with(&place, "restore logs r", &vault).expect(0);
+    let listed = with(&place, "restore get", &vault);
+    listed.expect(0);
+    assert!(
+        listed.err.contains("1 restore from location vault"),
+        "{}",
+        listed.err
+    );
+
     place.delete("namespace", None, "shop");
     let chosen = place.home.path().join("notes");
     let line = format!(

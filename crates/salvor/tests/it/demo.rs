@@ -52,7 +52,7 @@ fn the_demo_recovers_everything_and_says_so_in_both_languages() {
         };
         if language == "en" {
             let number = |marker| numbers(marker).expect("a number").expect("a number");
-            let own = number(" that went the");
+            let own = number(" that the cluster makes");
             assert_eq!(number(" objects are"), number(" missing,") + own, "{text}");
         }
         let list = place.run(&format!("backup get -o name --location {shown}"));

@@ -75,12 +75,11 @@ impl Messages {
         }
         self.say(
             format_args!(
-                "backup against cluster: {missing} missing, {changed} changed; the other {own} that went the \
-                 cluster makes by itself"
+                "backup against cluster: {missing} missing, {changed} changed, and {own} that the cluster makes \
+                 by itself"
             ),
             format_args!(
-                "백업과 클러스터 비교: 없음 {missing}, 변경 {changed}. 사라진 나머지 {own}개는 클러스터가 스스로 \
-                 만듭니다"
+                "백업과 클러스터 비교: 없음 {missing}, 변경 {changed}, 클러스터가 스스로 만드는 것 {own}"
             ),
         )
     }

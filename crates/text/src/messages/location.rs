@@ -49,13 +49,14 @@ impl Messages {
     /// Below a list of backups of a store at an address of this machine or of a cluster.
     #[must_use]
     pub fn near_note(self, location: &str, url: &str) -> String {
+        let url = in_brackets(url);
         self.say(
             format_args!(
-                "location {location} ({url}) is a store on this machine or in a cluster: when that is lost, \
+                "location {location}{url} is a store on this machine or in a cluster: when that is lost, \
                  its backups are lost with it, and they never count as an off-site copy"
             ),
             format_args!(
-                "위치 {location}{} 이 장비나 클러스터 안의 저장소입니다({url}). 함께 사라질 수 있으므로 외부 \
+                "위치 {location}{} 이 장비나 클러스터 안의 저장소입니다{url}. 함께 사라질 수 있으므로 외부 \
                  사본으로 치지 않습니다",
                 eun(location)
             ),
@@ -68,16 +69,17 @@ impl Messages {
         self.say(format_args!("off-site"), format_args!("외부 보관"))
     }
 
-    /// Below a list of backups of such a location.
+    /// Below a list of backups of such a location; `url` may be empty.
     #[must_use]
     pub fn temporary_note(self, location: &str, url: &str) -> String {
+        let url = in_brackets(url);
         self.say(
             format_args!(
-                "location {location} ({url}) is a folder of this machine: its backups are temporary, \
+                "location {location}{url} is a folder of this machine: its backups are temporary, \
                  lost with the cluster, and never count as an off-site copy"
             ),
             format_args!(
-                "위치 {location}{} 이 장비의 폴더입니다({url}). 이 백업은 임시이며 클러스터와 함께 사라질 수 \
+                "위치 {location}{} 이 장비의 폴더입니다{url}. 이 백업은 임시이며 클러스터와 함께 사라질 수 \
                  있으므로 외부 사본으로 치지 않습니다",
                 eun(location)
             ),
@@ -133,5 +135,14 @@ impl Messages {
                 eun(name)
             ),
         )
+    }
+}
+
+/// ` (text)`, or nothing.
+fn in_brackets(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(" ({text})")
     }
 }

@@ -178,4 +178,18 @@ impl Messages {
             ),
         )
     }
+
+    /// Records that stand in the folder of this user.
+    #[must_use]
+    pub fn records_elsewhere(self, restores: u64, location: &str, folder: &str) -> String {
+        self.say(
+            format_args!(
+                "{} from location {location} could not be recorded there: salvor restore get --location {folder}",
+                count(restores, "restore", "restores")
+            ),
+            format_args!(
+                "위치 {location}에 기록하지 못한 복원이 {restores}건 있습니다: salvor restore get --location {folder}"
+            ),
+        )
+    }
 }
