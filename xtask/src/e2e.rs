@@ -25,7 +25,8 @@ const SECOND: &str = "SALVOR_E2E_KUBECONFIG_2";
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let options = Options::parse(arguments)?;
     let packages = workspace::packages()?;
-    let is_e2e = |target: &workspace::Target| target.kind == "test" && target.name == "e2e";
+    let is_e2e =
+        |target: &workspace::Target| target.kind == "test" && target.name.starts_with("e2e");
     if !packages
         .iter()
         .any(|package| package.targets.iter().any(is_e2e))
@@ -43,7 +44,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
             "--workspace",
             "--no-fail-fast",
             "--test",
-            "e2e",
+            // Also `e2e_shared`, one after the other: they use the same clusters.
+            "e2e*",
             "--",
         ]);
         cargo.args(options.test_arguments);
@@ -76,12 +78,8 @@ pub(crate) fn with_clusters(
                     let name = format!("e2e-{}-{}", std::process::id(), number + 1);
                     let started_bed = RunningBed::start(&name, settings, keep)?;
                     let kubeconfig = started_bed.bed.kubeconfig();
-                    if number == 0 {
-                        variables.push((
-                            "SALVOR_E2E_ETCD".to_owned(),
-                            started_bed.bed.etcd_endpoint()?,
-                        ));
-                    }
+                    let etcd = ["SALVOR_E2E_ETCD", "SALVOR_E2E_ETCD_2"][number];
+                    variables.push((etcd.to_owned(), started_bed.bed.etcd_endpoint()?));
                     started.push(started_bed);
                     kubeconfig
                 }

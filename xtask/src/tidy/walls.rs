@@ -217,8 +217,8 @@ fn check_targets(package: &Package) -> Vec<Finding> {
     {
         match target.name.as_str() {
             "it" => {}
-            "e2e" if !target.tested => {}
-            "e2e" => findings.push(format!(
+            "e2e" | "e2e_shared" if !target.tested => {}
+            "e2e" | "e2e_shared" => findings.push(format!(
                 "{}: test target `e2e` needs `test = false` in a [[test]] section, so that only \
                  `cargo xtask e2e` runs it",
                 package.name

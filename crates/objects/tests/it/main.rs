@@ -1,5 +1,6 @@
 //! Backup and restore against the in-process API server and a store in memory.
 
+mod backing;
 mod backup;
 mod backup_faults;
 mod backup_hooks;

@@ -21,6 +21,8 @@ use salvor_objects::backup::{
 use salvor_storage::{MemoryStore, ObjectStore, StoreUrl};
 use serde_json::{Value, json};
 
+use crate::backing::{self, Lease};
+
 /// An in-process cluster and a client of it.
 pub(crate) struct World {
     pub(crate) server: ApiServer,
@@ -29,6 +31,7 @@ pub(crate) struct World {
     known: Mutex<Arc<Discovery>>,
     /// Keeps the server at its port where it is reached over one.
     _served: Option<(ServerHandle, tempfile::TempDir)>,
+    lease: Lease,
 }
 
 impl World {
@@ -43,12 +46,13 @@ impl World {
     /// An empty cluster with these settings.
     pub(crate) fn with(options: Options) -> Self {
         let server = ApiServer::memory(options);
-        let cluster = Cluster::from_service(server.clone(), "test");
+        let (cluster, lease) = backing::cluster(&server);
         Self {
             server,
             cluster,
             known: Mutex::default(),
             _served: None,
+            lease,
         }
     }
 
@@ -127,6 +131,7 @@ impl World {
             )
             .await
             .unwrap_or_else(|error| panic!("create {object}: {error}"));
+        backing::settled(&self.lease, &self.cluster, &object).await;
         serde_json::from_slice(&stored).expect("servers answer JSON")
     }
 
