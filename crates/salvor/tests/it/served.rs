@@ -322,7 +322,7 @@ fn the_documents_commands_and_manifests_work_unchanged() {
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/documents.yaml");
     let text = std::fs::read_to_string(fixture).expect("the list");
     let steps: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
-    assert_eq!(steps.len(), 29, "a step was lost");
+    assert_eq!(steps.len(), 30, "a step was lost");
     let served = Served::with_locations(&["default", "aws"]);
     let place = &served.place;
     place.apply(&["production", "staging", "payment", "signoz"].map(namespace));
@@ -347,12 +347,11 @@ fn the_documents_commands_and_manifests_work_unchanged() {
             says(step, &status, from);
             continue;
         }
-        let words: Vec<&str> = step["run"]
-            .as_array()
-            .expect("a command")
-            .iter()
-            .map(|word| word.as_str().expect("a word"))
-            .collect();
+        if step.get("install").is_some() {
+            installed(step, from);
+            continue;
+        }
+        let words = words(&step["run"]);
         let run = served.salvor(&words);
         let code = i32::try_from(step["code"].as_i64().expect("a code")).expect("small");
         assert_eq!(
@@ -362,6 +361,30 @@ fn the_documents_commands_and_manifests_work_unchanged() {
         );
         says(step, &format!("{}\n{}", run.out, run.err), from);
     }
+}
+
+fn words(of: &Value) -> Vec<&str> {
+    let words = of.as_array().expect("a command").iter();
+    words.map(|word| word.as_str().expect("a word")).collect()
+}
+
+/// An installation, in a cluster where nothing is installed.
+fn installed(step: &Value, from: &str) {
+    let place = Place::with_cluster();
+    let credentials = "[default]\naws_access_key_id=id\naws_secret_access_key=key\n";
+    let path = place.home.path().join("credentials-velero");
+    std::fs::write(path, credentials).expect("written");
+    let mut command = place.command(&words(&step["install"]));
+    let run: Run = command
+        .env_remove("SALVOR_LOCATION")
+        .output()
+        .expect("the binary runs")
+        .into();
+    run.expect(0);
+    let object = &step["object"];
+    let text = |field: &str| object[field].as_str().expect("text");
+    let made = place.get(text("kind"), Some("velero"), text("name"));
+    says(step, &made.expect("made").to_string(), from);
 }
 
 fn says(step: &Value, text: &str, from: &str) {
