@@ -12,6 +12,7 @@ use salvor_api::velero::{
     VolumeSnapshotLocation,
 };
 use salvor_cluster::{ApiResource, Cluster, ErrorKind};
+use salvor_extension::Actions;
 use salvor_location::Location;
 use serde_json::Value;
 
@@ -65,6 +66,8 @@ pub struct ServerOptions {
     pub download_lasts: Duration,
     /// How long the answer to a status request is kept.
     pub status_lasts: Duration,
+    /// Item actions besides those that ConfigMaps define.
+    pub actions: Actions,
     /// Pause between two looks whether the server is still paused, while something waits for that.
     pub pause_look: Duration,
 }
@@ -92,6 +95,7 @@ impl ServerOptions {
             metrics: None,
             download_lasts: Duration::from_secs(600),
             status_lasts: Duration::from_secs(60),
+            actions: Actions::default(),
             pause_look: Duration::from_secs(10),
         }
     }

@@ -14,6 +14,7 @@ pub mod backup;
 mod config_map;
 pub mod damage;
 pub mod diff;
+pub mod extension;
 pub mod hooks;
 pub mod policy;
 pub mod restore;

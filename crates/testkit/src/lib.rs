@@ -14,5 +14,6 @@ pub mod process;
 pub mod s3_server;
 pub mod skip;
 pub mod velero_check;
+pub mod webhook;
 
 pub use skip::{required_path, required_var, skipped};

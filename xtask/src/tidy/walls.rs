@@ -12,6 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("location", &["api", "storage", "seal"]),
     ("archive", &["api"]),
     ("cluster", &["api"]),
+    ("extension", &["api"]),
     ("runbook", &["api", "location"]),
     ("repository", &["storage", "seal"]),
     ("apiserver", &["api", "archive"]),
@@ -31,7 +32,15 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "objects",
         // seal: what waits on a local disk is encrypted.
-        &["api", "archive", "location", "cluster", "volume", "seal"],
+        &[
+            "api",
+            "archive",
+            "location",
+            "cluster",
+            "volume",
+            "seal",
+            "extension",
+        ],
     ),
     ("posture", &["api", "text", "location", "cluster"]),
     ("notify", &["api", "text", "seal"]),

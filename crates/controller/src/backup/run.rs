@@ -212,6 +212,7 @@ async fn engine(
             run,
             // As they were checked.
             policies: Some(policies),
+            actions: context.options.actions.clone(),
             cancel: handle.cancel.clone(),
             ..BackupOptions::default()
         },

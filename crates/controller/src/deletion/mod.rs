@@ -16,9 +16,12 @@ use salvor_api::name::BackupName;
 use salvor_api::velero::{
     Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, Restore,
 };
+use salvor_extension::ActionKind;
 use salvor_location::{Location, RunId};
+use salvor_objects::extension;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use self::check::{Checked, Files};
 use crate::backup::modify;
@@ -75,6 +78,11 @@ impl Reconcile for Deletions {
         }
         if request.status.phase != DeleteBackupRequestPhase::InProgress && context.paused().await {
             return Ok(Next::After(context.options.pause_look));
+        }
+        // The copy may be older than our own last word, and a request that was given up stays so.
+        let now = context.kinds::<DeleteBackupRequest>().get(name).await?;
+        if now.is_none_or(|now| now.status.phase == DeleteBackupRequestPhase::Processed) {
+            return Ok(Next::Wait);
         }
         let end = match self.attempt(&request).await? {
             End::Busy(reason) => {
@@ -134,6 +142,15 @@ impl Deletions {
         others
     }
 
+    /// Removes the other requests for the same backup.
+    async fn take_others(&self, request: &DeleteBackupRequest) -> Result<(), KindError> {
+        let kinds = self.context.kinds::<DeleteBackupRequest>();
+        for other in self.others(request) {
+            kinds.delete(&other).await?;
+        }
+        Ok(())
+    }
+
     /// Of several open requests for one backup the oldest is worked on; it removes the others.
     fn is_behind_another(&self, request: &DeleteBackupRequest) -> bool {
         let age = |request: &DeleteBackupRequest| {
@@ -148,9 +165,7 @@ impl Deletions {
     async fn attempt(&self, request: &DeleteBackupRequest) -> Result<End, KindError> {
         let context = &self.context;
         let kinds = context.kinds::<DeleteBackupRequest>();
-        for other in self.others(request) {
-            kinds.delete(&other).await?;
-        }
+        self.take_others(request).await?;
         let (backup, files) = match self.check(request).await? {
             Checked::Gone => return Ok(End::Done),
             Checked::Refused(reason) => return Ok(End::Refused(vec![reason])),
@@ -181,6 +196,10 @@ impl Deletions {
         let location = match files {
             Files::None => None,
             Files::In(location) => {
+                let errors = ask_actions(context, &location, name).await;
+                if !errors.is_empty() {
+                    return Ok(End::Refused(errors));
+                }
                 if let Some(end) = delete_files(&location, name, request).await {
                     return Ok(end);
                 }
@@ -192,6 +211,8 @@ impl Deletions {
             return Ok(End::Refused(errors));
         }
         context.kinds().delete(&*backup).await?;
+        // Those that came while it was deleted asked for the same.
+        self.take_others(request).await?;
         tracing::info!(backup = %name, "deleted");
         context.metrics.counts().deletion_ends(Some(&*backup), true);
         let text = match &location {
@@ -303,6 +324,29 @@ impl Deletions {
             }
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// Asks the delete item actions, before any file goes; what stands in the way.
+async fn ask_actions(context: &Context, location: &Location, name: &str) -> Vec<String> {
+    let (cluster, namespace) = (&context.cluster, &context.options.namespace);
+    let kind = ActionKind::DeleteItemAction;
+    let found = extension::find(cluster, namespace, &context.options.actions, kind).await;
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return vec![format!("find the item actions: {}", chain(&error))],
+    };
+    if !found.errors.is_empty() {
+        return found.errors;
+    }
+    let Ok(name) = BackupName::new(name) else {
+        // The deletion itself says what is wrong with it.
+        return Vec::new();
+    };
+    let cancel = CancellationToken::new();
+    match extension::before_deletion(location, &name, &found.actions, &cancel).await {
+        Ok(errors) => errors,
+        Err(error) => vec![format!("ask the item actions: {}", chain(&error))],
     }
 }
 

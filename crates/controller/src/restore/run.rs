@@ -287,6 +287,7 @@ async fn restore(
     } = job;
     let options = RestoreOptions {
         resource_timeout: context.options.resource_timeout,
+        actions: context.options.actions.clone(),
         ..RestoreOptions::default()
     };
     if resume && let Ok(name) = RestoreName::new(restore.metadata.name.as_str()) {

@@ -1,7 +1,11 @@
 //! ConfigMaps that backups and restores name: what is wrong with them stands in the status before work begins.
 
 use salvor_api::meta::TypedLocalObjectReference;
-use salvor_api::velero::{Backup, BackupPhase, Restore, RestorePhase, Schedule};
+use salvor_api::velero::{
+    Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, Restore, RestorePhase,
+    Schedule,
+};
+use salvor_testkit::webhook::{Reply, Webhook};
 use serde_json::json;
 
 use crate::world::{NAMESPACE, World, config_maps_resource};
@@ -132,5 +136,70 @@ async fn modifiers_are_checked_before_a_restore_begins_and_applied() {
         .expect("readable")
         .expect("restored");
     assert!(String::from_utf8_lossy(&copied).contains(r#""added":"x""#));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn item_actions_of_the_cluster_stop_what_they_refuse() {
+    let webhook = Webhook::start(|ask| {
+        let keep = ask["kind"] == "DeleteItemAction" && ask["item"]["name"] == "c0";
+        Reply::Json(match keep {
+            true => json!({"version": "v1", "error": "kept for the audit"}),
+            false => json!({"version": "v1"}),
+        })
+    });
+    let world = World::new().await;
+    let define = |name: &str, text: String| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": text},
+            "metadata": {"name": name, "labels": {"salvor.dev/extension": "v1"}}})
+    };
+    let action = |kind: &str| {
+        format!(
+            "version: v1\nactions: [{{name: example.com/{}, kind: {kind}, appliesTo: {{includedResources: [configmaps]}}, webhook: {{url: '{}'}}}}]",
+            kind.to_lowercase(),
+            webhook.url()
+        )
+    };
+    for kind in ["BackupItemAction", "DeleteItemAction"] {
+        let object = define(&kind.to_lowercase(), action(kind));
+        world
+            .create(config_maps_resource(), Some(NAMESPACE), object)
+            .await;
+    }
+    let server = world.serve();
+    world.back_up("b1", |_| ()).await;
+    let backup: Backup = world
+        .until("b1", |b: &Backup| b.status.phase.is_final())
+        .await;
+    assert_eq!(backup.status.phase, BackupPhase::Completed, "{backup:?}");
+    let asked = webhook.asked().len();
+    assert!(asked >= 5, "{asked}");
+    let mut request = DeleteBackupRequest::named(NAMESPACE, "d1");
+    request.spec.backup_name = "b1".to_owned();
+    world.kinds().create(&request).await.expect("created");
+    let processed = |r: &DeleteBackupRequest| r.status.phase == DeleteBackupRequestPhase::Processed;
+    let refused: DeleteBackupRequest = world.until("d1", processed).await;
+    assert_eq!(
+        refused.status.errors,
+        [
+            "configmaps shop/c0: item action `example.com/deleteitemaction`: it says: kept for the audit"
+        ]
+    );
+    let kept = |b: &Backup| b.status.phase == BackupPhase::Completed;
+    let _: Backup = world.until("b1", kept).await;
+    let broken = define("broken", "version: v1\nactions: [{}]".to_owned());
+    world
+        .create(config_maps_resource(), Some(NAMESPACE), broken)
+        .await;
+    world.back_up("b2", |_| ()).await;
+    let backup: Backup = world
+        .until("b2", |b: &Backup| b.status.phase.is_final())
+        .await;
+    assert_eq!(backup.status.phase, BackupPhase::FailedValidation);
+    let errors = backup.status.validation_errors.join("; ");
+    assert!(
+        errors.contains("item actions in configmap broken"),
+        "{errors}"
+    );
     server.stop().await;
 }

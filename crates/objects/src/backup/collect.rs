@@ -2,6 +2,7 @@
 //!
 //! Runs on blocking threads, one page at a time; what is shared between pages is small and behind one lock.
 
+mod act;
 mod choose;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -19,6 +20,7 @@ use salvor_archive::segment::SegmentBuilder;
 use salvor_cluster::{ApiResource, Page};
 
 use super::BackupError;
+use super::action::Extension;
 use super::item::{Header, clean_claim, render};
 use super::namespaces::NamespaceScope;
 use super::once::Once;
@@ -38,6 +40,7 @@ pub(crate) struct Collector {
     pub(crate) filter: BackupFilter,
     /// Which objects of single kinds and namespaces the resource policies let through.
     pub(crate) objects: FilterPolicies,
+    extension: Extension,
     pub(crate) scope: NamespaceScope,
     pub(crate) hooks: BackupHooks,
     pub(crate) log: Arc<RunLog>,
@@ -48,6 +51,15 @@ pub(crate) struct Collector {
     state: Mutex<State>,
     /// Segments that are not full yet, one per thread that worked at once.
     builders: Mutex<Vec<SegmentBuilder>>,
+}
+
+/// Where a run writes.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) log: Arc<RunLog>,
+    pub(crate) sink: Arc<ArchiveSink>,
+    /// Time of every entry.
+    pub(crate) mtime_unix: i64,
 }
 
 #[derive(Debug)]
@@ -91,12 +103,16 @@ impl Collector {
     pub(crate) fn new(
         plan: Plan,
         selected: Selected,
+        extension: Extension,
         scope: NamespaceScope,
         hooks: BackupHooks,
-        log: Arc<RunLog>,
-        sink: Arc<ArchiveSink>,
-        mtime_unix: i64,
+        output: Output,
     ) -> Self {
+        let Output {
+            log,
+            sink,
+            mtime_unix,
+        } = output;
         let Selected {
             spec,
             filter,
@@ -127,6 +143,7 @@ impl Collector {
             spec,
             filter,
             objects,
+            extension,
             scope,
             hooks,
             log,
@@ -264,6 +281,10 @@ impl Collector {
             .then(|| clean_claim(&rendered))
             .flatten();
         let body = cleaned.as_deref().unwrap_or(&rendered);
+        let Some(acted) = self.act(&key, body) else {
+            return Ok(());
+        };
+        let body = acted.as_deref().unwrap_or(body);
         let item = ItemRef {
             key: &key,
             version: &resource.version,

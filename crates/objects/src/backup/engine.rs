@@ -14,10 +14,12 @@ use salvor_archive::files::Results;
 use salvor_archive::index::Index;
 use salvor_archive::names::BackupFile;
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, ListOptions};
+use salvor_extension::{ActionKind, Occasion};
 use salvor_location::{BackupWriter, FileUpload};
 use tokio::sync::Semaphore;
 
-use super::collect::Collector;
+use super::action::Extension;
+use super::collect::{Collector, Output};
 use super::error::BackupError;
 use super::finish::finish;
 use super::gather::{PAGE_BUDGET, Run, blocking};
@@ -27,6 +29,8 @@ use super::plan::{Plan, Reach, failure_matters};
 use super::progress::Progress;
 use super::runlog::{About, RunLog, Subject};
 use super::sink::ArchiveSink;
+use crate::extension;
+
 use super::{BackupOutcome, BackupRequest, BackupStats, ProgressSink, prepare};
 use crate::hooks::Ledger;
 use crate::hooks::of_backup::BackupHooks;
@@ -83,6 +87,14 @@ async fn make(
         Ok(policies) => policies,
         Err(errors) => return Ok(refused(backup, errors)),
     };
+    let namespace = &backup.metadata.namespace;
+    let kind = ActionKind::BackupItemAction;
+    let extensions = extension::find(&cluster, namespace, &options.actions, kind)
+        .await
+        .map_err(cluster_error)?;
+    if !extensions.errors.is_empty() {
+        return Ok(refused(backup, extensions.errors));
+    }
     let discovery = cluster
         .discover(DiscoverOptions {
             all_versions: options.all_versions,
@@ -105,6 +117,10 @@ async fn make(
         About::Run,
         &format!("backup started by salvor {}", env!("CARGO_PKG_VERSION")),
     );
+    if let Some(reason) = &extensions.hidden {
+        let text = format!("item actions that the cluster defines are not known: {reason}");
+        log.warn(About::Run, &text);
+    }
     let identity = match cluster.identity().await {
         Ok(identity) => Some(identity),
         Err(error) => {
@@ -155,11 +171,21 @@ async fn make(
     let collector = Arc::new(Collector::new(
         plan,
         selected,
+        Extension {
+            actions: extensions.actions,
+            occasion: Occasion {
+                backup: name.to_string(),
+                restore: None,
+            },
+            cancel: options.cancel.clone(),
+        },
         scope,
         hooks,
-        Arc::clone(&log),
-        Arc::clone(&sink),
-        mtime,
+        Output {
+            log: Arc::clone(&log),
+            sink: Arc::clone(&sink),
+            mtime_unix: mtime,
+        },
     ));
     let run = Run {
         cluster,

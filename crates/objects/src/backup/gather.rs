@@ -75,7 +75,9 @@ impl Run {
         self.take_bindings().await?;
         self.fetch_wanted().await?;
         self.take_crds().await?;
-        self.take_namespaces().await
+        self.take_namespaces().await?;
+        // What item actions asked for in the steps before.
+        self.fetch_wanted().await
     }
 
     /// Reads the lists. Pods come first: those with hooks are captured as soon as all of them are known, beside

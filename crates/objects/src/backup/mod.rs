@@ -16,6 +16,7 @@
 //!
 //! Start with [`run`]; [`plan`] and [`namespaces`] decide what is taken, [`collect`] takes it.
 
+mod action;
 mod collect;
 mod engine;
 mod error;
@@ -43,6 +44,7 @@ use salvor_api::resource_policy::ResourcePolicies;
 use salvor_api::velero::Backup;
 use salvor_archive::files::Results;
 use salvor_cluster::Cluster;
+use salvor_extension::Actions;
 use salvor_location::{BackupRecord, Location, RunId};
 use tokio_util::sync::CancellationToken;
 
@@ -74,6 +76,8 @@ pub struct BackupOptions {
     /// Resource policies that do not stand in a ConfigMap of the cluster; the one that the backup names is not
     /// read then.
     pub policies: Option<ResourcePolicies>,
+    /// Item actions besides those that the cluster defines.
+    pub actions: Actions,
     /// Lists that are read at once.
     pub pagers: usize,
     /// Keeps which pods are between their hooks, for whoever comes after a kill.
@@ -89,6 +93,7 @@ impl Default for BackupOptions {
             run: RunId::generate(),
             all_versions: false,
             policies: None,
+            actions: Actions::default(),
             pagers: 4,
             open_hooks: OpenHooks::forget(),
             cancel: CancellationToken::new(),

@@ -66,7 +66,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         .discover(DiscoverOptions { all_versions: true })
         .await
         .doing(|| "ask the target what it serves".to_owned())?;
-    let settings = Settings::load(cluster, &request.restore).await?;
+    let settings = Settings::load(cluster, &request.restore, &request.options.actions).await?;
     let archive = request.source.archive.clone();
 
     let selection = compiled.selection.clone();
@@ -102,6 +102,9 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         storage_classes: settings.storage_classes,
         known_storage_classes: known_classes,
         image_names: settings.image_names,
+        actions_fingerprint: settings.actions.fingerprint(),
+        actions: settings.actions,
+        nodes: settings.nodes,
         volumes,
         modifiers: request
             .options
@@ -133,6 +136,8 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         taken: HashMap::new(),
         needed_namespaces: BTreeSet::new(),
         related: HashSet::new(),
+        additional: Vec::new(),
+        missing: BTreeSet::new(),
     };
     let mut folded = blocking({
         let archive = archive.clone();
@@ -140,7 +145,14 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     })
     .await?;
     look_closer_at_service_accounts(cluster, &discovery, &archive, &mut folded).await?;
-    folded.add_namespaces(&archive, &namespaces)?;
+    let mut folded = blocking({
+        let archive = archive.clone();
+        move || {
+            folded.add_namespaces(&archive, &namespaces)?;
+            Ok(folded)
+        }
+    })
+    .await?;
     if let Some(damage) = &request.source.damage {
         folded.add_lost(&damage.lost, &compiled.selection, &discovery);
     }

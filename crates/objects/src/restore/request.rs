@@ -7,6 +7,7 @@ use salvor_api::resource::ObjectKey;
 use salvor_api::validate;
 use salvor_api::velero::{Backup, BackupPhase, Restore};
 use salvor_cluster::Cluster;
+use salvor_extension::Actions;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Cause, RestoreError};
@@ -30,6 +31,8 @@ pub struct RestoreOptions {
     pub relink_owners: bool,
     /// Modifiers that do not stand in a ConfigMap of the target.
     pub modifiers: Option<Modifiers>,
+    /// Item actions besides those that the cluster defines. They are not recorded: who resumes gives them again.
+    pub actions: Actions,
     /// How long waits for one thing last.
     pub resource_timeout: Duration,
     /// The source was opened without what is damaged in it ([`Source::open_readable`]); a restore that is
@@ -44,6 +47,7 @@ impl Default for RestoreOptions {
             only: None,
             relink_owners: false,
             modifiers: None,
+            actions: Actions::default(),
             resource_timeout: DEFAULT_RESOURCE_TIMEOUT,
             skip_damaged: false,
         }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use salvor_api::meta::StringMap;
 use salvor_api::velero::Hooks;
+use salvor_extension::Actions;
 use serde::{Deserialize, Serialize};
 
 use super::modifiers::Modifiers;
@@ -50,6 +51,16 @@ pub struct Rules {
     /// `spec.hooks`.
     #[serde(default, skip_serializing_if = "no_hooks")]
     pub hooks: Hooks,
+    /// Item actions of users. A stored plan has their fingerprint only: they are found anew when it is gone on
+    /// with, and must be the same.
+    #[serde(skip)]
+    pub actions: Actions,
+    /// Fingerprint of the actions; empty when there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub actions_fingerprint: String,
+    /// Node in the backup to node in the target, for volumes that are provisioned where their pod runs.
+    #[serde(default, skip_serializing_if = "StringMap::is_empty")]
+    pub nodes: StringMap,
 }
 
 fn no_hooks(hooks: &Hooks) -> bool {

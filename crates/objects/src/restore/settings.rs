@@ -9,13 +9,15 @@ use salvor_api::resource_policy::{FilterPolicies, Use, only_value};
 use salvor_api::validate::{self, ConfigMapFound};
 use salvor_api::velero::Restore;
 use salvor_cluster::{Cluster, ErrorKind, ListOptions};
+use salvor_extension::{ActionKind, Actions};
 
 use super::error::{Cause, Doing as _, RestoreError};
 use super::modifiers::{ModifierError, Modifiers};
-use crate::{config_map, policy};
+use crate::{config_map, extension, policy};
 
 const STORAGE_CLASSES: &str = "velero.io/change-storage-class";
 const IMAGE_NAMES: &str = "velero.io/change-image-name";
+const NODES: &str = "velero.io/change-pvc-node-selector";
 const ITEM_ACTION: &str = "RestoreItemAction";
 const VERSION_PRIORITIES: &str = "enableapigroupversions";
 const PRIORITIES_KEY: &str = "restoreResourcesVersionPriority";
@@ -33,6 +35,10 @@ pub struct Settings {
     pub modifiers: Modifiers,
     /// Which objects of single kinds and namespaces are taken.
     pub filters: FilterPolicies,
+    /// Item actions of users.
+    pub actions: Actions,
+    /// Node in the backup to node in the target.
+    pub nodes: StringMap,
     /// What could not be read or makes no sense.
     pub problems: Vec<String>,
 }
@@ -42,11 +48,22 @@ impl Settings {
     ///
     /// # Errors
     /// The cluster fails, or the modifiers that the restore names are missing or not valid.
-    pub async fn load(cluster: &Cluster, restore: &Restore) -> Result<Self, RestoreError> {
+    pub async fn load(
+        cluster: &Cluster,
+        restore: &Restore,
+        given: &Actions,
+    ) -> Result<Self, RestoreError> {
         let namespace = restore.metadata.namespace.as_str();
         let mut settings = Self::default();
         if namespace.is_empty() {
+            settings.actions = given.of(ActionKind::RestoreItemAction);
             return Ok(settings);
+        }
+        let (actions, hidden) = find_actions(cluster, restore, given).await?;
+        settings.actions = actions;
+        settings.problems.extend(hidden);
+        if let Some(data) = labelled(cluster, namespace, NODES, &mut settings).await? {
+            settings.nodes = data;
         }
         if let Some(data) = labelled(cluster, namespace, STORAGE_CLASSES, &mut settings).await? {
             settings.storage_classes = data;
@@ -167,6 +184,31 @@ async fn optional(
         Err(error) if error.kind() == ErrorKind::Forbidden => Ok(None),
         Err(error) => Err(error).doing(|| format!("read ConfigMap {namespace}/{name}")),
     }
+}
+
+/// The item actions of a restore, and why those of the cluster are not known, if so.
+///
+/// # Errors
+/// The cluster fails, or a definition cannot be used.
+pub(crate) async fn find_actions(
+    cluster: &Cluster,
+    restore: &Restore,
+    given: &Actions,
+) -> Result<(Actions, Option<String>), RestoreError> {
+    let namespace = restore.metadata.namespace.as_str();
+    let doing = || "find the item actions".to_owned();
+    let kind = ActionKind::RestoreItemAction;
+    let found = extension::find(cluster, namespace, given, kind)
+        .await
+        .doing(doing)?;
+    if !found.errors.is_empty() {
+        let doing = format!("check restore {}", restore.metadata.name);
+        return Err(RestoreError::new(doing, Cause::Invalid(found.errors)));
+    }
+    let hidden = found
+        .hidden
+        .map(|reason| format!("item actions that the cluster defines are not known: {reason}"));
+    Ok((found.actions, hidden))
 }
 
 /// The modifiers that a restore names and what became of them.

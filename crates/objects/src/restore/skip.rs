@@ -32,6 +32,8 @@ pub enum Skip {
     SnapshotNotRestored,
     /// The restore asked for no volumes.
     VolumesNotWanted,
+    /// An item action of a user leaves it out; the text says which and why.
+    ByAction(String),
     /// A storage class mapping points at a class that the target lacks.
     MissingStorageClass {
         /// Class in the backup.
@@ -54,6 +56,7 @@ impl Skip {
             | Skip::VolumeDataNotRestored
             | Skip::SnapshotNotRestored
             | Skip::VolumesNotWanted => SkipCode::Volume,
+            Skip::ByAction(_) => SkipCode::Action,
             Skip::MissingStorageClass { .. } => SkipCode::StorageClass,
         }
     }
@@ -90,6 +93,8 @@ pub enum SkipCode {
     Volume,
     /// See [`Skip::MissingStorageClass`].
     StorageClass,
+    /// See [`Skip::ByAction`].
+    Action,
 }
 
 impl fmt::Display for Skip {
@@ -101,6 +106,7 @@ impl fmt::Display for Skip {
             Skip::CompletedJob => "the job has run to its end",
             Skip::MirrorPod => "a mirror pod: its kubelet makes it from a file",
             Skip::ManagedByServer(why) => why,
+            Skip::ByAction(why) => why,
             Skip::ProvisionedAnew => {
                 "no data of it is in the backup and its reclaim policy is Delete: the claim gets a new, empty volume"
             }

@@ -2,10 +2,13 @@
 //!
 //! Pure and deterministic: the same body under the same [`Rules`] gives the same object and the same
 //! digest. A plan keeps the digest; apply runs this function again and stops an object whose digest
-//! differs, so that what was shown is what is done.
+//! differs, so that what was shown is what is done. Item actions of users are the one exception: they are
+//! asked each time, and must answer the same question in the same way.
 
 use salvor_api::resource::{GroupVersion, ObjectKey};
+use salvor_extension::{ActionKind, Occasion, Outcome, Subject};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::item_action::{self, Item};
 use super::normalise::{self, Digest};
@@ -13,6 +16,7 @@ use super::rules::Rules;
 use super::skip::{self, Skip};
 use super::version::Route;
 use super::{body, mapping, strip};
+use crate::extension::ask_blocking;
 
 /// An object ready to be sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +39,8 @@ pub struct Transformed {
     pub notes: Vec<String>,
     /// Errors that do not keep it from being restored: modifiers that could not be applied.
     pub problems: Vec<String>,
+    /// Objects of the backup that an item action wants with it.
+    pub additional: Vec<ObjectKey>,
 }
 
 /// Why an object cannot be sent.
@@ -81,6 +87,11 @@ pub fn transform(
         notes: &mut notes,
     };
     item_action::run(&mut item, rules).map_err(Refusal::Skip)?;
+    let mut additional = Vec::new();
+    if let Some(outcome) = by_users(source, object, &mut sent, rules)? {
+        notes.extend(outcome.warnings);
+        additional = outcome.additional;
+    }
     let mut problems = Vec::new();
     rules.modifiers.apply(source, &mut sent, &mut problems);
     let key = mapping::target_key(&key, &rules.namespaces);
@@ -97,7 +108,48 @@ pub fn transform(
         owners,
         notes,
         problems,
+        additional,
     })
+}
+
+/// Asks the item actions of users about an object. Blocks until they have answered: only threads that may
+/// block transform objects.
+fn by_users(
+    source: &ObjectKey,
+    backed_up: &Value,
+    sent: &mut Value,
+    rules: &Rules,
+) -> Result<Option<Outcome>, Refusal> {
+    if rules.actions.is_empty() {
+        return Ok(None);
+    }
+    let occasion = Occasion {
+        backup: rules.backup.clone(),
+        restore: Some(rules.restore.clone()),
+    };
+    let subject = Subject {
+        kind: ActionKind::RestoreItemAction,
+        occasion: &occasion,
+        key: source,
+    };
+    if !rules.actions.may_apply(&subject) {
+        return Ok(None);
+    }
+    // Cancelling a restore waits for the answer, which has a time limit of its own.
+    let cancel = CancellationToken::new();
+    let asked = ask_blocking(
+        &rules.actions,
+        &subject,
+        sent.clone(),
+        Some(backed_up),
+        &cancel,
+    );
+    let mut outcome = asked.map_err(|failed| Refusal::Unusable(failed.chain()))?;
+    if let Some(reason) = outcome.skip {
+        return Err(Refusal::Skip(Skip::ByAction(reason)));
+    }
+    *sent = outcome.object.take();
+    Ok(Some(outcome))
 }
 
 /// The body must be the object that its path names: otherwise another object would be written.

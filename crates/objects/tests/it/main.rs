@@ -5,6 +5,7 @@ mod backup;
 mod backup_faults;
 mod backup_hooks;
 mod diff;
+mod extension;
 mod hook_world;
 mod policies;
 mod restore;

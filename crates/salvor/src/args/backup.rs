@@ -98,6 +98,10 @@ pub(crate) struct DeleteArgs {
     /// Those with these labels.
     #[arg(short = 'l', long, value_parser = values::selector, conflicts_with = "names", value_name = "SELECTOR")]
     pub(crate) selector: Option<LabelSelector>,
+    /// File that defines delete item actions: they are asked first, and may refuse. Those that a cluster defines
+    /// are asked by its server only.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) item_actions: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
 }
@@ -186,6 +190,9 @@ pub(crate) struct CreateArgs {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) template: TemplateArgs,
+    /// File that defines item actions, besides those of the cluster; only here may they be programs.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) item_actions: Option<std::path::PathBuf>,
     /// Take the specification from this Schedule of the cluster.
     #[arg(long, value_name = "SCHEDULE")]
     pub(crate) from_schedule: Option<String>,

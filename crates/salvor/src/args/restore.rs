@@ -136,6 +136,9 @@ pub(crate) struct CreateArgs {
     /// ConfigMap with resource policies that filter what is restored, in the namespace of -n.
     #[arg(long, value_name = "NAME")]
     pub(crate) resource_policies_configmap: Option<String>,
+    /// File that defines item actions, besides those of the cluster; only here may they be programs.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) item_actions: Option<std::path::PathBuf>,
     /// How long asynchronous operations may take.
     #[arg(long, default_value = "4h0m0s", value_name = "DURATION")]
     pub(crate) item_operation_timeout: GoDuration,

@@ -18,7 +18,7 @@ use tracing::info;
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, TemplateArgs, VolumeArgs};
 use crate::args::values;
-use crate::command::{served, unknown_resources};
+use crate::command::{read, served, unknown_resources};
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
 use crate::session::{Session, spec_name};
@@ -63,6 +63,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         let options = BackupOptions {
             all_versions: args.all_versions,
             policies,
+            actions: read::item_actions(args.item_actions.as_deref())?,
             cancel: session.cancel.clone(),
             ..BackupOptions::default()
         };

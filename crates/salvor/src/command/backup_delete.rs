@@ -3,6 +3,7 @@
 use salvor_api::name::BackupName;
 use salvor_archive::names::BackupFile;
 use salvor_location::RunId;
+use salvor_objects::extension;
 use salvor_text::ByteCount;
 use tracing::info;
 
@@ -17,11 +18,13 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
         names,
         all: _,
         selector,
+        item_actions,
         confirm,
     } = args;
     if let Some(served) = session.served().await? {
         return served::backup::delete(args, session, &served).await;
     }
+    let actions = read::item_actions(item_actions.as_deref())?;
     let location = session.location(None)?;
     // A backup that cannot be read may still be deleted by name, never by --all or --selector.
     let mut chosen = Vec::new();
@@ -76,6 +79,12 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
     for name in &chosen {
         if session.cancel.is_cancelled() {
             return Err(Failure::new(Exit::Cancelled, session.messages.cancelled()));
+        }
+        let asked = extension::before_deletion(&location, name, &actions, &session.cancel);
+        let refusals = asked.await?;
+        if !refusals.is_empty() {
+            let text = format!("backup `{name}` is not deleted: {}", refusals.join("; "));
+            return Err(Failure::new(Exit::Refused, text));
         }
         let deleted = location
             .delete_backup_and(name, Some(of(name)), &run)

@@ -9,6 +9,7 @@ use salvor_api::selector::Selector;
 use salvor_api::velero::{Backup, Restore, RestorePhase};
 use salvor_archive::files::{read_json_gz, read_text_gz};
 use salvor_archive::names::{BackupFile, RestoreFile};
+use salvor_extension::{Actions, Origin};
 use salvor_location::{BackupRecord, Damaged, Location, RestoreRecord};
 use salvor_objects::restore::Source;
 use serde::de::DeserializeOwned;
@@ -277,4 +278,16 @@ pub(crate) fn log_text(what: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
 pub(crate) fn damaged(what: &str, error: salvor_archive::ArchiveError) -> Failure {
     Failure::caused(Exit::VerificationFailed, format!("read {what}"), error)
         .hint("run `salvor backup verify` to see what is damaged")
+}
+
+/// The item actions that a file defines; none without a file.
+pub(crate) fn item_actions(path: Option<&Path>) -> Result<Actions, Failure> {
+    let Some(path) = path else {
+        return Ok(Actions::default());
+    };
+    let doing = format!("read the item actions in {}", path.display());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::caused(Exit::Usage, doing.clone(), error))?;
+    Actions::parse(&text, Origin::File)
+        .map_err(|errors| Failure::usage(format!("{doing}: {}", errors.join("; "))))
 }

@@ -33,6 +33,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     let options = RestoreOptions {
         names: args.names.clone(),
         relink_owners: args.relink_owners,
+        actions: read::item_actions(args.item_actions.as_deref())?,
         modifiers: args
             .resource_modifier_file
             .as_deref()
@@ -54,8 +55,12 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         return Ok(Exit::Done);
     }
     // What the kind cannot say is done from here, with the user's own rights.
-    let is_ours = args.dry_run || args.relink_owners || !args.names.is_empty();
     let partial_too = args.allow_partially_failed == Some(true);
+    let is_ours = args.dry_run
+        || args.relink_owners
+        || !args.names.is_empty()
+        || args.item_actions.is_some()
+        || args.resource_modifier_file.is_some();
     if !is_ours && let Some(served) = session.served().await? {
         // The kind has no word for it, so it is chosen here, as Velero's client does.
         if partial_too && !restore.spec.schedule_name.is_empty() {

@@ -9,6 +9,7 @@ use salvor_controller::{Downloads, Server, ServerOptions};
 use salvor_location::RunId;
 
 use crate::args::server::ServerArgs;
+use crate::command::read;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -30,8 +31,10 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         download_url,
         metrics_address,
         schedule_skip_immediately,
+        item_actions,
         identity,
     } = args;
+    let actions = read::item_actions(item_actions.as_deref())?;
     let metrics = listener(metrics_address.as_deref(), session)?;
     let cluster = session.cluster(None).await?;
     let identity = identity.clone().unwrap_or_else(identity_of_this_process);
@@ -47,6 +50,7 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
             public_url: download_url.clone().unwrap_or_default(),
         }),
         metrics: metrics.map(Arc::new),
+        actions,
         concurrent_backups: usize::from(*concurrent_backups),
         concurrent_restores: usize::from(*concurrent_restores),
         schedules: schedule::Server {

@@ -131,8 +131,8 @@ impl Hands {
         };
         if Some(sent.digest) != entry.digest {
             return failed(
-                "the object made now is not the one that was planned: the backup or the program changed \
-                 in between; plan again",
+                "the object made now is not the one that was planned: the backup, the program or the answer of \
+                 an item action changed in between; plan again",
             );
         }
         let to = entry.destination();

@@ -32,6 +32,7 @@ use super::order::Stage;
 use super::plan::RestorePlan;
 use super::planner;
 use super::request::{RestoreOptions, RestoreRequest};
+use super::settings::find_actions;
 use super::source::Source;
 
 pub use journal::Done;
@@ -243,10 +244,17 @@ pub async fn resume_in(
             return Err(error);
         }
     };
-    if let Err(error) = assert_same_cluster(cluster, &plan).await {
-        writer.suspend().await;
-        return Err(error);
-    }
+    let ready = match assert_same_cluster(cluster, &plan).await {
+        Ok(()) => with_actions(cluster, &restore, &options, plan).await,
+        Err(error) => Err(error),
+    };
+    let plan = match ready {
+        Ok(plan) => plan,
+        Err(error) => {
+            writer.suspend().await;
+            return Err(error);
+        }
+    };
     Box::pin(stages::run(
         stages::Job {
             cluster: cluster.clone(),
@@ -261,6 +269,28 @@ pub async fn resume_in(
         writer,
     ))
     .await
+}
+
+/// Finds the item actions of a stored plan anew: only their fingerprint is in it.
+async fn with_actions(
+    cluster: &Cluster,
+    restore: &Restore,
+    options: &RestoreOptions,
+    mut plan: RestorePlan,
+) -> Result<RestorePlan, RestoreError> {
+    let rules = &mut plan.header.rules;
+    if rules.actions_fingerprint.is_empty() {
+        return Ok(plan);
+    }
+    let (actions, _) = find_actions(cluster, restore, &options.actions).await?;
+    if actions.fingerprint() != rules.actions_fingerprint {
+        return Err(RestoreError::refused(
+            "go on with the plan",
+            "the item actions are not those that it was made with: bring them back, or restore under a new name",
+        ));
+    }
+    rules.actions = actions;
+    Ok(plan)
 }
 
 async fn store_plan(writer: &mut RestoreWriter, plan: &RestorePlan) -> Result<(), RestoreError> {

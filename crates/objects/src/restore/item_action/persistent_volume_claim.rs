@@ -1,7 +1,7 @@
 //! `pvc`: binding, node choice and provisioning start anew; the volume name stays only when that volume
 //! comes back as it is or stands in the target.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Item;
 use crate::restore::body;
@@ -20,8 +20,20 @@ const CONTROLLER_ANNOTATIONS: &[&str] = &[
     "velero.io/data-upload-name",
 ];
 
+/// Annotation by which the scheduler says where a volume is to be provisioned.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
 pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
+    let annotation = ["metadata", "annotations", SELECTED_NODE];
+    let node = rules
+        .nodes
+        .get(body::text_at(item.body, &annotation))
+        .cloned();
     body::drop_annotations(item.body, CONTROLLER_ANNOTATIONS);
+    // Only a user's map chooses the node; otherwise the scheduler does, anew.
+    if let Some(node) = node {
+        body::set_at(item.body, &annotation, json!(node));
+    }
     let volume = body::text_at(item.body, &["spec", "volumeName"]).to_owned();
     if volume.is_empty() {
         return Ok(());

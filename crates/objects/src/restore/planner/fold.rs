@@ -17,7 +17,7 @@ use crate::restore::body;
 use crate::restore::endpoints;
 use crate::restore::error::{Doing as _, RestoreError};
 use crate::restore::existing::{self, ExistingPolicy};
-use crate::restore::fits::{Demands, Finding, Severity};
+use crate::restore::fits::{Demands, Finding, SELECTION, Severity};
 use crate::restore::mapping::is_namespace;
 use crate::restore::normalise::Digest;
 use crate::restore::plan::{Action, Destination, Interner, PlanEntry};
@@ -45,6 +45,10 @@ pub(super) struct Fold {
     pub(super) needed_namespaces: BTreeSet<String>,
     /// Objects that taken ones refer to, by [`key_hash`].
     pub(super) related: HashSet<[u8; 16]>,
+    /// Objects that item actions want and that were not looked at for that yet.
+    pub(super) additional: Vec<ObjectKey>,
+    /// Objects that item actions want and that the backup does not hold: for findings.
+    pub(super) missing: BTreeSet<String>,
 }
 
 /// One object while it is decided upon.
@@ -60,6 +64,7 @@ impl Fold {
         let reading = || "read the archive".to_owned();
         let related = self.picks.related(archive, &self.labels).doing(reading)?;
         self.related.clone_from(&related);
+        let mut left = Vec::new();
         for (at, entry) in archive.index().in_archive_order().enumerate() {
             let pick = self.picks.get(at).clone();
             let source = entry.key();
@@ -82,6 +87,7 @@ impl Fold {
                 }
                 Pick::Related { .. } if !related.contains(&key_hash(&source)) => {
                     self.leave(&source.resource);
+                    left.push(at);
                 }
                 Pick::Blocked(reason) => {
                     let object = parse(&archive.get(&entry).doing(reading)?);
@@ -102,11 +108,54 @@ impl Fold {
                         self.decide(&subject(to), &object, archive);
                     } else {
                         self.leave(&source.resource);
+                        left.push(at);
                     }
                 }
             }
         }
+        self.take_additional(archive, left)?;
         Ok(self)
+    }
+
+    /// Takes the objects that item actions want besides what was chosen, from those that labels and references
+    /// left out, and what these want, until nothing is left.
+    fn take_additional(&mut self, archive: &Archive, left: Vec<usize>) -> Result<(), RestoreError> {
+        if self.rules.actions.is_empty() {
+            return Ok(());
+        }
+        let index = archive.index();
+        let entries: Vec<Entry<'_>> = index.in_archive_order().collect();
+        let mut left: HashMap<ObjectKey, usize> =
+            left.into_iter().map(|at| (entries[at].key(), at)).collect();
+        while let Some(key) = self.additional.pop() {
+            let Some(at) = left.remove(&key) else {
+                // Chosen anyway, unless the backup or the filters know nothing of it.
+                if index.get(&key, None).is_none() {
+                    let text =
+                        format!("{key}: an item action wants it, but the backup does not hold it");
+                    self.missing.insert(text);
+                }
+                continue;
+            };
+            let (Pick::Take { to, .. } | Pick::Related { to, .. }) = self.picks.get(at).clone()
+            else {
+                continue;
+            };
+            if let Some(count) = self.not_selected.get_mut(&key.resource) {
+                *count -= 1;
+            }
+            self.not_selected.retain(|_, count| *count > 0);
+            let bytes = archive.get(&entries[at]);
+            let object = parse(&bytes.doing(|| "read the archive".to_owned())?);
+            let subject = Subject {
+                source: &key,
+                version: entries[at].version(),
+                to: &to,
+                at,
+            };
+            self.decide(&subject, &object, archive);
+        }
+        Ok(())
     }
 
     /// True when the labels of an object are asked for and the resource policies let it through. What a taken
@@ -162,6 +211,7 @@ impl Fold {
                 return self.push(subject, Action::Blocked, Some(&reason), None, None);
             }
         };
+        self.additional.extend(sent.additional.iter().cloned());
         let uid = Digest::of(body::at(object, &["metadata", "uid"]).unwrap_or(&Value::Null));
         if let Some(other) = self.taken.insert(key_hash(&sent.key), uid) {
             // Some objects are served, and so stored, under two groups: ingresses of old servers.
@@ -388,7 +438,12 @@ impl Fold {
             );
             Finding::new(Severity::Warning, "discovery", message)
         });
+        let missing = self
+            .missing
+            .iter()
+            .map(|text| Finding::new(Severity::Warning, SELECTION, text.clone()));
         blocked
+            .chain(missing)
             .chain(unreadable)
             .chain(settings)
             .chain(discovery)

@@ -1,5 +1,7 @@
 //! Backups through the server.
 
+use std::path::Path;
+
 use salvor_api::labels::{self, label_value};
 use salvor_api::velero::{Backup, DeleteBackupRequest};
 
@@ -24,6 +26,7 @@ pub(crate) async fn create(
             "create a ConfigMap and name it with --resource-policies-configmap, or pass --direct";
         return Err(Failure::usage(text).hint(hint));
     }
+    refuse_actions_of_a_file(args.item_actions.as_deref())?;
     if let Some(schedule) = &args.from_schedule {
         backup = backup_create::from_schedule(&served.cluster, schedule, backup, session).await?;
         if matches!(args.output, Format::Json | Format::Yaml) {
@@ -67,12 +70,26 @@ pub(crate) async fn create(
     Ok(exit_of(phase))
 }
 
+/// Item actions of a file are asked from here, and the work is the server's.
+fn refuse_actions_of_a_file(file: Option<&Path>) -> Result<(), Failure> {
+    match file {
+        None => Ok(()),
+        Some(_) => {
+            let text = "--item-actions is read here, and the work is done by the server";
+            let hint =
+                "define them in a ConfigMap with the label salvor.dev/extension, or pass --direct";
+            Err(Failure::usage(text).hint(hint))
+        }
+    }
+}
+
 /// Asks for the deletion of backups, after showing them and asking.
 pub(crate) async fn delete(
     args: &DeleteArgs,
     session: &Session,
     served: &Served,
 ) -> Result<Exit, Failure> {
+    refuse_actions_of_a_file(args.item_actions.as_deref())?;
     let backups: Vec<Backup> = served.chosen(&args.names, args.selector.as_ref()).await?;
     if backups.is_empty() {
         let text = session.messages.none_in_namespace(&served.namespace);

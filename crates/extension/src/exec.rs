@@ -1,0 +1,91 @@
+//! Asking a program: the question on its standard input, the answer on its standard output.
+
+use std::process::Stdio;
+
+use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+
+use super::error::{CallError, excerpt};
+
+/// Longest part of standard error that is kept, in bytes.
+const COMPLAINT: usize = 4096;
+
+/// Kills the program with all that it started, when the call ends before it does.
+struct Leash(Option<Pid>);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            // That it has ended already is what was wanted.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Starts the program and asks it. Dropping the future ends the program.
+pub(crate) async fn ask(
+    command: &[String],
+    question: Bytes,
+    limit: usize,
+) -> Result<Vec<u8>, CallError> {
+    let (program, arguments) = command
+        .split_first()
+        .ok_or(CallError::Meaningless("no program"))?;
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| CallError::Start {
+            program: program.clone(),
+            source,
+        })?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    let mut leash = Leash(pid.and_then(Pid::from_raw));
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            // A program may answer without reading everything; how it ends tells.
+            let _ = stdin.write_all(&question).await;
+        }
+    };
+    let (_, answer, complaint) = tokio::join!(
+        write,
+        read_up_to(stdout, limit),
+        read_up_to(stderr, COMPLAINT)
+    );
+    let answer = answer?.ok_or(CallError::TooLarge(limit))?;
+    let pipe = |source| CallError::Pipe { source };
+    let status = child.wait().await.map_err(pipe)?;
+    leash.0 = None;
+    if !status.success() {
+        let excerpt = match complaint? {
+            Some(complaint) => excerpt(&complaint),
+            None => "it said more than is kept".to_owned(),
+        };
+        return Err(CallError::Exit { status, excerpt });
+    }
+    Ok(answer)
+}
+
+/// Reads to the end; `None` when there is more than `limit`.
+async fn read_up_to(
+    from: Option<impl AsyncRead + Unpin>,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, CallError> {
+    let Some(from) = from else {
+        return Ok(Some(Vec::new()));
+    };
+    let mut bytes = Vec::new();
+    let mut bounded = from.take(limit as u64 + 1);
+    bounded
+        .read_to_end(&mut bytes)
+        .await
+        .map_err(|source| CallError::Pipe { source })?;
+    Ok((bytes.len() <= limit).then_some(bytes))
+}
