@@ -53,6 +53,8 @@ fn said(outcome: &BackupOutcome) -> String {
                 .map(|m| format!("{weight}: {m}")),
         );
     }
+    // Lists are read side by side.
+    lines.sort();
     lines.join("\n")
 }
 
