@@ -54,8 +54,8 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         }
         return Ok(Exit::Done);
     }
-    // What the kind cannot say is done from here, with the user's own rights.
     let partial_too = args.allow_partially_failed == Some(true);
+    // What the kind cannot say is done from here, with the user's own rights.
     let is_ours = args.dry_run
         || args.relink_owners
         || !args.names.is_empty()
