@@ -71,7 +71,9 @@ pub(super) fn manifests(install: &Install) -> Vec<Value> {
         let name = format!("{cluster}-hooks");
         // Over WebSockets a command is started by GET, which newer API servers want to be allowed as `create`.
         let exec = rule(&[""], &["pods/exec"], &["get", "create"]);
-        manifests.push(cluster_role(&name, vec![exec]));
+        // Pods that a restore brings back are followed until their hooks can run.
+        let pods = rule(&[""], &["pods"], &["get", "list", "watch"]);
+        manifests.push(cluster_role(&name, vec![exec, pods]));
         manifests.push(cluster_binding(&name, install));
     }
     manifests.push(json!({

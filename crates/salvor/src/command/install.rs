@@ -295,7 +295,7 @@ async fn apply(cluster: &Cluster, manifest: &Value) -> Result<Installed, Failure
         .map_err(failed)?;
     if found.is_none() {
         let is_ours = |_: &[u8]| true;
-        cluster
+        let made = cluster
             .create_once(
                 &resource,
                 namespace,
@@ -304,9 +304,13 @@ async fn apply(cluster: &Cluster, manifest: &Value) -> Result<Installed, Failure
                 &options,
                 is_ours,
             )
-            .await
-            .map_err(failed)?;
-        return Ok(Installed::Created);
+            .await;
+        match made {
+            Ok(_) => return Ok(Installed::Created),
+            // Another installation was quicker.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+        }
     }
     if is_left_alone(manifest) {
         return Ok(Installed::Kept);
