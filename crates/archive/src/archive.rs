@@ -80,6 +80,8 @@ struct Inner {
     index: Index,
     data: Arc<dyn ReadAt>,
     cache: Mutex<Cache>,
+    /// Members that are damaged give what they have; the digests of bodies say what that is worth.
+    salvages: bool,
 }
 
 impl Archive {
@@ -92,7 +94,12 @@ impl Archive {
     /// As [`Archive::open`], keeping at most `cache_bytes` of decompressed members.
     #[must_use]
     pub fn with_cache(index: Index, data: Arc<dyn ReadAt>, cache_bytes: usize) -> Self {
+        Self::new(index, data, cache_bytes, false)
+    }
+
+    fn new(index: Index, data: Arc<dyn ReadAt>, cache_bytes: usize, salvages: bool) -> Self {
         Self(Arc::new(Inner {
+            salvages,
             index,
             data,
             cache: Mutex::new(Cache {
@@ -187,12 +194,43 @@ impl Archive {
         self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same bytes under another index of them.
-    pub(crate) fn with_index(&self, index: Index) -> Self {
-        Self::open(index, Arc::clone(&self.0.data))
+    /// The same bytes under an index of what can be read of them, damaged members included.
+    pub(crate) fn salvaging(&self, index: Index) -> Self {
+        Self::new(index, Arc::clone(&self.0.data), DEFAULT_CACHE_BYTES, true)
     }
 
-    pub(crate) fn read_member(&self, place: MemberPlace) -> Result<Bytes> {
+    fn read_member(&self, place: MemberPlace) -> Result<Bytes> {
+        match self.sound_member(place) {
+            Err(ArchiveError::Member { .. }) if self.0.salvages => Ok(self.salvaged_member(place)),
+            read => read,
+        }
+    }
+
+    /// What can be decompressed of a member that is damaged or cut off, filled up with zeros to its length.
+    /// Deflate goes on after many a wrong bit, so more than the bytes before it may be right: the digests
+    /// of the bodies decide.
+    pub(crate) fn salvaged_member(&self, place: MemberPlace) -> Bytes {
+        let MemberPlace {
+            offset,
+            compressed_len,
+            tar_len,
+        } = place;
+        let there = self.0.data.len().saturating_sub(offset).min(compressed_len);
+        let length = (tar_len <= compressed_len.saturating_mul(MAX_DEFLATE_RATIO))
+            .then(|| usize::try_from(tar_len).ok())
+            .flatten();
+        let (Some(length), Ok(there)) = (length, usize::try_from(there)) else {
+            return Bytes::new();
+        };
+        let mut tar = vec![0; length];
+        if let Ok(compressed) = self.0.data.read_at(offset, there) {
+            inflate_what_is_right(compressed.get(GZIP_HEADER..).unwrap_or_default(), &mut tar);
+        }
+        tar.into()
+    }
+
+    /// A member whose checksum is right.
+    pub(crate) fn sound_member(&self, place: MemberPlace) -> Result<Bytes> {
         let MemberPlace {
             offset,
             compressed_len,
@@ -228,7 +266,7 @@ impl Archive {
         let mut tar = vec![0; usize::try_from(tar_len).map_err(too_long)?];
         let written = libdeflater::Decompressor::new()
             .gzip_decompress(&compressed, &mut tar)
-            .map_err(|error| bad(format!("decompress: {error}")))?;
+            .map_err(|_| bad("it does not decompress, its bytes are damaged".to_owned()))?;
         if written != tar.len() {
             return Err(bad(format!(
                 "it has {written} bytes, the index says {tar_len}"
@@ -243,6 +281,33 @@ impl std::fmt::Debug for Archive {
         f.debug_struct("Archive")
             .field("index", &self.0.index)
             .finish_non_exhaustive()
+    }
+}
+
+/// Length of the header of a member of ours: no name, no comment.
+const GZIP_HEADER: usize = 10;
+/// Bytes that are decompressed at once: what comes in one piece with an error is lost.
+const SALVAGED_AT_ONCE: usize = 256;
+
+fn inflate_what_is_right(deflated: &[u8], out: &mut [u8]) {
+    let mut inflater = flate2::Decompress::new(false);
+    let mut rest = deflated;
+    for chunk in out.chunks_mut(SALVAGED_AT_ONCE) {
+        let mut filled = 0;
+        while filled < chunk.len() {
+            let (read, written) = (inflater.total_in(), inflater.total_out());
+            let step =
+                inflater.decompress(rest, &mut chunk[filled..], flate2::FlushDecompress::None);
+            let Ok(status) = step else { return };
+            // Both fit: they are lengths within slices.
+            let read = (inflater.total_in() - read) as usize;
+            let written = (inflater.total_out() - written) as usize;
+            rest = rest.get(read..).unwrap_or_default();
+            filled += written;
+            if status == flate2::Status::StreamEnd || (read == 0 && written == 0) {
+                return;
+            }
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Which objects of a damaged archive can still be read, and an archive of just those.
 //!
 //! An archive of ours is many members, each with a checksum, and every object has a digest: one flipped bit
-//! costs the objects of one member, at most 1 MiB of them, and it is known which. An archive of Velero's is
-//! one stream, readable up to the damage ([`Archive::from_readable`]); nothing in it says whether what came
-//! shortly before is what was written.
+//! costs objects of one member, which is at most 1 MiB, and it is known which: those whose digest is not that of
+//! what can still be decompressed. An archive of Velero's is one stream, readable up to the damage
+//! ([`Archive::from_readable`]); nothing in it says whether what came shortly before is what was written.
 
 use std::collections::HashSet;
 
@@ -50,28 +50,39 @@ impl Archive {
     /// is damage.
     pub fn survey(&self) -> Result<Vec<DamagedMember>> {
         let mut damaged: Vec<DamagedMember> = Vec::new();
-        let mut current: Option<(u64, std::result::Result<Bytes, String>)> = None;
+        let mut current: Option<(u64, Bytes)> = None;
         for entry in self.index().in_archive_order() {
             let place = entry.member();
-            if current.as_ref().is_none_or(|(at, _)| *at != place.offset) {
-                current = Some((place.offset, readable(self.read_member(place))?));
-            }
-            let reason = match &current {
-                Some((_, Ok(tar))) if body(&entry, tar).is_ok() => continue,
-                Some((_, Err(reason))) => reason.as_str(),
-                _ => "its bytes do not match the index",
+            let mut add = |reason: String| {
+                if damaged
+                    .last()
+                    .is_none_or(|last| last.offset != place.offset)
+                {
+                    damaged.push(DamagedMember {
+                        offset: place.offset,
+                        len: place.compressed_len,
+                        reason,
+                        lost: Vec::new(),
+                    });
+                }
             };
-            if damaged
-                .last()
-                .is_none_or(|last| last.offset != place.offset)
-            {
-                damaged.push(DamagedMember {
-                    offset: place.offset,
-                    len: place.compressed_len,
-                    reason: reason.to_owned(),
-                    lost: Vec::new(),
-                });
+            let tar = match current {
+                Some((at, ref tar)) if at == place.offset => tar,
+                _ => {
+                    let tar = match readable(self.sound_member(place))? {
+                        Ok(tar) => tar,
+                        Err(reason) => {
+                            add(reason);
+                            self.salvaged_member(place)
+                        }
+                    };
+                    &current.insert((place.offset, tar)).1
+                }
+            };
+            if body(&entry, tar).is_ok() {
+                continue;
             }
+            add("its bytes do not match the index".to_owned());
             if let Some(member) = damaged.last_mut() {
                 member.lost.push(LostEntry {
                     key: entry.key(),
@@ -98,7 +109,7 @@ impl Archive {
             let other = index.get(&lost.key, None);
             lost.other_version = other.map(|entry| entry.version().to_owned());
         }
-        self.with_index(index)
+        self.salvaging(index)
     }
 }
 

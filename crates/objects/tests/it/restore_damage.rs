@@ -107,7 +107,7 @@ async fn a_flipped_bit_is_refused_and_told_with_what_is_lost() {
     for part in [
         "`b.tar.gz`",
         "the member at byte ",
-        "decompress",
+        "does not decompress",
         "configmaps prod/c",
     ] {
         assert!(text.contains(part), "{part}: {text}");
