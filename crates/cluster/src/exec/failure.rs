@@ -138,6 +138,8 @@ impl ExecFailure {
         let not_running = ["container not found", "does not have a host assigned"];
         match error.kind() {
             ErrorKind::Forbidden => Self::Forbidden { reason },
+            // A pod whose node is gone is answered with the node's name.
+            ErrorKind::NotFound if is_about(&error, "nodes") => Self::NotRunning { reason },
             ErrorKind::NotFound => Self::NoPod,
             _ if reason.contains("is not valid for pod") => Self::NoContainer { reason },
             _ if not_running.iter().any(|text| reason.contains(text)) => {
@@ -148,9 +150,56 @@ impl ExecFailure {
     }
 }
 
+fn is_about(error: &Error, resource: &str) -> bool {
+    let details = error.status().and_then(|status| status.details.as_ref());
+    details.is_some_and(|details| details.kind == resource)
+}
+
 fn quote(stderr: &Tail) -> String {
     match stderr.line(QUOTED) {
         line if line.is_empty() => String::new(),
         line => format!(": {line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn refusals_of_a_real_server_have_names() {
+        for (code, body, expected) in [
+            (
+                404,
+                r#"{"message":"pods \"a\" not found","reason":"NotFound","code":404,"details":{"name":"a","kind":"pods"}}"#,
+                "there is no such pod",
+            ),
+            (
+                404,
+                r#"{"message":"nodes \"n\" not found","reason":"NotFound","code":404,"details":{"name":"n","kind":"nodes"}}"#,
+                "the container does not run: nodes \"n\" not found",
+            ),
+            (
+                400,
+                r#"{"message":"pod a does not have a host assigned","reason":"BadRequest","code":400}"#,
+                "the container does not run: pod a does not have a host assigned",
+            ),
+            (
+                400,
+                r#"{"message":"container x is not valid for pod a","reason":"BadRequest","code":400}"#,
+                "the pod has no such container: container x is not valid for pod a",
+            ),
+            (
+                403,
+                r#"{"message":"pods \"a\" is forbidden: no","reason":"Forbidden","code":403}"#,
+                "not allowed: pods \"a\" is forbidden: no; the verbs get and create on pods/exec are needed",
+            ),
+        ] {
+            let code = StatusCode::from_u16(code).expect("a code");
+            let error = Error::from_answer("run", code, body.as_bytes(), None, true);
+            assert_eq!(ExecFailure::refused(error).to_string(), expected);
+        }
     }
 }

@@ -5,7 +5,8 @@
 ///
 /// Processes that are started from outside have the parent 0 in a container. The container's own process is
 /// spared: it is number 1, or older than the command. A script is found by the end of its command line, which
-/// begins with its interpreter. Two that look the same are both left alone.
+/// begins with its interpreter. Two that look the same are both left alone. Shells
+/// differ in how a process group is named, so both ways are tried.
 pub(super) const END_PROCESS: &str = r#"want=$1 parent=$2 oldest=$3 found= n=0
 read -r up _ </proc/uptime; up=${up%.*}
 for d in /proc/[0-9]*; do
@@ -22,14 +23,18 @@ for d in /proc/[0-9]*; do
 done
 [ $n = 0 ] && { echo none; exit 0; }
 [ $n = 1 ] || { echo several; exit 0; }
-kill -TERM -- "-$found" 2>/dev/null || kill -TERM "$found" 2>/dev/null || { echo denied; exit 0; }
+end() {
+  kill "-$1" "-$found" 2>/dev/null || kill "-$1" -- "-$found" 2>/dev/null ||
+    kill "-$1" "$found" 2>/dev/null || [ ! -d "/proc/$found" ]
+}
+end TERM || { echo denied; exit 0; }
 i=0
 while [ $i -lt 20 ]; do
   [ -d "/proc/$found" ] || { echo ended; exit 0; }
   sleep 0.1 2>/dev/null || sleep 1
   i=$((i + 1))
 done
-kill -KILL -- "-$found" 2>/dev/null || kill -KILL "$found" 2>/dev/null
+end KILL
 echo ended"#;
 
 /// What became of the process of a command that is no longer waited for.
