@@ -1,7 +1,7 @@
 //! `init-restore-hook`: init containers that the restore's spec or the pod's annotations ask for.
 
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Item;
 use crate::hooks::Pod;
@@ -32,11 +32,82 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
     containers.retain(|container| !names.contains(&name(container)));
     let waits = containers.first().map(name).as_deref() == Some(WAITS_FOR_DATA);
     let at = usize::from(waits);
-    containers.splice(at..at, added);
+    containers.splice(at..at, added.into_iter().map(with_defaults));
     body::set_at(
         item.body,
         &["spec", "initContainers"],
         Value::Array(containers),
     );
     Ok(())
+}
+
+/// A container with what the API server would add to it: otherwise the restored pod would differ from what a
+/// second restore sends, while everything else of the pod has its defaults since it was backed up.
+fn with_defaults(mut container: Value) -> Value {
+    let policy = pull_policy(body::text_at(&container, &["image"]));
+    for (field, value) in [
+        ("resources", json!({})),
+        ("terminationMessagePath", json!("/dev/termination-log")),
+        ("terminationMessagePolicy", json!("File")),
+        ("imagePullPolicy", json!(policy)),
+    ] {
+        if body::at(&container, &[field]).is_none() {
+            body::set_at(&mut container, &[field], value);
+        }
+    }
+    for port in body::list_at_mut(&mut container, &["ports"])
+        .into_iter()
+        .flatten()
+    {
+        if body::text_at(port, &["protocol"]).is_empty() {
+            body::set_at(port, &["protocol"], json!("TCP"));
+        }
+    }
+    for variable in body::list_at_mut(&mut container, &["env"])
+        .into_iter()
+        .flatten()
+    {
+        let field = ["valueFrom", "fieldRef"];
+        if body::at(variable, &field).is_some() {
+            let version = ["valueFrom", "fieldRef", "apiVersion"];
+            if body::text_at(variable, &version).is_empty() {
+                body::set_at(variable, &version, json!("v1"));
+            }
+        }
+    }
+    container
+}
+
+/// `latest` is what an image without a tag or digest means.
+fn pull_policy(image: &str) -> &'static str {
+    let name = image.rsplit('/').next().unwrap_or_default();
+    match (name.contains('@'), name.split_once(':')) {
+        (false, None | Some((_, "latest"))) => "Always",
+        _ => "IfNotPresent",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_added_container_is_as_the_api_server_would_store_it() {
+        let given = json!({"name": "a", "image": "i:1", "command": ["x"], "terminationMessagePolicy": "FallbackToLogsOnError",
+            "ports": [{"containerPort": 1}], "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}, {"name": "M", "value": "v"}]});
+        let stored = json!({"name": "a", "image": "i:1", "command": ["x"], "terminationMessagePolicy": "FallbackToLogsOnError",
+            "ports": [{"containerPort": 1, "protocol": "TCP"}],
+            "env": [{"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name", "apiVersion": "v1"}}}, {"name": "M", "value": "v"}],
+            "resources": {}, "terminationMessagePath": "/dev/termination-log", "imagePullPolicy": "IfNotPresent"});
+        assert_eq!(with_defaults(given), stored);
+        for (image, policy) in [
+            ("busybox", "Always"),
+            ("localhost:5000/busybox", "Always"),
+            ("busybox:latest", "Always"),
+            ("localhost:5000/busybox:1.36", "IfNotPresent"),
+            ("busybox@sha256:0123", "IfNotPresent"),
+        ] {
+            assert_eq!(pull_policy(image), policy, "{image}");
+        }
+    }
 }
