@@ -274,6 +274,26 @@ fn volumes_without_data_come_back_as_they_are_or_not_at_all() {
 }
 
 #[test]
+fn a_claim_goes_to_the_node_that_a_users_map_names() {
+    let mapped = Rules {
+        nodes: [("n1".to_owned(), "n9".to_owned())].into(),
+        ..rules()
+    };
+    for (node, expected) in [
+        (
+            "n1",
+            expect![[
+                r#"{"metadata":{"annotations":{"volume.kubernetes.io/selected-node":"n9"}},"spec":{}}"#
+            ]],
+        ),
+        ("n2", expect![[r#"{"metadata":{},"spec":{}}"#]]),
+    ] {
+        let claim = json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": node}}, "spec": {}});
+        check_with(&mapped, "persistentvolumeclaims", "data", claim, expected);
+    }
+}
+
+#[test]
 fn claims_are_bound_and_placed_anew() {
     let claim = |volume: &str, class: &str| {
         json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes",
