@@ -83,6 +83,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "volume",
             "etcd",
             "adapters",
+            "extension",
             "objects",
             "posture",
             "notify",
