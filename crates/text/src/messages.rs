@@ -14,6 +14,7 @@ mod advice;
 mod backup;
 mod demo;
 mod general;
+mod hold;
 mod location;
 mod restore;
 mod served;

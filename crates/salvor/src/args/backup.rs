@@ -22,6 +22,10 @@ pub(crate) enum BackupCommand {
     Download(DownloadArgs),
     /// Delete backups.
     Delete(DeleteArgs),
+    /// Keep a backup until it is released: no expiration, no policy and no request removes it.
+    Hold(HoldArgs),
+    /// Release holds of a backup.
+    Release(ReleaseArgs),
     /// Read every stored byte and compare it with what was written.
     Verify(VerifyArgs),
     /// Write the objects of a backup as plain YAML, one file per namespace and resource.
@@ -102,6 +106,30 @@ pub(crate) struct DeleteArgs {
     /// are asked by its server only.
     #[arg(long, value_name = "FILE")]
     pub(crate) item_actions: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+}
+
+/// Flags of `hold`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct HoldArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    /// Why, for whoever finds the hold.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+/// Flags of `release`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    /// Which holds [default: the only one].
+    pub(crate) ids: Vec<String>,
+    /// All of them.
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
 }

@@ -8,6 +8,7 @@ mod backup_diff;
 mod backup_download;
 mod backup_export;
 mod backup_get;
+mod backup_hold;
 mod backup_logs;
 mod backup_verify;
 mod install;
@@ -104,6 +105,8 @@ async fn backup(command: BackupCommand, session: &Session) -> Result<Exit, Failu
         BackupCommand::Logs(args) => backup_logs::run(&args, session).await,
         BackupCommand::Download(args) => backup_download::run(&args, session).await,
         BackupCommand::Delete(args) => backup_delete::run(&args, session).await,
+        BackupCommand::Hold(args) => backup_hold::hold(&args, session).await,
+        BackupCommand::Release(args) => backup_hold::release(&args, session).await,
         BackupCommand::Verify(args) => backup_verify::run(&args, session).await,
         BackupCommand::Export(args) => backup_export::run(&args, session).await,
         BackupCommand::Diff(args) => backup_diff::run(&args, session).await,
