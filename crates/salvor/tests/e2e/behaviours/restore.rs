@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::backup::{define, gadget};
 use super::cases;
-use super::world::{SERVER, World, at, config_map};
+use super::world::{World, at, config_map};
 
 cases! {
     39 definitions_are_ready_before_their_objects,
