@@ -60,7 +60,9 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         || args.relink_owners
         || !args.names.is_empty()
         || args.item_actions.is_some()
-        || args.resource_modifier_file.is_some();
+        || args.resource_modifier_file.is_some()
+        || args.damage.skip_damaged
+        || args.record.record_location.is_some();
     if !is_ours && let Some(served) = session.served().await? {
         // The kind has no word for it, so it is chosen here, as Velero's client does.
         if partial_too && !restore.spec.schedule_name.is_empty() {

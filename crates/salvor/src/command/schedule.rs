@@ -33,6 +33,11 @@ pub(crate) async fn run(command: ScheduleCommand, session: &Session) -> Result<E
 
 /// Creates a schedule, or prints it.
 pub(crate) async fn create(args: &CreateArgs, session: &Session) -> Result<Exit, Failure> {
+    if args.template.volumes.resource_policies_file.is_some() {
+        let text = "--resource-policies-file is read here, and the backups are made by the server";
+        let hint = "create a ConfigMap and name it with --resource-policies-configmap";
+        return Err(Failure::usage(text).hint(hint));
+    }
     salvor_api::name::check_dns_subdomain("schedule", &args.name)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let mut schedule = Schedule::named(session.namespace(), &args.name);

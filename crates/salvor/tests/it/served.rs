@@ -194,6 +194,16 @@ fn a_user_with_nothing_but_the_kinds_backs_up_looks_restores_and_deletes() {
     ] {
         assert!(!served.run(line).expect(0).is_empty(), "{line}");
     }
+    // What the kind has no word for is done from here, and never left out in silence.
+    let here = served.run("restore create here --from-backup first --skip-damaged --yes");
+    assert!(!here.expect(0).contains("submitted"), "{}", here.out);
+    for line in [
+        "backup create x --resource-policies-file p",
+        "backup create x --item-actions p",
+        "schedule create x --schedule @daily --resource-policies-file p",
+    ] {
+        served.run(line).expect(2);
+    }
     let missing = served.run("restore create --from-backup shop-latest");
     missing.expect(3);
     assert!(
