@@ -49,7 +49,11 @@ impl World {
              --download-address 127.0.0.1:0 --backup-sync-period 1s --store-validation-frequency 1s --metrics-address 127.0.0.1:0"
         );
         let mut command = self.real.command("", &line);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        // For whoever looks for the reason of a failure.
+        let log = std::env::var_os("SALVOR_E2E_SERVER_LOG").map_or_else(Stdio::null, |path| {
+            Stdio::from(std::fs::File::create(path).expect("a log"))
+        });
+        command.stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("the binary runs");
         *self.server.lock().expect("not poisoned") = Some(child);
     }
