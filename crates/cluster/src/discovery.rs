@@ -4,6 +4,8 @@
 //! per group and version). A group that is broken, usually an aggregated API whose backend is down, never
 //! stops the rest: it is a [`DiscoveryFailure`].
 
+use std::time::Duration;
+
 use futures::stream::{self, StreamExt};
 use salvor_api::resource::{GroupResource, GroupVersion};
 use serde::Deserialize;
@@ -124,6 +126,15 @@ impl Discovery {
     }
 }
 
+/// Pauses between looks at a version that is listed and not there.
+const LOOKS: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
 impl Cluster {
     /// Reads which resources the server has.
     ///
@@ -192,19 +203,35 @@ impl Cluster {
     }
 
     /// Versions that were listed a moment ago and are not any more were deleted meanwhile, which is no failure.
+    /// A server takes a moment to leave a deleted version out of its list, or to serve a new one.
     async fn forget_deleted(&self, root: &str, found: &mut Discovery) {
-        let again = self.call(Call::read(format!("discover resources ({root})"), root));
-        let Ok(body) = again.await else {
-            return;
-        };
-        let Ok(list) = serde_json::from_slice::<legacy::Groups>(&body) else {
-            return;
-        };
-        let (versions, _) = legacy::versions(list);
-        let listed: Vec<String> = versions.iter().map(ToString::to_string).collect();
-        found
-            .failures
-            .retain(|failure| !failure.is_missing || listed.contains(&failure.group_version));
+        for pause in LOOKS {
+            let again = self.call(Call::read(format!("discover resources ({root})"), root));
+            let Ok(body) = again.await else {
+                return;
+            };
+            let Ok(list) = serde_json::from_slice::<legacy::Groups>(&body) else {
+                return;
+            };
+            let (versions, _) = legacy::versions(list);
+            let failures = std::mem::take(&mut found.failures);
+            let (missing, others): (Vec<_>, Vec<_>) =
+                failures.into_iter().partition(|failure| failure.is_missing);
+            found.failures = others;
+            let left: Vec<GroupVersion> = missing
+                .iter()
+                .map(|failure| GroupVersion::parse(&failure.group_version))
+                .filter(|version| versions.contains(version))
+                .collect();
+            if left.is_empty() {
+                return;
+            }
+            found.extend(self.read_versions(left).await);
+            if !found.failures.iter().any(|failure| failure.is_missing) {
+                return;
+            }
+            self.stay(pause).await;
+        }
     }
 
     async fn read_versions(&self, versions: Vec<GroupVersion>) -> Discovery {

@@ -177,7 +177,7 @@ fn with_a_group_that_is_missing(stays: bool) -> Cluster {
     Cluster::from_service(service, "old")
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_group_that_was_deleted_during_discovery_is_no_failure() {
     for (stays, failures) in [(false, 0), (true, 1)] {
         let cluster = with_a_group_that_is_missing(stays);

@@ -122,14 +122,17 @@ impl Backups {
             decision = decide(&backups, 0);
         }
         let Decision { waiting, begin } = decision;
+        // As it was decided upon: one that has changed since, has begun for example, is refused by the API
+        // server, and the change brings the next turn.
+        let decided = |name: &str| backups.iter().find(|backup| backup.metadata.name == name);
         for (name, position) in waiting.iter().zip(1..) {
-            let Some(backup) = context.backups.get(name) else {
+            let Some(backup) = decided(name) else {
                 continue;
             };
-            let mut after = (*backup).clone();
+            let mut after = (**backup).clone();
             after.status.phase = BackupPhase::Queued;
             after.status.queue_position = position;
-            let stored = kinds.update(&backup, &after).await?;
+            let stored = kinds.update(backup, &after).await?;
             if backup.status.phase != BackupPhase::Queued {
                 let text = format!("it waits for its turn, at position {position}");
                 let events = &context.events;
@@ -137,19 +140,19 @@ impl Backups {
             }
         }
         for name in begin {
-            let Some(backup) = context.backups.get(&name) else {
+            let Some(backup) = decided(&name) else {
                 continue;
             };
-            let mut after = (*backup).clone();
+            let mut after = (**backup).clone();
             after.status.phase = BackupPhase::ReadyToStart;
             after.status.queue_position = 0;
-            let ready = kinds.update(&backup, &after).await?;
+            let ready = kinds.update(backup, &after).await?;
             self.begin(ready);
         }
         // Those that a server before us let begin and did not get to.
-        for backup in backups {
+        for backup in &backups {
             if backup.status.phase == BackupPhase::ReadyToStart && !paused {
-                self.begin((*backup).clone());
+                self.begin((**backup).clone());
             }
         }
         Ok(match paused {
