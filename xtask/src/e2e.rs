@@ -36,24 +36,26 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     requirements::prepare_e2e()?;
     let given = [options.first, options.second];
-    with_clusters(given, &Settings::default(), options.keep, |variables| {
-        let mut cargo = workspace::cargo();
-        cargo.args([
-            "test",
-            "--release",
-            "--workspace",
-            "--no-fail-fast",
-            "--test",
-            // Also `e2e_shared`, one after the other: they use the same clusters.
-            "e2e*",
-            "--",
-        ]);
-        cargo.args(options.test_arguments);
-        cargo
-            .envs(requirements::variables()?)
-            .envs(variables.iter().cloned());
-        command::run(&mut cargo)
-    })
+    // `e2e_shared` takes its clusters back to what it found there, which must not be what others were just
+    // removing: it has test beds of its own, and runs whatever came of the others.
+    let results = ["e2e", "e2e_shared"].map(|target| {
+        with_clusters(
+            given.clone(),
+            &Settings::default(),
+            options.keep,
+            |variables| {
+                let mut cargo = workspace::cargo();
+                cargo.args(["test", "--release", "--workspace", "--no-fail-fast"]);
+                cargo.args(["--test", target, "--"]);
+                cargo.args(&options.test_arguments);
+                cargo
+                    .envs(requirements::variables()?)
+                    .envs(variables.iter().cloned());
+                command::run(&mut cargo)
+            },
+        )
+    });
+    results.into_iter().collect()
 }
 
 /// Runs `body` with the variables that name two clusters: given ones, else those of the

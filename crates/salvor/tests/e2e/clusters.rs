@@ -137,8 +137,8 @@ fn awaited(key: &ObjectKey, object: &Value) -> Option<&'static str> {
     }
 }
 
-/// What was made, written or removed in between. Events and autoscalers are left out: their controllers go on
-/// writing them, without being asked and without an end.
+/// What was made, written or removed in between. Events, autoscalers, endpoints and their slices are left out:
+/// their controllers write them at their own time. What a restore itself writes is counted on its way.
 pub(crate) fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     let version = |of: &Snapshot, key: &ObjectKey| {
         let object = of.objects.get(key)?;
@@ -146,8 +146,13 @@ pub(crate) fn changed(before: &Snapshot, after: &Snapshot) -> Vec<String> {
     };
     let keys = before.objects.keys().chain(after.objects.keys());
     let is_left_out = |key: &&ObjectKey| {
-        let written_for_ever = ["events", "horizontalpodautoscalers"];
-        written_for_ever.contains(&key.resource.resource.as_str())
+        let written_late = [
+            "events",
+            "horizontalpodautoscalers",
+            "endpoints",
+            "endpointslices",
+        ];
+        written_late.contains(&key.resource.resource.as_str())
     };
     let keys: BTreeSet<&ObjectKey> = keys.filter(|key| !is_left_out(key)).collect();
     keys.into_iter()
