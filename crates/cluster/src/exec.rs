@@ -195,7 +195,7 @@ impl Cluster {
                 return Err(ExecFailure::refused(error));
             }
             let pause = retry::delay(attempt - 1, error.retry_after(), retry::random());
-            tokio::time::sleep(pause).await;
+            self.stay(pause).await;
         }
     }
 

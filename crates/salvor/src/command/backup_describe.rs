@@ -50,20 +50,10 @@ fn show(
     session: &Session,
 ) -> Result<(), Failure> {
     let printer = &session.printer;
-    match output {
-        Format::Json => printer.json(&describe_backup::value(view, details)),
-        Format::Yaml => printer.yaml(&describe_backup::value(view, details)),
-        Format::Name => {
-            let name = &view.backup.metadata.name;
-            printer.result(&format!("backup.velero.io/{name}\n"))
-        }
-        Format::Table | Format::Wide => {
-            let text = describe_backup::text(view, details, printer.color);
-            // Velero's client puts two empty lines between backups.
-            let separator = if at > 0 { "\n\n" } else { "" };
-            printer.result(&format!("{separator}{text}"))
-        }
-    }
+    let name = format!("backup.velero.io/{}", view.backup.metadata.name);
+    let value = || describe_backup::value(view, details);
+    let text = || describe_backup::text(view, details, printer.color);
+    printer.described(output, at, &name, value, text)
 }
 
 /// Describes the backups of a server. Files beside them come by download requests; one that cannot be had is

@@ -63,19 +63,10 @@ fn show(
     session: &Session,
 ) -> Result<(), Failure> {
     let printer = &session.printer;
-    match output {
-        Format::Json => printer.json(&describe_restore::value(view, details)),
-        Format::Yaml => printer.yaml(&describe_restore::value(view, details)),
-        Format::Name => {
-            let name = &view.restore.metadata.name;
-            printer.result(&format!("restore.velero.io/{name}\n"))
-        }
-        Format::Table | Format::Wide => {
-            let text = describe_restore::text(view, details, printer.color);
-            let separator = if at > 0 { "\n\n" } else { "" };
-            printer.result(&format!("{separator}{text}"))
-        }
-    }
+    let name = format!("restore.velero.io/{}", view.restore.metadata.name);
+    let value = || describe_restore::value(view, details);
+    let text = || describe_restore::text(view, details, printer.color);
+    printer.described(output, at, &name, value, text)
 }
 
 /// Describes the restores of a server. Files beside them come by download requests; one that cannot be had

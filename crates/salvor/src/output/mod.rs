@@ -14,7 +14,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use salvor_text::Messages;
 use salvor_text::width::{harmless, printable};
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::args::Format;
 use crate::exit::{Exit, Failure};
 
 /// Writes results and remarks.
@@ -119,6 +121,32 @@ impl Printer {
             self.remark(&format!("\u{1b}[{color}m{label}\u{1b}[0m: {text}"));
         } else {
             self.remark(&format!("{label}: {text}"));
+        }
+    }
+}
+
+impl Printer {
+    /// Writes one of several descriptions: as a value, as a name, or as text with two empty lines between
+    /// them, as Velero's client has it.
+    ///
+    /// # Errors
+    /// As [`Printer::result`].
+    pub(crate) fn described(
+        &self,
+        format: Format,
+        at: usize,
+        name: &str,
+        value: impl FnOnce() -> Value,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        match format {
+            Format::Json => self.json(&value()),
+            Format::Yaml => self.yaml(&value()),
+            Format::Name => self.result(&format!("{name}\n")),
+            Format::Table | Format::Wide => {
+                let separator = if at > 0 { "\n\n" } else { "" };
+                self.result(&format!("{separator}{}", text()))
+            }
         }
     }
 }

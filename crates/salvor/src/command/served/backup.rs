@@ -5,7 +5,7 @@ use std::path::Path;
 use salvor_api::labels::{self, label_value};
 use salvor_api::velero::{Backup, DeleteBackupRequest};
 
-use super::{LONGEST, exit_of};
+use super::{End, Run, reasons};
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, DeleteArgs};
 use crate::command::backup_create;
@@ -43,31 +43,20 @@ pub(crate) async fn create(
         }
     }
     let created = served.kinds().create(&backup).await?;
-    let name = &created.metadata.name;
-    let text = session.messages.request_submitted("Backup", name);
-    session.printer.result(&format!("{text}\n"))?;
-    if !args.wait {
-        session
-            .printer
-            .remark(&session.messages.follow("backup", name));
-        return Ok(Exit::Done);
-    }
-    session.printer.remark(&session.messages.waiting("backup"));
-    let ended = |backup: &Backup| backup.status.phase.is_final();
-    let backup = served.wait::<Backup>(name, LONGEST, ended).await?;
-    let phase = backup.status.phase.as_str();
-    let text = session.messages.ended_with_status("Backup", phase);
-    session.printer.result(&format!("{text}\n"))?;
-    for reason in &backup.status.validation_errors {
-        session.printer.warning(reason);
-    }
-    if !backup.status.failure_reason.is_empty() {
-        session.printer.warning(&backup.status.failure_reason);
-    }
-    session
-        .printer
-        .remark(&session.messages.follow("backup", name));
-    Ok(exit_of(phase))
+    let run = Run {
+        what: "Backup",
+        noun: "backup",
+        name: &created.metadata.name,
+        wait: args.wait,
+    };
+    let end = |backup: &Backup| {
+        let status = &backup.status;
+        status.phase.is_final().then(|| End {
+            phase: status.phase.as_str().to_owned(),
+            reasons: reasons(&status.validation_errors, &status.failure_reason),
+        })
+    };
+    run.follow::<Backup>(end, session, served).await
 }
 
 /// Item actions of a file are asked from here, and the work is the server's.

@@ -6,16 +6,78 @@ pub(crate) mod restore;
 
 use std::time::Duration;
 
+use salvor_api::velero::Kind;
+
 use crate::args::Format;
 use crate::exit::{Exit, Failure};
 use crate::output::structured::kind_list;
+use crate::served::Served;
 use crate::session::Session;
 
 /// A run that takes longer is no longer waited for. The server has limits of its own.
-pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A run that was asked for.
+struct Run<'a> {
+    /// What it is called in sentences: `Backup`.
+    what: &'static str,
+    /// Its command: `backup`.
+    noun: &'static str,
+    name: &'a str,
+    /// Whether its end is waited for.
+    wait: bool,
+}
+
+/// How a run ended.
+struct End {
+    phase: String,
+    /// Why it failed, or was refused.
+    reasons: Vec<String>,
+}
+
+/// Why a run failed or was refused, in its order of telling.
+fn reasons(refused: &[String], failed: &str) -> Vec<String> {
+    let failed = Some(failed.to_owned()).filter(|reason| !reason.is_empty());
+    refused.iter().cloned().chain(failed).collect()
+}
+
+impl Run<'_> {
+    /// Says that it was asked for and, where that is wanted, waits for its end. `end` is `None` until then.
+    async fn follow<K: Kind>(
+        &self,
+        end: impl Fn(&K) -> Option<End>,
+        session: &Session,
+        served: &Served,
+    ) -> Result<Exit, Failure> {
+        let Self {
+            what,
+            noun,
+            name,
+            wait,
+        } = self;
+        let (printer, messages) = (&session.printer, session.messages);
+        printer.result(&format!("{}\n", messages.request_submitted(what, name)))?;
+        if !wait {
+            printer.remark(&messages.follow(noun, name));
+            return Ok(Exit::Done);
+        }
+        printer.remark(&messages.waiting(noun));
+        let ended = served.wait::<K>(name, LONGEST, |object| end(object).is_some());
+        let Some(End { phase, reasons }) = end(&ended.await?) else {
+            let text = format!("{noun} `{name}` is not seen to end");
+            return Err(Failure::new(Exit::Internal, text));
+        };
+        printer.result(&format!("{}\n", messages.ended_with_status(what, &phase)))?;
+        for reason in &reasons {
+            printer.warning(reason);
+        }
+        printer.remark(&messages.follow(noun, name));
+        Ok(exit_of(&phase))
+    }
+}
 
 /// What the end of a run means for a script.
-pub(super) fn exit_of(phase: &str) -> Exit {
+fn exit_of(phase: &str) -> Exit {
     match phase {
         "Completed" => Exit::Done,
         "PartiallyFailed" => Exit::Partial,
@@ -26,7 +88,7 @@ pub(super) fn exit_of(phase: &str) -> Exit {
 
 /// Prints objects of one kind as JSON, YAML or names; one that was named is printed as itself. `None` when
 /// a table is wanted.
-pub(super) fn structured<K: salvor_api::velero::Kind>(
+pub(super) fn structured<K: Kind>(
     objects: &[K],
     named: usize,
     format: Format,

@@ -2,7 +2,7 @@
 
 use salvor_api::velero::{Backup, Restore};
 
-use super::{LONGEST, exit_of};
+use super::{End, Run, reasons};
 use crate::args::restore::{CreateArgs, DeleteArgs};
 use crate::exit::{Exit, Failure};
 use crate::served::Served;
@@ -23,31 +23,20 @@ pub(crate) async fn create(
         assert_backup(&restore.spec.backup_name, served).await?;
     }
     let created = served.kinds().create(&restore).await?;
-    let name = &created.metadata.name;
-    let text = session.messages.request_submitted("Restore", name);
-    session.printer.result(&format!("{text}\n"))?;
-    if !args.wait {
-        session
-            .printer
-            .remark(&session.messages.follow("restore", name));
-        return Ok(Exit::Done);
-    }
-    session.printer.remark(&session.messages.waiting("restore"));
-    let ended = |restore: &Restore| restore.status.phase.is_final();
-    let restore = served.wait::<Restore>(name, LONGEST, ended).await?;
-    let phase = restore.status.phase.as_str();
-    let text = session.messages.ended_with_status("Restore", phase);
-    session.printer.result(&format!("{text}\n"))?;
-    for reason in &restore.status.validation_errors {
-        session.printer.warning(reason);
-    }
-    if !restore.status.failure_reason.is_empty() {
-        session.printer.warning(&restore.status.failure_reason);
-    }
-    session
-        .printer
-        .remark(&session.messages.follow("restore", name));
-    Ok(exit_of(phase))
+    let run = Run {
+        what: "Restore",
+        noun: "restore",
+        name: &created.metadata.name,
+        wait: args.wait,
+    };
+    let end = |restore: &Restore| {
+        let status = &restore.status;
+        status.phase.is_final().then(|| End {
+            phase: status.phase.as_str().to_owned(),
+            reasons: reasons(&status.validation_errors, &status.failure_reason),
+        })
+    };
+    run.follow::<Restore>(end, session, served).await
 }
 
 /// A restore of a backup that is not there is refused here, as Velero's client does.
