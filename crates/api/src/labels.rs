@@ -91,6 +91,8 @@ pub const UPLOAD_LIMIT: &str = "salvor.dev/upload-limit";
 pub const DOWNLOAD_LIMIT: &str = "salvor.dev/download-limit";
 /// Annotation of a location: most requests per second.
 pub const REQUEST_LIMIT: &str = "salvor.dev/request-limit";
+/// Annotation of a location: most requests at once.
+pub const IN_FLIGHT_LIMIT: &str = "salvor.dev/in-flight-limit";
 /// Annotation of a schedule or backup: what is kept, in every location without a rule of its own, as in
 /// [`crate::retention::Policy`]: `last=3,daily=7`.
 pub const RETENTION: &str = "salvor.dev/retention";

@@ -19,6 +19,7 @@ pub mod filter;
 pub mod glob;
 pub mod go;
 pub mod labels;
+pub mod limits;
 pub mod meta;
 pub mod name;
 pub mod quantity;

@@ -8,12 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use salvor_api::limits::TransferLimits;
 use salvor_api::meta::SecretKeySelector;
 use salvor_api::velero::{AccessMode, BackupStorageLocation};
 use salvor_cluster::{ApiResource, Cluster};
 use salvor_location::claim::ClaimPolicy;
+use salvor_location::limits::store_limits;
 use salvor_location::{Location, Profile};
-use salvor_storage::{Meter, MeterStore, ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
+use salvor_storage::{
+    LimitStore, Limiter, Limits, Meter, MeterStore, ObjectStore, RetryPolicy, RetryStore, StoreUrl,
+    open_url,
+};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -32,6 +37,9 @@ pub enum LocationError {
     /// The certificates are not in the form that Velero's definition asks for.
     #[error("objectStorage.caCert is not base64 of PEM certificates")]
     CaCert,
+    /// A limit cannot be kept to.
+    #[error("{0}")]
+    Limit(String),
     /// A secret that it refers to cannot be used.
     #[error("secret `{name}`, key `{key}`: {reason}")]
     Secret {
@@ -80,6 +88,8 @@ struct Kept {
     locations: HashMap<String, (Settings, Location)>,
     /// What passes to and from each, also when it is opened anew.
     meters: BTreeMap<String, Arc<Meter>>,
+    /// How fast each may be used, by everybody of this process together.
+    limiters: BTreeMap<String, Arc<Limiter>>,
     /// Where credentials lie while they are in use: readable by us alone, removed at the end.
     folder: Option<tempfile::TempDir>,
 }
@@ -116,12 +126,34 @@ impl Locations {
         Self { claims, ..self }
     }
 
-    /// The location that an object describes. Secrets are read anew, so changed credentials take effect.
+    /// Brings the limits of a location up to date, also for what passes to and from it now. Limits that
+    /// cannot be read change nothing: the next [`Locations::open`] says what is wrong with them.
+    pub fn adjust(&self, object: &BackupStorageLocation) {
+        if let Ok(limits) = TransferLimits::of(&object.metadata.annotations) {
+            self.limiter(&object.metadata.name, &limits);
+        }
+    }
+
+    fn limiter(&self, name: &str, limits: &TransferLimits) -> Arc<Limiter> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let limiter = kept
+            .limiters
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(Limiter::new(Limits::default())));
+        limiter.set(store_limits(limits));
+        Arc::clone(limiter)
+    }
+
+    /// The location that an object describes. Secrets are read anew, so changed credentials take effect, and
+    /// so do changed limits.
     ///
     /// # Errors
     /// [`LocationError`]. Whether the store can be reached shows with its first use.
     pub async fn open(&self, object: &BackupStorageLocation) -> Result<Location, LocationError> {
         let name = &object.metadata.name;
+        let limits =
+            TransferLimits::of(&object.metadata.annotations).map_err(LocationError::Limit)?;
+        let limiter = self.limiter(name, &limits);
         let settings = self.settings(object).await?;
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, location)) = kept().locations.get(name)
@@ -133,6 +165,7 @@ impl Locations {
         let meter = Arc::clone(kept().meters.entry(name.clone()).or_default());
         // Below the retries: each attempt counts.
         let store = Arc::new(MeterStore::new(store).with_meter(meter));
+        let store = Arc::new(LimitStore::new(store, limiter));
         let store: Arc<dyn ObjectStore> = Arc::new(RetryStore::new(store, RetryPolicy::default()));
         let profile = Profile {
             name: name.clone(),
@@ -155,6 +188,7 @@ impl Locations {
     pub fn forget(&self, name: &str) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.locations.remove(name);
+        kept.limiters.remove(name);
     }
 
     async fn settings(&self, object: &BackupStorageLocation) -> Result<Settings, LocationError> {

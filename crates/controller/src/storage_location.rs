@@ -29,6 +29,7 @@ impl Reconcile for StorageLocations {
         let Some(object) = context.storage_locations.get(name) else {
             return self.forget(name).await;
         };
+        context.locations.adjust(&object);
         if object.spec.default {
             self.settle_default().await?;
         }

@@ -31,6 +31,7 @@ pub mod delete;
 pub mod error;
 pub mod hold;
 pub mod layout;
+pub mod limits;
 pub mod listing;
 pub mod location;
 pub mod manifest;

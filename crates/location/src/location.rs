@@ -42,7 +42,7 @@ pub struct Profile {
 #[derive(Clone, Debug)]
 pub struct Location {
     pub(crate) store: Arc<dyn ObjectStore>,
-    profile: Arc<Profile>,
+    pub(crate) profile: Arc<Profile>,
     pub(crate) claims: ClaimPolicy,
     /// Whether creating excluded when it was tried in this process.
     pub(crate) raced: Arc<OnceCell<bool>>,

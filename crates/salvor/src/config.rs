@@ -9,6 +9,7 @@
 //!   usb:
 //!     url: file:///mnt/usb/backups
 //!     readOnly: true
+//!     limits: {upload: 50Mi, download: 100Mi, requests: 20, inFlight: 4}
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use salvor_api::labels;
+use salvor_api::meta::StringMap;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
@@ -58,6 +61,59 @@ pub(crate) struct NamedLocation {
     /// Refuses writes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) read_only: bool,
+    /// How fast it may be used.
+    #[serde(default, skip_serializing_if = "LimitConfig::is_empty")]
+    pub(crate) limits: LimitConfig,
+}
+
+/// Limits of a location, in the words of the flags: `50Mi`, `20`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct LimitConfig {
+    /// Bytes per second to the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) upload: Option<String>,
+    /// Bytes per second from the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) download: Option<String>,
+    /// Requests per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requests: Option<u64>,
+    /// Requests at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) in_flight: Option<u64>,
+}
+
+impl LimitConfig {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// As a location of the cluster states them, so that both are read in one place.
+    pub(crate) fn annotations(&self) -> StringMap {
+        let text = |number: &Option<u64>| number.map(|number| number.to_string());
+        [
+            (labels::UPLOAD_LIMIT, self.upload.clone()),
+            (labels::DOWNLOAD_LIMIT, self.download.clone()),
+            (labels::REQUEST_LIMIT, text(&self.requests)),
+            (labels::IN_FLIGHT_LIMIT, text(&self.in_flight)),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+        .collect()
+    }
+
+    /// From annotations.
+    pub(crate) fn of(annotations: &StringMap) -> Self {
+        let text = |key: &str| annotations.get(key).cloned();
+        let number = |key: &str| annotations.get(key).and_then(|text| text.parse().ok());
+        Self {
+            upload: text(labels::UPLOAD_LIMIT),
+            download: text(labels::DOWNLOAD_LIMIT),
+            requests: number(labels::REQUEST_LIMIT),
+            in_flight: number(labels::IN_FLIGHT_LIMIT),
+        }
+    }
 }
 
 /// Path of the file when none is given: `$XDG_CONFIG_HOME/salvor/config.yaml`, `~/.config/...`.
@@ -189,6 +245,11 @@ mod tests {
                 NamedLocation {
                     url: "s3://b/p?region=x".into(),
                     read_only: true,
+                    limits: LimitConfig {
+                        upload: Some("50Mi".into()),
+                        in_flight: Some(4),
+                        ..LimitConfig::default()
+                    },
                 },
             )]),
             ..Config::default()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use salvor_api::limits::TransferLimits;
 use salvor_api::velero::Backup;
 use salvor_cluster::{Cluster, ConnectOptions};
 use salvor_location::{Location, Profile};
@@ -120,7 +121,7 @@ impl Session {
 
     /// The location in use: `--location`, then `--storage-location`, then the configured default.
     pub(crate) fn location(&self, storage_location: Option<&str>) -> Result<Location, Failure> {
-        open(self.profile(storage_location)?)
+        self.open(self.profile(storage_location)?)
     }
 
     /// The location in use, not opened.
@@ -188,7 +189,7 @@ impl Session {
 
     /// The location that a flag names: a URL, a path, or a name of the configuration.
     pub(crate) fn location_called(&self, text: &str) -> Result<Location, Failure> {
-        open(self.profile_called(text)?)
+        self.open(self.profile_called(text)?)
     }
 
     /// Opens a location of the configuration.
@@ -198,7 +199,33 @@ impl Session {
         url: &str,
         read_only: bool,
     ) -> Result<Location, Failure> {
-        open(profile(name.to_owned(), url, read_only)?)
+        self.open(profile(name.to_owned(), url, read_only)?)
+    }
+
+    /// Opens the store of a profile with retries, which every remote store needs, and its limits.
+    fn open(&self, profile: Profile) -> Result<Location, Failure> {
+        let limits = self.limits_of(&profile)?;
+        let store = open_url(&profile.url).map_err(|error| {
+            let hint = error.advice();
+            Failure::caused(Exit::Usage, format!("location `{}`", profile.name), error).hint(hint)
+        })?;
+        let store: Arc<dyn ObjectStore> = Arc::new(RetryStore::new(store, RetryPolicy::default()));
+        Ok(Location::new(store, profile).limited(&limits))
+    }
+
+    /// How fast the configuration lets a location be used. One that is given by URL has no limits but those
+    /// of a command's flags.
+    pub(crate) fn limits_of(&self, profile: &Profile) -> Result<TransferLimits, Failure> {
+        if is_url(&profile.name) {
+            return Ok(TransferLimits::default());
+        }
+        let config = self.config()?;
+        match config.locations.get(&profile.name) {
+            Some(found) => TransferLimits::of(&found.limits.annotations()).map_err(|reason| {
+                Failure::usage(format!("limits of location `{}`: {reason}", profile.name))
+            }),
+            None => Ok(TransferLimits::default()),
+        }
     }
 
     /// The cluster of the kubeconfig.
@@ -293,14 +320,4 @@ fn profile(name: String, url: &str, read_only: bool) -> Result<Profile, Failure>
 
 fn parse(doing: &str, url: &str) -> Result<StoreUrl, Failure> {
     StoreUrl::parse(url).map_err(|error| Failure::caused(Exit::Usage, doing, error))
-}
-
-/// Opens the store of a profile with retries, which every remote store needs.
-fn open(profile: Profile) -> Result<Location, Failure> {
-    let store = open_url(&profile.url).map_err(|error| {
-        let hint = error.advice();
-        Failure::caused(Exit::Usage, format!("location `{}`", profile.name), error).hint(hint)
-    })?;
-    let store: Arc<dyn ObjectStore> = Arc::new(RetryStore::new(store, RetryPolicy::default()));
-    Ok(Location::new(store, profile))
 }

@@ -2,7 +2,7 @@
 //!
 //! [`ObjectStore`] is the contract; [`MemoryStore`] and [`FsStore`] implement it here, remote stores in
 //! [`remote`]. Behaviour that every store needs is added by wrapping: [`RetryStore`] repeats what may be
-//! repeated, [`LimitStore`] bounds requests in flight, [`MeterStore`] counts, [`PrefixStore`] moves
+//! repeated, [`LimitStore`] keeps to rates and to a number of requests in flight, [`MeterStore`] counts, [`PrefixStore`] moves
 //! everything below a folder. [`testing`] has the conformance suite that every implementation runs and the
 //! store that fails on purpose.
 //!
@@ -31,7 +31,7 @@ pub mod url;
 pub use error::{Error, ErrorKind, Result};
 pub use fs::FsStore;
 pub use key::Key;
-pub use limit::LimitStore;
+pub use limit::{LimitStore, Limiter, Limits};
 pub use memory::MemoryStore;
 pub use meter::{Meter, MeterStore};
 pub use prefix::PrefixStore;

@@ -3,6 +3,7 @@
 use super::location::{choose_location, choose_snapshot_locations, unusable};
 use super::{ConfigMapFound, config_map, hooks};
 use crate::filter::BackupFilter;
+use crate::limits::TransferLimits;
 use crate::meta::StringMap;
 use crate::resource_policy::NOT_WITH_OLD_FILTERS;
 use crate::velero::{Backup, BackupStorageLocation, BackupType, VolumeSnapshotLocation};
@@ -29,6 +30,7 @@ pub struct BackupFacts<'a> {
 pub fn backup(backup: &Backup, facts: &BackupFacts) -> Vec<String> {
     let spec = &backup.spec;
     let mut errors = BackupFilter::compile(spec).err().unwrap_or_default();
+    errors.extend(TransferLimits::of(&backup.metadata.annotations).err());
     match choose_location(
         &spec.storage_location,
         facts.locations,

@@ -3,6 +3,7 @@
 use super::location::{choose_location, unusable};
 use super::{ConfigMapFound, config_map, hooks};
 use crate::filter::{IncludesExcludes, RestoreFilter};
+use crate::limits::TransferLimits;
 use crate::name::check_dns_subdomain;
 use crate::velero::{Backup, BackupStorageLocation, Restore};
 
@@ -32,6 +33,7 @@ pub fn restore(restore: &Restore, facts: &RestoreFacts) -> Vec<String> {
         (backup, schedule) => source(backup, schedule, facts, &mut errors),
     }
     errors.extend(RestoreFilter::compile(spec).err().unwrap_or_default());
+    errors.extend(TransferLimits::of(&restore.metadata.annotations).err());
     for (from, to) in &spec.namespace_mapping {
         for name in [from, to] {
             if let Err(error) = check_dns_subdomain("namespace", name) {

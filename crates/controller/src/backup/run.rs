@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use salvor_api::go::GoDuration;
 use salvor_api::labels;
+use salvor_api::limits::TransferLimits;
 use salvor_api::meta::ObjectMeta;
 use salvor_api::resource_policy::{ResourcePolicies, Use};
 use salvor_api::retention::policy_for;
@@ -167,13 +168,14 @@ async fn check_and_open(context: &Context, backup: &Backup) -> Result<Opened, Ve
     if !errors.is_empty() {
         return Err(errors);
     }
+    let limits = TransferLimits::of(&backup.metadata.annotations).map_err(|error| vec![error])?;
     let chosen =
         validate::choose_location(&backup.spec.storage_location, &locations, default_location);
     let storage = chosen.map_err(|error| vec![error])?.metadata.name.clone();
     match context.location(&storage).await {
         Ok(location) => Ok(Opened {
             storage,
-            location,
+            location: location.limited(&limits),
             policies: found.policies,
         }),
         Err(error) => Err(vec![chain(&error)]),

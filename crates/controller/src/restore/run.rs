@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use salvor_api::labels;
+use salvor_api::limits::TransferLimits;
 use salvor_api::name::{BackupName, RestoreName};
 use salvor_api::resource_policy::Use;
 use salvor_api::validate::{self, ConfigMapFound, RestoreFacts};
@@ -105,8 +106,10 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         Err(errors) if resume => return Ok(End::Failed(errors.join("; "))),
         Err(errors) => return Ok(End::Refused(errors)),
     };
+    // What a restore that has begun is told later, and cannot be read, does not stop it.
+    let limits = TransferLimits::of(&restore.metadata.annotations).unwrap_or_default();
     let location = match context.location(&storage).await {
-        Ok(location) => location,
+        Ok(location) => location.limited(&limits),
         Err(error) if resume => return Ok(End::Interrupted(chain(&error))),
         Err(error) => return Ok(End::Refused(vec![chain(&error)])),
     };

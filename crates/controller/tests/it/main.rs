@@ -5,6 +5,7 @@ mod hooks;
 mod install;
 mod killed;
 mod lifecycle;
+mod limits;
 mod metrics;
 mod policies;
 mod requests;

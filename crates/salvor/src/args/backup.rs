@@ -230,6 +230,8 @@ pub(crate) struct CreateArgs {
     /// Calls to the API server at once, at most; it goes down by itself when the server is slow.
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<usize>,
+    #[command(flatten)]
+    pub(crate) limits: super::limits::LimitArgs,
     /// Wait for the end; a backup made from here always does.
     #[arg(short, long)]
     pub(crate) wait: bool,

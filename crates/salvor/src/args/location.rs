@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use salvor_api::go::SignedGoDuration;
 
+use super::limits::LimitArgs;
 use super::{ConfirmArgs, Format, FormatArgs};
 
 /// Commands on locations.
@@ -10,7 +11,7 @@ use super::{ConfirmArgs, Format, FormatArgs};
 pub(crate) enum LocationCommand {
     /// Name a location: by its URL in the configuration file, by its provider in the cluster.
     Create(Box<CreateArgs>),
-    /// Change a location of the cluster.
+    /// Change a location of the cluster, or the limits of one of the configuration file.
     Set(Box<SetArgs>),
     /// Delete locations from the cluster; what is stored there stays.
     Delete(DeleteArgs),
@@ -38,6 +39,8 @@ pub(crate) struct CreateArgs {
     /// Make it the default.
     #[arg(long)]
     pub(crate) default: bool,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) object: ObjectArgs,
 }
@@ -108,6 +111,8 @@ pub(crate) struct SetArgs {
     pub(crate) default: Option<bool>,
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
 }
 
 /// Flags of `delete`.

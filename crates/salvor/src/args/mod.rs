@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod filters;
 pub(crate) mod install;
+pub(crate) mod limits;
 pub(crate) mod location;
 pub(crate) mod restore;
 pub(crate) mod retention;

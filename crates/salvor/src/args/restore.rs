@@ -161,6 +161,8 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<usize>,
     #[command(flatten)]
+    pub(crate) limits: super::limits::LimitArgs,
+    #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
     /// Wait for the end; a restore made from here always does.
     #[arg(short, long)]

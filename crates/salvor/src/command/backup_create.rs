@@ -54,6 +54,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     }
     unknown_resources::refuse(&cluster, &backup.metadata.name, &backup.spec).await?;
     let location = session.location(args.template.storage_location.as_deref())?;
+    let location = location.limited(&args.limits.limits()?);
     if backup.spec.storage_location.is_empty() {
         spec_name(&location).clone_into(&mut backup.spec.storage_location);
     }
@@ -213,6 +214,7 @@ fn requested(args: &CreateArgs, session: &Session, started: Time) -> Result<Back
         .filters
         .annotation_map()
         .map_err(Failure::usage)?;
+    args.limits.annotate(&mut backup.metadata.annotations);
     backup.spec = spec(&args.template)?;
     Ok(backup)
 }

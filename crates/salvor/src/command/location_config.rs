@@ -1,9 +1,11 @@
 //! `backup-location create` and `set-default`: the configuration file.
 
+use salvor_api::meta::StringMap;
 use salvor_storage::StoreUrl;
+use salvor_text::ObjectDone;
 
-use crate::args::location::{CreateArgs, SetDefaultArgs};
-use crate::config::NamedLocation;
+use crate::args::location::{CreateArgs, SetArgs, SetDefaultArgs};
+use crate::config::{LimitConfig, NamedLocation};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -14,6 +16,7 @@ pub(crate) fn create(args: &CreateArgs, url: &str, session: &Session) -> Result<
         url: _,
         read_only,
         default,
+        limits,
         object: _,
     } = args;
     salvor_api::name::check_dns_subdomain("location", name)
@@ -38,6 +41,11 @@ pub(crate) fn create(args: &CreateArgs, url: &str, session: &Session) -> Result<
     let location = NamedLocation {
         url,
         read_only: *read_only,
+        limits: {
+            let mut annotations = StringMap::new();
+            limits.annotate(&mut annotations);
+            LimitConfig::of(&annotations)
+        },
     };
     config.locations.insert(name.clone(), location);
     if *default || config.default_location.is_none() {
@@ -49,6 +57,38 @@ pub(crate) fn create(args: &CreateArgs, url: &str, session: &Session) -> Result<
         .location_named(name, &path.display().to_string());
     session.printer.remark(&text);
     Ok(Exit::Done)
+}
+
+/// Changes the limits of a location of the configuration file, where no server is at work. `None` when the file
+/// does not name it: then it is one of the cluster.
+pub(crate) async fn set_limits(args: &SetArgs, session: &Session) -> Result<Option<Exit>, Failure> {
+    if session.served().await?.is_some() {
+        return Ok(None);
+    }
+    let path = session.config_path();
+    let mut config = session.config()?;
+    let Some(found) = config.locations.get_mut(&args.name) else {
+        return Ok(None);
+    };
+    if args.limits.is_empty() {
+        let text = format!(
+            "location `{}` is one of {}: only its limits can be set by command",
+            args.name,
+            path.display()
+        );
+        return Err(
+            Failure::usage(text).hint("edit the file, or use `salvor backup-location set-default`")
+        );
+    }
+    let mut annotations = found.limits.annotations();
+    args.limits.annotate(&mut annotations);
+    found.limits = LimitConfig::of(&annotations);
+    config.write(&path)?;
+    let text = session
+        .messages
+        .object_done("Backup location", &args.name, ObjectDone::Configured);
+    session.printer.result(&format!("{text}\n"))?;
+    Ok(Some(Exit::Done))
 }
 
 /// Makes a location the one that is used when none is named.

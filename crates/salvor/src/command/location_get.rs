@@ -9,7 +9,7 @@ use crate::args::Format;
 use crate::args::location::{DescribeArgs, GetArgs};
 use crate::command::served;
 use crate::exit::{Exit, Failure};
-use crate::output::location_table::{self, LocationRow};
+use crate::output::location_table::{self, LocationRow, limits_text};
 use crate::session::Session;
 
 /// Lists locations and whether they can be read now.
@@ -52,6 +52,9 @@ pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<E
         d.field("Bucket/Prefix", &row.bucket_and_prefix);
         d.field("Access Mode", &row.access_mode);
         d.field("Default", row.default);
+        if !row.limits.is_empty() {
+            d.field("Limits", &row.limits);
+        }
         d.blank();
         d.field("Phase", &row.phase);
         d.field("Last Validated", &row.last_validated);
@@ -118,6 +121,7 @@ async fn row(location: &Location, is_default: bool, session: &Session) -> Locati
             text
         }
     };
+    let limits = session.limits_of(location.profile()).unwrap_or_default();
     let url = location.url();
     let provider = match url.scheme.as_str() {
         "s3" => "aws",
@@ -147,6 +151,7 @@ async fn row(location: &Location, is_default: bool, session: &Session) -> Locati
         off_site: location.is_off_site(),
         endpoint: url.endpoint(),
         distance: url.distance(),
+        limits: limits_text(&limits),
         message,
     }
 }

@@ -91,6 +91,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     }
     let backup = read::backup_name(&restore.spec.backup_name)?;
     let location = session.location_of(Some(backup.as_str())).await?;
+    let location = location.limited(&args.limits.limits()?);
     let cluster = session.cluster(args.concurrency).await?;
     let source = read::source(&location, &backup, args.damage, session).await?;
     let request = RestoreRequest {
@@ -165,6 +166,7 @@ async fn resume(
         }
         None => session.location(None)?,
     };
+    let location = location.limited(&args.limits.limits()?);
     let records = records::of_resumed(&name, &location, &args.record, session).await?;
     let cluster = session.cluster(args.concurrency).await?;
     let began = std::time::Instant::now();
@@ -352,6 +354,7 @@ fn requested(args: &CreateArgs, session: &Session) -> Result<Restore, Failure> {
     restore.metadata.creation_timestamp = Some(started);
     restore.metadata.labels = args.filters.label_map().map_err(Failure::usage)?;
     restore.metadata.annotations = args.filters.annotation_map().map_err(Failure::usage)?;
+    args.limits.annotate(&mut restore.metadata.annotations);
     restore.spec = spec(args)?;
     Ok(restore)
 }

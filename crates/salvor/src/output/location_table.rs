@@ -1,8 +1,9 @@
 //! `backup-location get` and `check`.
 
+use salvor_api::limits::TransferLimits;
 use salvor_location::{CheckReport, Severity};
 use salvor_storage::Distance;
-use salvor_text::Table;
+use salvor_text::{ByteCount, Table};
 use serde::Serialize;
 
 use super::phase;
@@ -37,6 +38,9 @@ pub(crate) struct LocationRow {
     /// How far it is, as far as the address tells.
     #[serde(skip)]
     pub(crate) distance: Distance,
+    /// How fast it may be used, in words; empty for as fast as it goes.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) limits: String,
     /// Why it is not available.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
@@ -80,6 +84,24 @@ pub(crate) fn table(
         table.row(&cells);
     }
     table.to_string()
+}
+
+/// `upload 50 MiB/s, 20 requests/s`; empty when nothing is limited.
+pub(crate) fn limits_text(limits: &TransferLimits) -> String {
+    let TransferLimits {
+        upload,
+        download,
+        requests,
+        in_flight,
+    } = limits;
+    let rate = |what: &str, rate: &Option<u64>| rate.map(|n| format!("{what} {}/s", ByteCount(n)));
+    let parts = [
+        rate("upload", upload),
+        rate("download", download),
+        requests.map(|n| format!("{n} requests/s")),
+        in_flight.map(|n| format!("{n} requests at once")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The steps of a check.

@@ -87,3 +87,38 @@ fn a_configuration_that_is_not_understood_is_refused() {
         assert!(run.err.contains(reason), "{text:?}: {}", run.err);
     }
 }
+
+#[test]
+fn limits_are_named_with_a_location_changed_and_shown() {
+    let place = Place::new();
+    let create = "backup-location create off s3://bucket/p?region=x --upload-limit 50Mi \
+                  --request-limit 20";
+    run(&place, create).expect(0);
+    run(
+        &place,
+        "backup-location set off --upload-limit none --download-limit 1Gi --direct",
+    )
+    .expect(0);
+    let config = place.home.path().join(".config/salvor/config.yaml");
+    let text = std::fs::read_to_string(&config).expect("readable");
+    assert!(!text.contains("upload") && text.contains("1Gi"), "{text}");
+    let main = place.home.path().join("main");
+    std::fs::create_dir(&main).expect("created");
+    let line = format!(
+        "backup-location create main {} --in-flight-limit 4",
+        main.display()
+    );
+    run(&place, &line).expect(0);
+    let described = run(&place, "backup-location describe main");
+    let text = described.expect(0);
+    assert!(text.contains("4 requests at once"), "{text}");
+    for (flag, reason) in [
+        ("--upload-limit 1Ki", "less than 64Ki"),
+        ("--download-limit fast", "no amount of bytes"),
+        ("--request-limit 0", "above zero"),
+    ] {
+        let refused = run(&place, &format!("backup-location set off {flag} --direct"));
+        assert_eq!(refused.code, 2, "{flag}");
+        assert!(refused.err.contains(reason), "{flag}: {}", refused.err);
+    }
+}

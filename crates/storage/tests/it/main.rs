@@ -11,14 +11,21 @@ use std::sync::Arc;
 
 use salvor_storage::testing::conformance;
 use salvor_storage::{
-    FsStore, LimitStore, MemoryStore, MeterStore, ObjectStore, PrefixStore, RetryPolicy, RetryStore,
+    FsStore, LimitStore, Limiter, Limits, MemoryStore, MeterStore, ObjectStore, PrefixStore,
+    RetryPolicy, RetryStore,
 };
 
 use crate::excluding::Excluding;
 
 fn decorated(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
     let retry = RetryStore::new(inner, RetryPolicy::default());
-    let limit = LimitStore::new(Arc::new(retry), 16);
+    let limiter = Limiter::new(Limits {
+        upload: Some(1 << 40),
+        download: Some(1 << 40),
+        requests: Some(1 << 20),
+        in_flight: Some(16),
+    });
+    let limit = LimitStore::new(Arc::new(retry), Arc::new(limiter));
     PrefixStore::wrap(Arc::new(MeterStore::new(Arc::new(limit))), "some/prefix")
 }
 

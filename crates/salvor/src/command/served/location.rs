@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use salvor_api::go::Time;
+use salvor_api::limits::TransferLimits;
 use salvor_api::meta::SecretKeySelector;
 use salvor_api::velero::{
     AccessMode, BackupStorageLocation, BackupStorageLocationSpec, LocationPhase,
@@ -14,8 +15,9 @@ use salvor_text::ObjectDone;
 use super::structured;
 use crate::args::location::{Access, CreateArgs, DeleteArgs, ObjectArgs, SetArgs, SettingArgs};
 use crate::args::values;
+use crate::command::location_config;
 use crate::exit::{Exit, Failure};
-use crate::output::location_table::LocationRow;
+use crate::output::location_table::{LocationRow, limits_text};
 use crate::served::Served;
 use crate::session::Session;
 
@@ -54,6 +56,7 @@ pub(crate) async fn create(args: &CreateArgs, session: &Session) -> Result<Exit,
         spec.access_mode = AccessMode::ReadOnly;
     }
     apply(settings, spec)?;
+    args.limits.annotate(&mut location.metadata.annotations);
     // What the server would say of it, before anything is written.
     location_url(&location).map_err(|error| {
         Failure::caused(Exit::Usage, format!("location `{}`", args.name), error)
@@ -71,11 +74,15 @@ pub(crate) async fn create(args: &CreateArgs, session: &Session) -> Result<Exit,
 
 /// Changes a location of the cluster.
 pub(crate) async fn set(args: &SetArgs, session: &Session) -> Result<Exit, Failure> {
+    if let Some(done) = location_config::set_limits(args, session).await? {
+        return Ok(done);
+    }
     let served = session.server(WHAT).await?;
     let change = |location: &mut BackupStorageLocation| {
         if let Some(default) = args.default {
             location.spec.default = default;
         }
+        args.limits.annotate(&mut location.metadata.annotations);
         apply(&args.settings, &mut location.spec)
     };
     let done = if served.change(&args.name, change).await? {
@@ -150,6 +157,9 @@ fn row(location: &BackupStorageLocation) -> LocationRow {
         distance,
         endpoint: url.as_ref().and_then(StoreUrl::endpoint),
         url: url.map(|url| url.to_string()).unwrap_or_default(),
+        limits: limits_text(
+            &TransferLimits::of(&location.metadata.annotations).unwrap_or_default(),
+        ),
         message: status.message.clone(),
     }
 }
