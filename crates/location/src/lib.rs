@@ -29,6 +29,7 @@ pub mod check;
 pub mod claim;
 pub mod delete;
 pub mod error;
+pub mod estimate;
 pub mod hold;
 pub mod layout;
 pub mod limits;

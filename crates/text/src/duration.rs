@@ -43,9 +43,32 @@ pub fn elapsed(took: Duration) -> String {
     }
 }
 
+/// Time that something will take, in whole seconds and at least one: `40 s`, `2 m 5 s`, `1 h 2 m`.
+#[must_use]
+pub fn about(time: Duration) -> String {
+    match time.as_secs_f64().ceil() as u64 {
+        0 => "1 s".to_owned(),
+        s if s < 60 => format!("{s} s"),
+        s => elapsed(Duration::from_secs(s)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_come_is_told_in_whole_seconds() {
+        for (millis, text) in [
+            (0, "1 s"),
+            (1_200, "2 s"),
+            (59_000, "59 s"),
+            (59_500, "1 m 0 s"),
+            (7_260_000, "2 h 1 m"),
+        ] {
+            assert_eq!(about(Duration::from_millis(millis)), text);
+        }
+    }
 
     #[test]
     fn moments_are_told_from_now_in_one_unit() {

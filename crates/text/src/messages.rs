@@ -13,6 +13,7 @@ use crate::language::Language;
 mod advice;
 mod backup;
 mod demo;
+mod estimate;
 mod general;
 mod hold;
 mod location;

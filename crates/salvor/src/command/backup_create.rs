@@ -8,6 +8,7 @@ use salvor_api::labels;
 use salvor_api::resource_policy::{ResourcePolicies, Use};
 use salvor_api::velero::{Backup, BackupPhase, BackupSpec, BackupType, Hooks, Metadata};
 use salvor_cluster::{Cluster, DiscoverOptions};
+use salvor_location::Location;
 use salvor_objects::backup::{self, BackupOptions, BackupOutcome, BackupRequest, ProgressSink};
 use salvor_objects::policy;
 use salvor_text::ByteCount;
@@ -20,6 +21,7 @@ use crate::args::backup::{CreateArgs, TemplateArgs, VolumeArgs};
 use crate::args::values;
 use crate::command::{read, served, unknown_resources};
 use crate::exit::{Exit, Failure};
+use crate::output::estimate;
 use crate::output::progress::Progress;
 use crate::session::{Session, spec_name};
 
@@ -58,9 +60,11 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     if backup.spec.storage_location.is_empty() {
         spec_name(&location).clone_into(&mut backup.spec.storage_location);
     }
+    tell_estimate(&location, &backup, args, session).await?;
     let name = backup.metadata.name.clone();
     let outcome = {
-        let progress = Arc::new(Mutex::new(Progress::begin(&name)));
+        let progress = Progress::begin(&name).with_remaining(session.messages);
+        let progress = Arc::new(Mutex::new(progress));
         let options = BackupOptions {
             all_versions: args.all_versions,
             policies,
@@ -90,6 +94,26 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         session.note_if_temporary(&location);
     }
     Ok(exit)
+}
+
+/// Says how long the backup will take, by earlier ones of the location. One that cannot be listed says so when it is
+/// written to.
+async fn tell_estimate(
+    location: &Location,
+    backup: &Backup,
+    args: &CreateArgs,
+    session: &Session,
+) -> Result<(), Failure> {
+    let name = read::backup_name(&backup.metadata.name)?;
+    let limits = [
+        args.limits.limits()?,
+        session.limits_of(location.profile())?,
+    ];
+    let limit = limits.iter().filter_map(|limits| limits.upload).min();
+    let past = location.past_backups(&name).await.unwrap_or_default();
+    let text = estimate::of_backup(&backup.spec, &past, limit, session.messages);
+    session.printer.remark(&text);
+    Ok(())
 }
 
 /// Flags that only say how volume data would be captured. Those that ask for the data itself make the

@@ -22,6 +22,7 @@ use crate::args::{Format, values};
 use crate::command::read::{self, Place};
 use crate::command::{records, served};
 use crate::exit::{Exit, Failure};
+use crate::output::estimate::{self, Unit};
 use crate::output::progress::Progress;
 use crate::session::Session;
 
@@ -113,6 +114,10 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     }
     ask_before(&request, &plan, args.confirm.yes, session).await?;
     let name = read::restore_name(&request.restore.metadata.name)?;
+    let measured = location.past_restores(&name).await.unwrap_or_default();
+    let objects = Some(plan.entries.len() as u64);
+    let text = estimate::sentence(objects, &measured, None, Unit::Objects, session.messages);
+    session.printer.remark(&text);
     let records = records::of_new(&name, &location, &args.record, session).await?;
     carry_out(&request, &records, plan, session).await
 }
@@ -133,7 +138,7 @@ pub(crate) async fn carry_out(
     let run = RunId::generate();
     info!(%run, restore = %request.restore.metadata.name, "restore begins");
     let outcome = {
-        let observer = observer(&request.restore.metadata.name);
+        let observer = observer(&request.restore.metadata.name, session);
         let cancel = &session.cancel;
         Box::pin(restore::apply(
             request, location, plan, &run, &observer, cancel,
@@ -143,8 +148,9 @@ pub(crate) async fn carry_out(
     conclude(&outcome, began.elapsed(), session)
 }
 
-fn observer(name: &str) -> Observer {
-    let progress = Arc::new(Mutex::new(Progress::begin(name)));
+fn observer(name: &str, session: &Session) -> Observer {
+    let progress = Progress::begin(name).with_remaining(session.messages);
+    let progress = Arc::new(Mutex::new(progress));
     Observer::new(move |now| {
         let stage = now.stage.map(|stage| stage.to_string()).unwrap_or_default();
         let mut bar = progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,7 +179,7 @@ async fn resume(
     let run = RunId::generate();
     info!(%run, restore = %name, "restore goes on");
     let outcome = {
-        let observer = observer(name.as_str());
+        let observer = observer(name.as_str(), session);
         let places = Places {
             backups: &location,
             records: &records,

@@ -4,6 +4,7 @@ pub(crate) mod backup_table;
 pub(crate) mod describe_backup;
 pub(crate) mod describe_restore;
 mod describe_volumes;
+pub(crate) mod estimate;
 pub(crate) mod location_table;
 pub(crate) mod progress;
 pub(crate) mod restore_table;

@@ -4,11 +4,34 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use salvor_location::estimate::Remaining;
+use salvor_text::Messages;
+use salvor_text::duration::about;
 
 /// Shows how far long work is. Dropping it removes the bar.
 #[derive(Debug)]
 pub(crate) struct Progress {
     shown: Shown,
+    /// How long it still takes, where that is to be told.
+    remaining: Option<Telling>,
+}
+
+#[derive(Debug)]
+struct Telling {
+    messages: Messages,
+    /// When the work was first heard of.
+    began: Option<Instant>,
+    remaining: Remaining,
+}
+
+impl Telling {
+    /// `about 12 s left`; empty while that cannot be said.
+    fn left(&mut self, done: u64, total: u64) -> String {
+        let at = self.began.get_or_insert_with(Instant::now).elapsed();
+        let left = self.remaining.update(at, done, total);
+        left.map(|left| self.messages.left(&about(left)))
+            .unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]
@@ -37,11 +60,27 @@ impl Progress {
                 last: None,
             }
         };
-        Self { shown }
+        Self {
+            shown,
+            remaining: None,
+        }
+    }
+
+    /// Also tells how long the work still takes.
+    pub(crate) fn with_remaining(mut self, messages: Messages) -> Self {
+        self.remaining = Some(Telling {
+            messages,
+            began: None,
+            remaining: Remaining::default(),
+        });
+        self
     }
 
     /// `done` of `total` items; a total of zero is not known yet.
     pub(crate) fn update(&mut self, done: u64, total: u64, detail: &str) {
+        let telling = self.remaining.as_mut();
+        let left = telling.map(|telling| telling.left(done, total));
+        let left = left.unwrap_or_default();
         match &mut self.shown {
             Shown::Bar(bar) => {
                 if total > 0 && bar.length() != Some(total) {
@@ -54,7 +93,8 @@ impl Progress {
                     }
                 }
                 bar.set_position(done);
-                bar.set_prefix(salvor_text::width::truncate(detail, 30));
+                let detail = salvor_text::width::truncate(detail, 30);
+                bar.set_prefix(joined(&detail, &left));
             }
             Shown::Lines { what, last } => {
                 let now = Instant::now();
@@ -64,13 +104,23 @@ impl Progress {
                     return;
                 }
                 *last = Some(now);
-                let mut line = line(what, done, total, detail);
+                let mut line = joined(&line(what, done, total, detail), &left);
                 line.push('\n');
                 // Nobody can be told that nobody can be told.
                 let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), line.as_bytes());
             }
         }
     }
+}
+
+/// `detail, about 12 s left`, as far as there is either.
+fn joined(detail: &str, left: &str) -> String {
+    let separator = if detail.is_empty() || left.is_empty() {
+        ""
+    } else {
+        ", "
+    };
+    format!("{detail}{separator}{left}")
 }
 
 /// `b1: 120/500 (configmaps)`; what is not known is left out, and so is a total that is already reached.
@@ -108,5 +158,11 @@ mod tests {
             "b1: 120/500 (configmaps)"
         );
         assert_eq!(line("b1", 500, 500, ""), "b1: 500");
+        assert_eq!(
+            joined("b1: 1/5", "about 4 s left"),
+            "b1: 1/5, about 4 s left"
+        );
+        assert_eq!(joined("b1: 1", ""), "b1: 1");
+        assert_eq!(joined("", "about 4 s left"), "about 4 s left");
     }
 }

@@ -87,6 +87,32 @@ fn a_namespace_is_backed_up_lost_compared_and_restored() {
 }
 
 #[test]
+fn how_long_it_will_take_is_told_by_what_was_measured_before() {
+    let place = Place::with_cluster();
+    let unknown = "estimated time: unknown, as nothing was measured here yet";
+    let first = place.run("backup create b1 --include-namespaces shop");
+    first.expect(0);
+    assert!(first.err.contains(unknown), "{}", first.err);
+    let second = place.run("backup create b2 --include-namespaces shop");
+    second.expect(0);
+    let about = "(measured on 1 earlier run: ";
+    assert!(second.err.contains(about), "{}", second.err);
+    let other = place.run("backup create b3 --include-namespaces kube-system");
+    other.expect(0);
+    let not_like = "no earlier run was of the same selection (2 earlier runs made ";
+    assert!(other.err.contains(not_like), "{}", other.err);
+
+    place.delete("namespace", None, "shop");
+    let restored = place.run("restore create r1 --from-backup b1");
+    restored.expect(0);
+    assert!(restored.err.contains(unknown), "{}", restored.err);
+    let restored = place.run("restore create r2 --from-backup b2 --lang ko");
+    restored.expect(0);
+    let told = "예상 시간: 오브젝트";
+    assert!(restored.err.contains(told), "{}", restored.err);
+}
+
+#[test]
 fn one_object_or_one_namespace_is_undeleted_with_what_it_needs() {
     let place = Place::with_cluster();
     place.run("backup create first").expect(0);

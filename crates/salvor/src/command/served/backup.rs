@@ -4,14 +4,19 @@ use std::path::Path;
 
 use salvor_api::labels::{self, label_value};
 use salvor_api::velero::{Backup, DeleteBackupRequest};
+use salvor_location::estimate::PastBackup;
 
 use super::{End, Run, reasons};
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, DeleteArgs};
 use crate::command::backup_create;
 use crate::exit::{Exit, Failure};
+use crate::output::estimate;
 use crate::served::Served;
 use crate::session::Session;
+
+/// Newest backups that an estimate stands on.
+const MEASURED: usize = 8;
 
 /// Asks for a backup and, with `--wait`, waits for its end.
 pub(crate) async fn create(
@@ -48,6 +53,14 @@ pub(crate) async fn create(
         noun: "backup",
         name: &created.metadata.name,
         wait: args.wait,
+        estimate: estimated(&backup, session, served).await,
+    };
+    let steps = |backup: &Backup| {
+        let shown = backup.status.progress.as_ref()?;
+        Some((
+            shown.items_backed_up.unsigned_abs(),
+            shown.total_items.unsigned_abs(),
+        ))
     };
     let end = |backup: &Backup| {
         let status = &backup.status;
@@ -56,7 +69,23 @@ pub(crate) async fn create(
             reasons: reasons(&status.validation_errors, &status.failure_reason),
         })
     };
-    run.follow::<Backup>(end, session, served).await
+    run.follow::<Backup>(end, steps, session, served).await
+}
+
+/// How long a backup will take, by those of its location that the cluster knows. That they cannot be listed is no
+/// reason not to make one.
+async fn estimated(backup: &Backup, session: &Session, served: &Served) -> String {
+    let known: Vec<Backup> = served.kinds().list(None).await.unwrap_or_default();
+    let wanted = &backup.spec.storage_location;
+    let here = |other: &&Backup| wanted.is_empty() || other.spec.storage_location == *wanted;
+    let mut past: Vec<PastBackup> = known
+        .iter()
+        .filter(here)
+        .filter_map(|other| PastBackup::of(other, 0))
+        .collect();
+    past.sort_by_key(|past| std::cmp::Reverse(past.ended));
+    past.truncate(MEASURED);
+    estimate::of_backup(&backup.spec, &past, None, session.messages)
 }
 
 /// Item actions of a file are asked from here, and the work is the server's.

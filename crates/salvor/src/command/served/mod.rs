@@ -4,12 +4,14 @@ pub(crate) mod backup;
 pub(crate) mod location;
 pub(crate) mod restore;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use salvor_api::velero::Kind;
 
 use crate::args::Format;
 use crate::exit::{Exit, Failure};
+use crate::output::progress::Progress;
 use crate::output::structured::kind_list;
 use crate::served::Served;
 use crate::session::Session;
@@ -26,7 +28,12 @@ struct Run<'a> {
     name: &'a str,
     /// Whether its end is waited for.
     wait: bool,
+    /// How long it will take, by earlier ones.
+    estimate: String,
 }
+
+/// Objects that are done, of how many.
+type Steps = (u64, u64);
 
 /// How a run ended.
 struct End {
@@ -46,6 +53,7 @@ impl Run<'_> {
     async fn follow<K: Kind>(
         &self,
         end: impl Fn(&K) -> Option<End>,
+        steps: impl Fn(&K) -> Option<Steps>,
         session: &Session,
         served: &Served,
     ) -> Result<Exit, Failure> {
@@ -54,16 +62,29 @@ impl Run<'_> {
             noun,
             name,
             wait,
+            estimate,
         } = self;
         let (printer, messages) = (&session.printer, session.messages);
         printer.result(&format!("{}\n", messages.request_submitted(what, name)))?;
+        printer.remark(estimate);
         if !wait {
             printer.remark(&messages.follow(noun, name));
             return Ok(Exit::Done);
         }
         printer.remark(&messages.waiting(noun));
-        let ended = served.wait::<K>(name, LONGEST, |object| end(object).is_some());
-        let Some(End { phase, reasons }) = end(&ended.await?) else {
+        let ended = {
+            let progress = Progress::begin(name).with_remaining(messages);
+            let progress = Mutex::new(progress);
+            let seen = |object: &K| {
+                if let Some((done, total)) = steps(object) {
+                    let mut bar = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                    bar.update(done, total, "");
+                }
+                end(object).is_some()
+            };
+            served.wait::<K>(name, LONGEST, seen).await?
+        };
+        let Some(End { phase, reasons }) = end(&ended) else {
             let text = format!("{noun} `{name}` is not seen to end");
             return Err(Failure::new(Exit::Internal, text));
         };

@@ -1,10 +1,12 @@
 //! Restores through the server.
 
 use salvor_api::velero::{Backup, Restore};
+use salvor_location::estimate::restored;
 
 use super::{End, Run, reasons};
 use crate::args::restore::{CreateArgs, DeleteArgs};
 use crate::exit::{Exit, Failure};
+use crate::output::estimate::{self, Unit};
 use crate::served::Served;
 use crate::session::Session;
 
@@ -28,6 +30,14 @@ pub(crate) async fn create(
         noun: "restore",
         name: &created.metadata.name,
         wait: args.wait,
+        estimate: estimated(&restore, session, served).await,
+    };
+    let steps = |restore: &Restore| {
+        let shown = restore.status.progress.as_ref()?;
+        Some((
+            shown.items_restored.unsigned_abs(),
+            shown.total_items.unsigned_abs(),
+        ))
     };
     let end = |restore: &Restore| {
         let status = &restore.status;
@@ -36,7 +46,28 @@ pub(crate) async fn create(
             reasons: reasons(&status.validation_errors, &status.failure_reason),
         })
     };
-    run.follow::<Restore>(end, session, served).await
+    run.follow::<Restore>(end, steps, session, served).await
+}
+
+/// How long a restore will take, by those that the cluster knows; how much there is to do is known where all of a
+/// backup comes back.
+async fn estimated(restore: &Restore, session: &Session, served: &Served) -> String {
+    let known: Vec<Restore> = served.kinds().list(None).await.unwrap_or_default();
+    let measured = restored(&known);
+    let spec = &restore.spec;
+    let whole = spec.included_namespaces.is_empty()
+        && spec.included_resources.is_empty()
+        && spec.label_selector.is_none()
+        && spec.or_label_selectors.is_empty();
+    let backup: Option<Backup> = match whole && !spec.backup_name.is_empty() {
+        true => served.kinds().get(&spec.backup_name).await.ok().flatten(),
+        false => None,
+    };
+    let objects = backup.and_then(|backup| {
+        let shown = backup.status.progress?;
+        Some(shown.items_backed_up.unsigned_abs())
+    });
+    estimate::sentence(objects, &measured, None, Unit::Objects, session.messages)
 }
 
 /// A restore of a backup that is not there is refused here, as Velero's client does.
