@@ -93,6 +93,8 @@ pub const DOWNLOAD_LIMIT: &str = "salvor.dev/download-limit";
 pub const REQUEST_LIMIT: &str = "salvor.dev/request-limit";
 /// Annotation of a location: most requests at once.
 pub const IN_FLIGHT_LIMIT: &str = "salvor.dev/in-flight-limit";
+/// Annotation of a location: what its bucket does by itself, one line per rule, written by the server.
+pub const BUCKET_RULES: &str = "salvor.dev/bucket-rules";
 /// Annotation of a schedule or backup: what is kept, in every location without a rule of its own, as in
 /// [`crate::retention::Policy`]: `last=3,daily=7`.
 pub const RETENTION: &str = "salvor.dev/retention";

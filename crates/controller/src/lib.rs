@@ -17,6 +17,7 @@
 //! Start with [`Server`], then `control` for how every controller works, then `backup`.
 
 mod backup;
+mod bucket_rules;
 mod collect;
 mod context;
 mod control;

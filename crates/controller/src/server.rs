@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bucket_rules::BucketRules;
 use crate::context::{Clock, Context, ServerOptions};
 use crate::control;
 use crate::deletion::Deletions;
@@ -280,6 +281,7 @@ impl Term {
             context.metrics.set_stage(Stage::Serving);
             let locations = StorageLocations {
                 context: context.clone(),
+                bucket_rules: BucketRules::default(),
             };
             control::run(locations, &context.storage_locations, 4, &spawner, &leave);
             backup::start(&context, &spawner, &leave);

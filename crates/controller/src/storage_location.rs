@@ -8,6 +8,7 @@ use salvor_api::velero::{Backup, BackupStorageLocation, LocationPhase};
 use salvor_location::Location;
 use salvor_location::layout::VELERO_FOLDERS;
 
+use crate::bucket_rules::{self, BucketRules};
 use crate::context::{Context, chain, owned};
 use crate::control::{Next, Reconcile};
 use crate::events::EventType;
@@ -18,6 +19,7 @@ const LOOK: Duration = Duration::from_secs(60);
 
 pub(crate) struct StorageLocations {
     pub(crate) context: Context,
+    pub(crate) bucket_rules: BucketRules,
 }
 
 impl Reconcile for StorageLocations {
@@ -95,18 +97,29 @@ impl StorageLocations {
 
     async fn validate(&self, object: &BackupStorageLocation) -> Result<(), KindError> {
         let wrong = validate::location(&object.spec).join("; ");
+        let mut after = object.clone();
+        let mut dangers = None;
         let problem = match self.context.locations.open(object).await {
             _ if !wrong.is_empty() => Some(wrong),
             Err(error) => Some(error.message()),
-            Ok(location) => match tokio::time::timeout(LOOK, look(&location)).await {
-                Ok(problem) => problem,
-                Err(_) => Some(format!(
-                    "the store did not answer within {} s",
-                    LOOK.as_secs()
-                )),
-            },
+            Ok(location) => {
+                let looked = async {
+                    let problem = look(&location).await;
+                    if problem.is_none() {
+                        let rules = &self.bucket_rules;
+                        dangers = rules.look(&self.context, &location, &mut after).await;
+                    }
+                    problem
+                };
+                match tokio::time::timeout(LOOK, looked).await {
+                    Ok(problem) => problem,
+                    Err(_) => Some(format!(
+                        "the store did not answer within {} s",
+                        LOOK.as_secs()
+                    )),
+                }
+            }
         };
-        let mut after = object.clone();
         let status = &mut after.status;
         status.last_validation_time = Some(self.context.now());
         // A sync that was stopped has something to say as well.
@@ -118,6 +131,9 @@ impl StorageLocations {
         };
         let changed = status.phase != object.status.phase;
         let stored = self.context.kinds().update(object, &after).await?;
+        if let Some(dangers) = dangers {
+            bucket_rules::tell(&self.context, &stored, dangers);
+        }
         if changed {
             let events = &self.context.events;
             match problem {

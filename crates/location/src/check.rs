@@ -113,6 +113,7 @@ impl Location {
             }
             Err(error) => report.problem("format", Severity::Error, with_cause(&error)),
         }
+        self.check_bucket(&mut report).await;
         if self.profile().read_only {
             report.problem(
                 "write",
@@ -124,6 +125,20 @@ impl Location {
         self.check_writes(&mut report).await;
         self.check_permissions(&mut report).await;
         Ok(report)
+    }
+
+    /// What the bucket does by itself. A store that does not answer says so in the steps that need it.
+    async fn check_bucket(&self, report: &mut CheckReport) {
+        match self.bucket_findings().await {
+            Ok(findings) => {
+                for found in findings {
+                    report.problem(found.about, found.severity, found.text);
+                }
+            }
+            Err(error) => {
+                report.problem("bucket rules", Severity::Warning, with_cause(&error));
+            }
+        }
     }
 
     async fn check_writes(&self, report: &mut CheckReport) {

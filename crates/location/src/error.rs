@@ -207,7 +207,11 @@ impl Error {
             Self::ReadOnly { .. } => true,
             Self::Store { source, .. } => matches!(
                 source.kind,
-                ErrorKind::Denied | ErrorKind::Full | ErrorKind::Unsupported | ErrorKind::Locked
+                ErrorKind::Denied
+                    | ErrorKind::Full
+                    | ErrorKind::Unsupported
+                    | ErrorKind::Locked
+                    | ErrorKind::Frozen
             ),
             _ => false,
         }

@@ -25,6 +25,7 @@
 //! Start with [`location`].
 
 pub mod backup;
+pub mod bucket;
 pub mod check;
 pub mod claim;
 pub mod delete;

@@ -152,7 +152,7 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
         E::Busy { .. } | E::ClaimLost { .. } => Exit::Refused,
         E::NewerFormat { .. } | E::Held { .. } => Exit::Refused,
         E::Store { source, .. } => match source.kind {
-            ErrorKind::Denied | ErrorKind::Locked => Exit::Refused,
+            ErrorKind::Denied | ErrorKind::Locked | ErrorKind::Frozen => Exit::Refused,
             ErrorKind::NotFound | ErrorKind::NoBucket => Exit::NotFound,
             ErrorKind::Full => Exit::NoRoom,
             ErrorKind::Throttled | ErrorKind::Transient => Exit::Unavailable,

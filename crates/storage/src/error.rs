@@ -30,6 +30,8 @@ pub enum ErrorKind {
     Transient,
     /// The object is locked by a retention rule.
     Locked,
+    /// The object is in a storage class that must be thawed before it is read.
+    Frozen,
     /// The bytes that came back are not the bytes that were asked for.
     Corrupt,
     /// The call makes no sense: a bad key, a range outside the object, an unusable URL.
@@ -148,6 +150,9 @@ impl Error {
             }
             ErrorKind::Transient => "check that the store is reachable, then run the command again",
             ErrorKind::Locked => "a retention rule protects the object until it expires",
+            ErrorKind::Frozen => {
+                "thaw it with `salvor backup thaw NAME`, wait as long as that says, and try again"
+            }
             ErrorKind::Corrupt => "the stored bytes are damaged: use another copy",
             _ => "",
         }
@@ -170,6 +175,7 @@ impl fmt::Display for Error {
             ErrorKind::Throttled => "throttled by the store",
             ErrorKind::Transient => "temporary failure",
             ErrorKind::Locked => "locked by a retention rule",
+            ErrorKind::Frozen => "in a storage class that must be thawed before it is read",
             ErrorKind::Corrupt => "damaged data",
             ErrorKind::Invalid => "invalid request",
             ErrorKind::Other => "failed",

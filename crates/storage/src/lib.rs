@@ -15,6 +15,7 @@
 //!
 //! Start with [`store`].
 
+pub mod bucket;
 pub mod error;
 pub mod fs;
 pub mod key;
@@ -28,6 +29,7 @@ pub mod store;
 pub mod testing;
 pub mod url;
 
+pub use bucket::{Access, BucketRules, Known, LifecycleRule, Tier, Versioning};
 pub use error::{Error, ErrorKind, Result};
 pub use fs::FsStore;
 pub use key::Key;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 
+use crate::bucket::{BucketRules, Tier};
 use crate::error::Result;
 use crate::key::Key;
 use crate::store::{
@@ -152,6 +153,26 @@ impl ObjectStore for MeterStore {
     async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
         self.meter.request();
         self.inner.discard_unfinished(folder).await
+    }
+
+    async fn rules(&self) -> Result<Option<BucketRules>> {
+        self.meter.request();
+        self.inner.rules().await
+    }
+
+    async fn tier(&self, key: &Key) -> Result<Tier> {
+        self.meter.request();
+        self.inner.tier(key).await
+    }
+
+    async fn set_class(&self, key: &Key, class: &str) -> Result<()> {
+        self.meter.request();
+        self.inner.set_class(key, class).await
+    }
+
+    async fn thaw(&self, key: &Key) -> Result<()> {
+        self.meter.request();
+        self.inner.thaw(key).await
     }
 
     async fn list_versions(&self, prefix: &str) -> Result<Vec<VersionInfo>> {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 
+use crate::bucket::{BucketRules, Tier};
 use crate::error::Result;
 use crate::key::Key;
 use crate::store::{
@@ -119,6 +120,23 @@ impl ObjectStore for PrefixStore {
     async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
         let folder = format!("{}{folder}", self.prefix);
         self.inner.discard_unfinished(&folder).await
+    }
+
+    async fn rules(&self) -> Result<Option<BucketRules>> {
+        let rules = self.inner.rules().await?;
+        Ok(rules.map(|rules| rules.below(&self.prefix)))
+    }
+
+    async fn tier(&self, key: &Key) -> Result<Tier> {
+        self.inner.tier(&self.inner_key(key)?).await
+    }
+
+    async fn set_class(&self, key: &Key, class: &str) -> Result<()> {
+        self.inner.set_class(&self.inner_key(key)?, class).await
+    }
+
+    async fn thaw(&self, key: &Key) -> Result<()> {
+        self.inner.thaw(&self.inner_key(key)?).await
     }
 
     async fn list_versions(&self, prefix: &str) -> Result<Vec<VersionInfo>> {

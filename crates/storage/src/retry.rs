@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tracing::debug;
 
+use crate::bucket::{BucketRules, Tier};
 use crate::error::{Error, Result};
 use crate::key::Key;
 use crate::store::{
@@ -205,6 +206,23 @@ impl ObjectStore for RetryStore {
 
     async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
         self.repeat(|| self.inner.discard_unfinished(folder)).await
+    }
+
+    async fn rules(&self) -> Result<Option<BucketRules>> {
+        self.repeat(|| self.inner.rules()).await
+    }
+
+    async fn tier(&self, key: &Key) -> Result<Tier> {
+        self.repeat(|| self.inner.tier(key)).await
+    }
+
+    async fn set_class(&self, key: &Key, class: &str) -> Result<()> {
+        // To do it twice is to do it once.
+        self.repeat(|| self.inner.set_class(key, class)).await
+    }
+
+    async fn thaw(&self, key: &Key) -> Result<()> {
+        self.repeat(|| self.inner.thaw(key)).await
     }
 
     async fn list_versions(&self, prefix: &str) -> Result<Vec<VersionInfo>> {

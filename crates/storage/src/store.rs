@@ -11,6 +11,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 
+use crate::bucket::{Access, BucketRules, Tier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 
@@ -194,6 +195,44 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// The store refuses or fails.
     async fn discard_unfinished(&self, _folder: &str) -> Result<usize> {
         Ok(0)
+    }
+
+    /// What the bucket does by itself with what lies below the root of this store; `None` where nothing is known to.
+    ///
+    /// # Errors
+    /// The store fails. What may not be asked is said in the answer.
+    async fn rules(&self) -> Result<Option<BucketRules>> {
+        Ok(None)
+    }
+
+    /// In which storage class an object is, and whether it can be read now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    async fn tier(&self, key: &Key) -> Result<Tier> {
+        self.head(key).await.map(|_| Tier {
+            class: String::new(),
+            access: Access::Now,
+        })
+    }
+
+    /// Moves an object to another storage class. Its bytes stay what they are; readers see it throughout, as long
+    /// as the class can be read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where there are no classes, [`ErrorKind::Frozen`] for an object that would have
+    /// to be thawed before.
+    async fn set_class(&self, key: &Key, _class: &str) -> Result<()> {
+        let doing = "move to another storage class";
+        Err(Error::new(ErrorKind::Unsupported, doing, key).in_store(self.describe()))
+    }
+
+    /// Asks for an object of a cold class to be readable for a week. That it was asked before is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where nothing is cold.
+    async fn thaw(&self, key: &Key) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "thaw", key).in_store(self.describe()))
     }
 
     /// All versions below a prefix, newest first per key.

@@ -135,6 +135,15 @@ impl S3Server {
         Ok(())
     }
 
+    /// Sets a configuration of a bucket: its query, such as `?lifecycle`, and its document.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub fn configure(&self, bucket: &str, query: &str, document: &str) -> io::Result<()> {
+        self.request("PUT", &format!("/{bucket}{query}"), document)?;
+        Ok(())
+    }
+
     /// Number of multipart uploads of a bucket that were begun and neither completed nor given up.
     ///
     /// # Errors

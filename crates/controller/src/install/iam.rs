@@ -33,6 +33,15 @@ fn aws(location: &DefaultLocation) -> Value {
         "Action": ["s3:ListBucket", "s3:ListBucketMultipartUploads"],
         "Resource": [bucket],
     });
+    // To warn of a lifecycle that would delete backups.
+    let rules = json!({
+        "Sid": "Rules", "Effect": "Allow",
+        "Action": [
+            "s3:GetBucketObjectLockConfiguration", "s3:GetBucketVersioning",
+            "s3:GetLifecycleConfiguration",
+        ],
+        "Resource": [bucket],
+    });
     let objects = match prefix {
         "" => format!("{bucket}/*"),
         prefix => {
@@ -53,6 +62,7 @@ fn aws(location: &DefaultLocation) -> Value {
                 ],
                 "Resource": [objects],
             },
+            rules,
         ],
     })
 }

@@ -1,5 +1,6 @@
 //! The server against the in-process API server.
 
+mod bucket_rules;
 mod events;
 mod hooks;
 mod install;

@@ -15,7 +15,7 @@ use crate::session::Session;
 /// Lists locations and whether they can be read now.
 pub(crate) async fn get(args: &GetArgs, session: &Session) -> Result<Exit, Failure> {
     let GetArgs { names, format } = args;
-    let rows = rows(names, session).await?;
+    let rows = rows(names, false, session).await?;
     let printer = &session.printer;
     match format.output {
         Format::Json => printer.json(&rows)?,
@@ -37,7 +37,7 @@ pub(crate) async fn get(args: &GetArgs, session: &Session) -> Result<Exit, Failu
 
 /// Describes locations, one after another.
 pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<Exit, Failure> {
-    let rows = rows(&args.names, session).await?;
+    let rows = rows(&args.names, true, session).await?;
     for (at, row) in rows.iter().enumerate() {
         let mut d = DescribeWriter::new();
         if at > 0 {
@@ -61,6 +61,9 @@ pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<E
         if !row.message.is_empty() {
             d.field("Message", &row.message);
         }
+        for rule in &row.rules {
+            d.field("Bucket rule", rule);
+        }
         d.blank();
         d.field("Kept", session.durability(row.distance));
         d.field("Counts as off-site copy", row.off_site);
@@ -69,8 +72,12 @@ pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<E
     Ok(Exit::Done)
 }
 
-/// The locations of the configuration, and the one given by URL.
-async fn rows(names: &[String], session: &Session) -> Result<Vec<LocationRow>, Failure> {
+/// The locations of the configuration, and the one given by URL; with the rules of their buckets where `rules` says so.
+async fn rows(
+    names: &[String],
+    rules: bool,
+    session: &Session,
+) -> Result<Vec<LocationRow>, Failure> {
     if let Some(served) = session.served().await? {
         return served::location::rows(names, &served).await;
     }
@@ -104,7 +111,15 @@ async fn rows(names: &[String], session: &Session) -> Result<Vec<LocationRow>, F
     let mut rows = Vec::new();
     for (location, is_default) in locations {
         if names.is_empty() || names.iter().any(|name| name == location.name()) {
-            rows.push(row(&location, is_default, session).await);
+            let mut row = row(&location, is_default, session).await;
+            if rules && row.message.is_empty() {
+                let asked = location.bucket_findings().await;
+                row.rules = match asked {
+                    Ok(findings) => location_table::rule_lines(&findings),
+                    Err(error) => vec![Failure::from(error).chain()],
+                };
+            }
+            rows.push(row);
         }
     }
     Ok(rows)
@@ -152,6 +167,7 @@ async fn row(location: &Location, is_default: bool, session: &Session) -> Locati
         endpoint: url.endpoint(),
         distance: url.distance(),
         limits: limits_text(&limits),
+        rules: Vec::new(),
         message,
     }
 }

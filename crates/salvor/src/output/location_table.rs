@@ -1,6 +1,7 @@
 //! `backup-location get` and `check`.
 
 use salvor_api::limits::TransferLimits;
+use salvor_location::bucket::RuleFinding;
 use salvor_location::{CheckReport, Severity};
 use salvor_storage::Distance;
 use salvor_text::{ByteCount, Table};
@@ -41,6 +42,9 @@ pub(crate) struct LocationRow {
     /// How fast it may be used, in words; empty for as fast as it goes.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) limits: String,
+    /// What its bucket does by itself, where that was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rules: Vec<String>,
     /// Why it is not available.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
@@ -115,6 +119,20 @@ pub(crate) fn check(report: &CheckReport) -> String {
         table.row(&[step.name, result, message]);
     }
     table.to_string()
+}
+
+/// What a bucket does by itself, one line each.
+pub(crate) fn rule_lines(findings: &[RuleFinding]) -> Vec<String> {
+    let line = |found: &RuleFinding| match found.severity {
+        Severity::Info => format!("{}: {}", found.about, found.text),
+        severity => format!(
+            "{}: {}: {}",
+            severity_name(severity),
+            found.about,
+            found.text
+        ),
+    };
+    findings.iter().map(line).collect()
 }
 
 /// `error`, `warning` or `info`.

@@ -4,6 +4,7 @@
 mod alerts;
 mod arguments;
 mod browse;
+mod bucket;
 mod chart;
 mod damage;
 mod demo;

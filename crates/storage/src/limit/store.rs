@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 
 use super::Limiter;
+use crate::bucket::{BucketRules, Tier};
 use crate::error::Result;
 use crate::key::Key;
 use crate::store::{
@@ -110,6 +111,26 @@ impl ObjectStore for LimitStore {
     async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
         let _place = self.limiter.begin().await;
         self.inner.discard_unfinished(folder).await
+    }
+
+    async fn rules(&self) -> Result<Option<BucketRules>> {
+        let _place = self.limiter.begin().await;
+        self.inner.rules().await
+    }
+
+    async fn tier(&self, key: &Key) -> Result<Tier> {
+        let _place = self.limiter.begin().await;
+        self.inner.tier(key).await
+    }
+
+    async fn set_class(&self, key: &Key, class: &str) -> Result<()> {
+        let _place = self.limiter.begin().await;
+        self.inner.set_class(key, class).await
+    }
+
+    async fn thaw(&self, key: &Key) -> Result<()> {
+        let _place = self.limiter.begin().await;
+        self.inner.thaw(key).await
     }
 
     async fn list_versions(&self, prefix: &str) -> Result<Vec<VersionInfo>> {

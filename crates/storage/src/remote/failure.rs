@@ -157,6 +157,7 @@ fn kind_of(refusal: &Refusal, operation: &str) -> ErrorKind {
         | "SignatureDoesNotMatch"
         | "KMS.DisabledException"
         | "KMS.NotFoundException" => return ErrorKind::Denied,
+        "InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated" => return ErrorKind::Frozen,
         "NoSuchBucket" | "ContainerNotFound" => return ErrorKind::NoBucket,
         "InvalidRange" => return ErrorKind::Invalid,
         "NotImplemented" | "MethodNotAllowed" => return ErrorKind::Unsupported,

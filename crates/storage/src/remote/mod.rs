@@ -21,12 +21,14 @@ mod options;
 mod proxy;
 mod read;
 mod s3;
+mod s3_bucket;
 mod signed;
 mod store;
 mod tls;
 mod trace;
 mod transport;
 mod upload;
+mod xml;
 
 use std::sync::Arc;
 

@@ -2,13 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use opendal::Operator;
 use opendal::raw::Servicer;
 use opendal::services::S3;
+use opendal::{HttpTransporter, Operator};
+use reqsign_aws_v4::{DefaultCredentialProvider, RequestSigner, StaticCredentialProvider};
+use reqsign_core::{Context, OsEnv, ProvideCredentialChain, Signer};
+use reqsign_file_read_tokio::TokioFileRead;
 use salvor_seal::Secret;
 
 use super::options::{Options, endpoint};
+use super::s3_bucket::Requests;
 use super::tls::Trust;
+use super::trace::Trace;
+use super::transport::Client;
 
 /// Environment variables by which the client library, too, is told of another endpoint.
 const ENDPOINT_VARIABLES: [&str; 4] = [
@@ -161,6 +167,70 @@ impl S3Recipe {
             public_url: None,
             ..self.clone()
         })
+    }
+
+    /// How to send requests that the library does not know, by the same address and credentials.
+    pub(super) fn requests(&self, found_region: Option<&str>, client: &Client) -> Requests {
+        let region = self
+            .region
+            .as_deref()
+            .or(found_region)
+            .unwrap_or("us-east-1");
+        let transport = HttpTransporter::new(client.traced(Trace::default()));
+        let context = Context::new()
+            .with_file_read(TokioFileRead)
+            .with_env(OsEnv)
+            .with_http_send(transport);
+        let mut provider = DefaultCredentialProvider::builder();
+        if let Some(profile) = &self.profile {
+            provider = provider.with_profile(profile);
+        }
+        let mut chain = ProvideCredentialChain::new().push(provider.build());
+        if let Some(keys) = &self.static_keys {
+            let mut given = StaticCredentialProvider::new(&keys.id, keys.key.expose());
+            if let Some(token) = &keys.token {
+                given = given.with_session_token(token.expose());
+            }
+            chain = ProvideCredentialChain::new().push(given);
+        }
+        let kms = |key: &Option<String>| {
+            let header = ("x-amz-server-side-encryption-aws-kms-key-id", key.clone()?);
+            Some(header)
+        };
+        let encryption = |algorithm: &str| ("x-amz-server-side-encryption", algorithm.to_owned());
+        let write_headers = match &self.encryption {
+            Encryption::Bucket | Encryption::Customer(_) => Vec::new(),
+            Encryption::Store => vec![encryption("AES256")],
+            Encryption::Kms(key) => [Some(encryption("aws:kms")), kms(key)]
+                .into_iter()
+                .flatten()
+                .collect(),
+        };
+        Requests {
+            signer: Signer::new(context, chain, RequestSigner::new("s3", region)),
+            address: self.address(region),
+            bucket: self.bucket.clone(),
+            write_headers,
+            customer_key: matches!(self.encryption, Encryption::Customer(_)),
+        }
+    }
+
+    /// The address of the bucket.
+    fn address(&self, region: &str) -> String {
+        let endpoint = match self.endpoint.as_deref() {
+            // AWS answers for a bucket in its own region only.
+            None | Some("https://s3.amazonaws.com") => {
+                let china = if region.starts_with("cn-") { ".cn" } else { "" };
+                format!("https://s3.{region}.amazonaws.com{china}")
+            }
+            Some(endpoint) => endpoint.to_owned(),
+        };
+        match endpoint.split_once("://") {
+            Some((scheme, host)) if !self.path_style => {
+                format!("{scheme}://{}.{host}", self.bucket)
+            }
+            _ => format!("{endpoint}/{}", self.bucket),
+        }
     }
 
     pub(super) fn build(&self, found_region: Option<&str>) -> opendal::Result<Servicer> {

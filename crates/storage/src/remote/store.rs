@@ -15,16 +15,23 @@ use super::azure::AzureRecipe;
 use super::failure::explain;
 use super::gcs::GcsRecipe;
 use super::s3::S3Recipe;
+use super::s3_bucket::Requests;
 use super::trace::{Failure, Trace};
 use super::transport::{Client, bucket_region};
 use super::upload::RemoteUpload;
 use super::{list, read};
+use crate::bucket::{Access, BucketRules, Tier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::retry::RetryPolicy;
 use crate::store::{
     Folder, GetOptions, MetaStream, Object, ObjectInfo, ObjectStore, PutMode, Upload, VersionInfo,
 };
+
+/// What S3 is asked for when an object is to be thawed: a week to read it in, at the speed that costs least of those
+/// that both cold classes have.
+const THAW: &str = "<RestoreRequest xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Days>7</Days>\
+<GlacierJobParameters><Tier>Standard</Tier></GlacierJobParameters></RestoreRequest>";
 
 /// Which store, and how to reach it.
 pub(super) enum Recipe {
@@ -88,6 +95,7 @@ struct Inner {
     excludes: bool,
     service: OnceCell<Servicer>,
     public: OnceCell<Servicer>,
+    requests: OnceCell<Requests>,
     policy: RetryPolicy,
 }
 
@@ -127,6 +135,7 @@ impl RemoteStore {
             name,
             service,
             public: OnceCell::new(),
+            requests: OnceCell::new(),
             policy: RetryPolicy::default(),
         })))
     }
@@ -193,6 +202,38 @@ impl RemoteStore {
         self.refusal(kind, operation, key).with_detail(format!(
             "the bucket's region is not known: {reason}; give it with region=NAME"
         ))
+    }
+
+    /// How to send requests that the library does not know.
+    pub(super) async fn requests(&self, operation: &'static str, key: &str) -> Result<&Requests> {
+        let Recipe::S3(recipe) = &self.0.recipe else {
+            return Err(self.refusal(ErrorKind::Unsupported, operation, key));
+        };
+        let made = self.0.requests.get_or_try_init(|| async {
+            let region = match self.0.recipe.region_unknown() {
+                Some(bucket) => bucket_region(&self.0.client, bucket)
+                    .await
+                    .map(Some)
+                    .map_err(|failure| self.no_region(operation, key, &failure))?,
+                None => None,
+            };
+            Ok(recipe.requests(region.as_deref(), &self.0.client))
+        });
+        made.await
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// The name with the endpoint, for errors.
+    pub(super) fn place(&self) -> &str {
+        &self.0.place
+    }
+
+    fn only_s3(&self, operation: &'static str, key: &Key) -> Error {
+        let error = self.refusal(ErrorKind::Unsupported, operation, key.as_str());
+        error.with_detail("storage classes are changed on S3 only; use a lifecycle rule or the provider's tools here")
     }
 
     /// An error of ours, before or after the store's answer.
@@ -370,6 +411,40 @@ impl ObjectStore for RemoteStore {
                 Ok(None)
             }
             Err(cause) => Err(self.failed("sign", key.as_str(), &call, &cause)),
+        }
+    }
+
+    async fn rules(&self) -> Result<Option<BucketRules>> {
+        match &self.0.recipe {
+            Recipe::S3(_) => self.bucket_rules().await.map(Some),
+            Recipe::Azure(_) | Recipe::Gcs(_) => Ok(None),
+        }
+    }
+
+    async fn tier(&self, key: &Key) -> Result<Tier> {
+        match &self.0.recipe {
+            Recipe::S3(_) => self.object_tier(key).await,
+            // Their classes are all read at once, but for Azure's archive tier, which a read then says.
+            Recipe::Azure(_) | Recipe::Gcs(_) => self.head(key).await.map(|_| Tier {
+                class: String::new(),
+                access: Access::Now,
+            }),
+        }
+    }
+
+    async fn set_class(&self, key: &Key, class: &str) -> Result<()> {
+        match &self.0.recipe {
+            Recipe::S3(_) => self.move_to_class(key, class).await,
+            Recipe::Azure(_) | Recipe::Gcs(_) => {
+                Err(self.only_s3("move to another storage class", key))
+            }
+        }
+    }
+
+    async fn thaw(&self, key: &Key) -> Result<()> {
+        match &self.0.recipe {
+            Recipe::S3(_) => self.ask_to_thaw(key, THAW).await,
+            Recipe::Azure(_) | Recipe::Gcs(_) => Err(self.only_s3("thaw", key)),
         }
     }
 

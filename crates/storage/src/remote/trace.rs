@@ -118,6 +118,9 @@ impl Effect {
             | "InitiateResumableUpload"
             | "QueryResumableUpload"
             | "CancelResumableUpload" => Self::Part,
+            "GetBucketVersioning"
+            | "GetBucketLifecycleConfiguration"
+            | "GetObjectLockConfiguration" => Self::Nothing,
             "GetObject" | "HeadObject" | "ListObjectsV1" | "ListObjectsV2"
             | "ListObjectVersions" | "GetBlob" | "GetBlobProperties" | "ListBlobs"
             | "GetObjectMetadata" | "ListObjects" => Self::Nothing,

@@ -141,7 +141,7 @@ impl HttpTransport for Traced {
         let effect = name.map_or(Effect::Nothing, Effect::of);
         let is_head = request.method() == http::Method::HEAD;
         let limit = match name {
-            Some("CompleteMultipartUpload" | "PutBlockList") => ANSWER_ASSEMBLY,
+            Some("CompleteMultipartUpload" | "CopyObject" | "PutBlockList") => ANSWER_ASSEMBLY,
             _ => ANSWER,
         } + Duration::from_secs(request.body().len() as u64 / SLOWEST_LINE);
         if name.is_some() {
@@ -179,7 +179,7 @@ impl Traced {
             || (parts.status == StatusCode::PERMANENT_REDIRECT
                 && matches!(name, Some("UploadResumableChunk" | "QueryResumableUpload")));
         // S3 begins a slow answer with 200 and may put an error into its body.
-        let may_lie = name == Some("CompleteMultipartUpload");
+        let may_lie = matches!(name, Some("CompleteMultipartUpload" | "CopyObject"));
         if success && !may_lie {
             if name.is_some() {
                 // "Go on": what a resumable upload has so far is not visible.

@@ -9,7 +9,8 @@ use futures::TryStreamExt as _;
 use salvor_storage::remote::read_signed;
 use salvor_storage::testing::conformance;
 use salvor_storage::{
-    ErrorKind, GetOptions, Key, ObjectStore, PutMode, RetryPolicy, RetryStore, StoreUrl, open_url,
+    Access, ErrorKind, GetOptions, Key, Known, ObjectStore, PutMode, RetryPolicy, RetryStore,
+    StoreUrl, Versioning, open_url,
 };
 use salvor_testkit::process::or_skip;
 use salvor_testkit::s3_server::S3Server;
@@ -323,4 +324,118 @@ async fn a_server_is_trusted_by_its_own_ca_or_on_demand_and_not_otherwise() {
     assert_eq!(own.kind, ErrorKind::NotFound, "{own}");
     let any = look("&insecureSkipTLSVerify=true").await;
     assert_eq!(any.kind, ErrorKind::NotFound, "{any}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_a_bucket_are_read_as_they_are_for_a_folder() {
+    let Some(bucket) = Bucket::start(true) else {
+        return;
+    };
+    let whole = decorated(bucket.store());
+    let none = whole.rules().await.expect("asked").expect("S3 has rules");
+    assert_eq!(none.versioning, Known::Is(Versioning::Enabled));
+    assert_eq!(none.lifecycle, Known::Is(Vec::new()));
+    assert_eq!(none.default_retention, Known::Is(None));
+
+    let lifecycle = "<LifecycleConfiguration>\
+        <Rule><ID>here</ID><Filter><Prefix>some/prefix/backups/</Prefix></Filter><Status>Enabled</Status>\
+          <Expiration><Days>30</Days></Expiration></Rule>\
+        <Rule><ID>elsewhere</ID><Filter><Prefix>other/</Prefix></Filter><Status>Enabled</Status>\
+          <Expiration><Days>1</Days></Expiration></Rule>\
+        </LifecycleConfiguration>";
+    let configure = |query: &str, document: &str| {
+        let done = bucket.server.configure(&bucket.name, query, document);
+        done.expect("configured");
+    };
+    configure("?lifecycle", lifecycle);
+    configure(
+        "?object-lock",
+        "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>\
+         <Mode>GOVERNANCE</Mode><Days>7</Days></DefaultRetention></Rule></ObjectLockConfiguration>",
+    );
+    let rules = whole.rules().await.expect("asked").expect("S3 has rules");
+    let seen = rules.lifecycle.get().expect("read");
+    let [rule] = seen.as_slice() else {
+        panic!("only that of this folder: {seen:?}");
+    };
+    assert_eq!(
+        (rule.id.as_str(), rule.prefix.as_str()),
+        ("here", "backups/")
+    );
+    assert_eq!(rule.expires.as_deref(), Some("after 30 days"));
+    let lock = rules.default_retention.get().cloned().flatten();
+    let lock = lock.expect("there is one");
+    assert_eq!(
+        (lock.mode.as_str(), lock.period.as_str()),
+        ("GOVERNANCE", "7 days")
+    );
+
+    let gone = bucket.store_at(bucket.server.address(), "&publicUrl=http://x");
+    assert!(gone.rules().await.is_ok());
+    let url = format!(
+        "s3://nobody?endpoint=http://{}&credentialsFile={}",
+        bucket.server.address(),
+        bucket.credentials.path().display()
+    );
+    let nobody = open_url(&StoreUrl::parse(&url).expect("valid URL")).expect("usable");
+    let error = nobody.rules().await.expect_err("there is no such bucket");
+    assert_eq!(error.kind, ErrorKind::NoBucket);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_moves_to_another_storage_class_and_is_thawed() {
+    let Some(bucket) = Bucket::start(false) else {
+        return;
+    };
+    let store = decorated(bucket.store());
+    let name = key("backups/b 1/b+1.tar.gz");
+    let body = Bytes::from("what it holds");
+    store
+        .put(&name, body.clone(), PutMode::Create)
+        .await
+        .expect("written");
+    let warm = store.tier(&name).await.expect("looked up");
+    assert!(warm.access.is_readable(), "{warm:?}");
+    store.set_class(&name, "STANDARD_IA").await.expect("moved");
+    let tier = store.tier(&name).await.expect("looked up");
+    assert_eq!(
+        (tier.class.as_str(), tier.access),
+        ("STANDARD_IA", Access::Now)
+    );
+    let read = store
+        .get(&name, GetOptions::default())
+        .await
+        .expect("there");
+    assert_eq!(read.bytes(100).await.expect("read"), body);
+
+    store.set_class(&name, "GLACIER").await.expect("moved");
+    let tier = store.tier(&name).await.expect("looked up");
+    assert_eq!(
+        (tier.class.as_str(), tier.access),
+        ("GLACIER", Access::Frozen)
+    );
+    let refused = store.get(&name, GetOptions::default()).await;
+    let refused = match refused {
+        Ok(object) => object.bytes(100).await.expect_err("it is frozen"),
+        Err(error) => error,
+    };
+    assert_eq!(refused.kind, ErrorKind::Frozen, "{refused}");
+    assert!(
+        refused.advice().contains("backup thaw"),
+        "{}",
+        refused.advice()
+    );
+    store.thaw(&name).await.expect("asked");
+    let tier = store.tier(&name).await.expect("looked up");
+    // moto thaws at once.
+    assert!(
+        tier.access.is_readable() || tier.access == Access::Thawing,
+        "{tier:?}"
+    );
+    store.thaw(&name).await.expect("asked twice is asked once");
+
+    let refused = store.set_class(&name, "glacier; x").await;
+    assert_eq!(refused.expect_err("no class").kind, ErrorKind::Unsupported);
+    let missing = store.tier(&key("backups/no")).await;
+    assert_eq!(missing.expect_err("nothing").kind, ErrorKind::NotFound);
 }

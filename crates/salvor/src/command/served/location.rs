@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use salvor_api::go::Time;
+use salvor_api::labels;
 use salvor_api::limits::TransferLimits;
 use salvor_api::meta::SecretKeySelector;
 use salvor_api::velero::{
@@ -136,6 +137,8 @@ fn row(location: &BackupStorageLocation) -> LocationRow {
     let storage = &spec.object_storage;
     let bucket_and_prefix = url.as_ref().map(StoreUrl::bucket_and_prefix);
     let distance = url.as_ref().map_or(Distance::Elsewhere, StoreUrl::distance);
+    let rules = location.metadata.annotations.get(labels::BUCKET_RULES);
+    let rules = rules.map(String::as_str).unwrap_or_default();
     let validated = status.last_validation_time;
     LocationRow {
         name: location.metadata.name.clone(),
@@ -160,6 +163,7 @@ fn row(location: &BackupStorageLocation) -> LocationRow {
         limits: limits_text(
             &TransferLimits::of(&location.metadata.annotations).unwrap_or_default(),
         ),
+        rules: rules.lines().map(str::to_owned).collect(),
         message: status.message.clone(),
     }
 }
