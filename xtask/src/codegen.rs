@@ -15,9 +15,9 @@ mod source;
 mod table;
 mod types;
 
-use crate::Outcome;
+use crate::{Outcome, paths};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const USAGE: &str = "usage: cargo xtask codegen [--check]\n\n\
     Without an option the files are written; with --check the task fails when they differ.";
@@ -64,5 +64,5 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 }
 
 fn data_directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/apiserver/data")
+    paths::repository().join("crates/apiserver/data")
 }

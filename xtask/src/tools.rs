@@ -52,6 +52,20 @@ const TOOLS: &[Tool] = &[
         program: "usr/bin/promtool",
         variable: "SALVOR_PROMTOOL",
     },
+    Tool {
+        name: "restic-0.14",
+        package: "restic",
+        version: "0.14.",
+        program: "usr/bin/restic",
+        variable: "SALVOR_RESTIC_0_14",
+    },
+    Tool {
+        name: "restic-0.19",
+        package: "restic",
+        version: "0.19.",
+        program: "usr/bin/restic",
+        variable: "SALVOR_RESTIC_0_19",
+    },
 ];
 
 /// kubectl for the test bed's own needs.

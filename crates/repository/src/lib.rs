@@ -2,3 +2,46 @@
 //!
 //! Whatever is written here is listed, checked and restored by plain `restic`; whatever `restic` wrote is read,
 //! extended and checked here. The crate knows bytes under names ([`salvor_storage::ObjectStore`]) and no Kubernetes.
+//!
+//! ```text
+//!  Source ──> reader ──(budget in bytes)──> workers: SHA-256, index, zstd, AES+Poly1305, verify ──> packs ──> store
+//!             cuts files                    close directories bottom-up            index files, snapshot last
+//! ```
+//!
+//! Invariants:
+//! - a snapshot is written last, after everything it reaches: what cannot be reached is garbage, never a lie;
+//! - a source that fails as a whole fails the snapshot; an entry that fails is counted, and no summary can be had
+//!   without the count;
+//! - what is sealed is opened and compared before it is stored;
+//! - every file but `config` is named by its bytes, written once, and checked when it is read;
+//! - memory is bounded by budgets in bytes, whatever the sizes of files and of the repository;
+//! - hostile bytes (lengths, offsets, names, trees) are refused, not trusted.
+//!
+//! The engine is synchronous and runs on threads that may block: call it from `spawn_blocking`.
+//!
+//! Start with [`repository`], then [`backup`] and [`restore`].
+
+pub mod backup;
+pub mod check;
+pub mod chunk;
+pub mod crypto;
+pub mod error;
+pub mod files;
+pub mod format;
+pub mod id;
+pub mod index;
+pub mod lock;
+pub mod progress;
+pub mod repository;
+pub mod restore;
+pub mod source;
+
+pub use error::{Error, Result};
+pub use files::{Files, Kind};
+pub use format::key_file::Work;
+pub use format::node::{Node, NodeKind};
+pub use format::snapshot::{Snapshot, Summary};
+pub use id::{BlobId, FileId};
+pub use index::Index;
+pub use progress::Progress;
+pub use repository::{InitOptions, Repository};

@@ -16,4 +16,4 @@ pub mod skip;
 pub mod velero_check;
 pub mod webhook;
 
-pub use skip::{required_path, required_var, skipped};
+pub use skip::{package_folder, required_path, required_var, skipped};

@@ -44,3 +44,17 @@ pub fn required_path(name: &str) -> Option<PathBuf> {
     ));
     None
 }
+
+/// The folder of the package whose tests run.
+///
+/// Asked for at run time: a target folder may be shared by working trees at several paths, and what was compiled
+/// into a test in one of them is not there in another.
+///
+/// # Panics
+/// Cargo does not run the tests.
+#[must_use]
+pub fn package_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .map(PathBuf::from)
+        .expect("cargo runs the tests and says where their package is")
+}

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
-use salvor_testkit::required_path;
+use salvor_testkit::{package_folder, required_path};
 use serde_json::Value;
 
 fn repository() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+    package_folder().join("../..")
 }
 
 fn yaml(path: &str) -> Value {

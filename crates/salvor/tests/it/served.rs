@@ -1,9 +1,9 @@
 //! The command line through a server in the cluster.
 
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use salvor_testkit::package_folder;
 use serde_json::{Value, json};
 
 use crate::support::{Place, Run};
@@ -329,7 +329,7 @@ fn where_no_server_is_at_work_it_is_said_and_direct_work_goes_on() {
 /// Every command and manifest on Velero in the source documents, with what must come of it.
 #[test]
 fn the_documents_commands_and_manifests_work_unchanged() {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/documents.yaml");
+    let fixture = package_folder().join("tests/it/documents.yaml");
     let text = std::fs::read_to_string(fixture).expect("the list");
     let steps: Vec<Value> = serde_saphyr::from_str(&text).expect("YAML");
     assert_eq!(steps.len(), 30, "a step was lost");

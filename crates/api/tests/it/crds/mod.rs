@@ -47,7 +47,9 @@ fn definitions() -> Vec<Definition> {
 }
 
 fn crate_folder(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    // At run time: a target folder may be shared by working trees at several paths.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    Path::new(&package).join(path)
 }
 
 /// Compares a committed file with what it should be, or writes it when asked to.

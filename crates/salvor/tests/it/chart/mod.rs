@@ -10,12 +10,13 @@ mod templates;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use salvor_testkit::package_folder;
 use serde_json::{Value, json};
 
 use crate::support::{Run, command};
 
 fn chart() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/salvor"))
+    package_folder().join("../../charts/salvor")
 }
 
 fn yaml(text: &str) -> Value {

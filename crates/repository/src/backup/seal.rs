@@ -1,0 +1,118 @@
+//! What a worker does to a piece: name, compress, seal, verify.
+
+use std::io;
+
+use crate::crypto::{MasterKey, NONCE};
+use crate::error::{Error, Result};
+use crate::id::BlobId;
+
+/// zstd's level: the one that is faster than the disk and still smaller than the next (`docs/decisions`).
+const LEVEL: i32 = 1;
+/// What is tried before a large piece is compressed whole.
+const PROBE: usize = 64 << 10;
+
+/// A sealed blob.
+pub(super) struct SealedBlob<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Length of the plaintext, where it is compressed.
+    pub(super) uncompressed: Option<u32>,
+}
+
+/// Buffers and contexts that one worker uses again and again.
+pub(super) struct Sealer<'k> {
+    key: &'k MasterKey,
+    compresses: bool,
+    verifies: bool,
+    compressor: zstd::bulk::Compressor<'static>,
+    decompressor: zstd::bulk::Decompressor<'static>,
+    sealed: Vec<u8>,
+    opened: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl<'k> Sealer<'k> {
+    pub(super) fn new(key: &'k MasterKey, compresses: bool, verifies: bool) -> io::Result<Self> {
+        Ok(Self {
+            key,
+            compresses,
+            verifies,
+            compressor: zstd::bulk::Compressor::new(LEVEL)?,
+            decompressor: zstd::bulk::Decompressor::new()?,
+            sealed: Vec::new(),
+            opened: Vec::new(),
+            plain: Vec::new(),
+        })
+    }
+
+    /// Seals a blob. `must_compress` is for trees, which always gain by it.
+    pub(super) fn seal(&mut self, id: &BlobId, plain: &[u8]) -> Result<SealedBlob<'_>> {
+        let failed = |source| Error::Source {
+            what: format!("seal blob {id}"),
+            source,
+        };
+        self.sealed.clear();
+        self.sealed.resize(NONCE, 0);
+        let compressed = self.compresses && self.compress(plain).map_err(failed)?;
+        if !compressed {
+            self.sealed.truncate(NONCE);
+            self.sealed.extend_from_slice(plain);
+        }
+        self.key.seal_tail(&mut self.sealed, 0).map_err(failed)?;
+        if self.verifies {
+            self.verify(id, plain, compressed)?;
+        }
+        let uncompressed = compressed
+            .then(|| u32::try_from(plain.len()))
+            .transpose()
+            .map_err(|_| failed(io::Error::other("a blob cannot have more than 4 GiB")))?;
+        Ok(SealedBlob {
+            bytes: &self.sealed,
+            uncompressed,
+        })
+    }
+
+    /// Appends the compressed plaintext to the nonce; false when it is not worth it.
+    fn compress(&mut self, plain: &[u8]) -> io::Result<bool> {
+        if plain.is_empty() {
+            return Ok(false);
+        }
+        if plain.len() > 2 * PROBE {
+            let probed = self.append(&plain[..PROBE])?;
+            self.sealed.truncate(NONCE);
+            if probed > PROBE - PROBE / 32 {
+                return Ok(false);
+            }
+        }
+        Ok(self.append(plain)? < plain.len())
+    }
+
+    fn append(&mut self, plain: &[u8]) -> io::Result<usize> {
+        let bound = zstd::zstd_safe::compress_bound(plain.len());
+        self.sealed.resize(NONCE + bound, 0);
+        let length = self
+            .compressor
+            .compress_to_buffer(plain, &mut self.sealed[NONCE..])?;
+        self.sealed.truncate(NONCE + length);
+        Ok(length)
+    }
+
+    /// Opens what was sealed and compares: cheaper than what a blob that cannot be read costs later.
+    fn verify(&mut self, id: &BlobId, plain: &[u8], compressed: bool) -> Result<()> {
+        let unfaithful = || Error::Unfaithful {
+            what: format!("blob {id}"),
+        };
+        self.key
+            .open_into(&self.sealed, &mut self.opened)
+            .map_err(|_| unfaithful())?;
+        let same = if compressed {
+            self.plain.resize(plain.len(), 0);
+            let length = self
+                .decompressor
+                .decompress_to_buffer(&self.opened, self.plain.as_mut_slice());
+            length.is_ok_and(|length| length == plain.len()) && self.plain == plain
+        } else {
+            self.opened == plain
+        };
+        if same { Ok(()) } else { Err(unfaithful()) }
+    }
+}

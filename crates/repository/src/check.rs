@@ -1,0 +1,445 @@
+//! Whether everything that the snapshots reach is there and whole. Findings are data, not errors.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::files::Kind;
+use crate::format::index_file::{BlobKind, IndexedBlob};
+use crate::format::node::NodeKind;
+use crate::format::pack;
+use crate::id::{BlobId, FileId};
+use crate::index::{Index, Place};
+use crate::progress::Progress;
+use crate::repository::Repository;
+
+/// Threads that read packs.
+const READERS: usize = 2;
+
+/// How much is looked at; each level includes those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Every pack that the index names is there, with enough bytes.
+    Index,
+    /// Every directory of every snapshot reads, and every piece of every file is in the index.
+    Trees,
+    /// Every byte of every pack is read, and every blob is what its id says.
+    Data,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Finding {
+    /// Data is lost or in danger. Otherwise it costs space at most.
+    pub is_damage: bool,
+    /// Which file, or which snapshot.
+    pub file: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What was looked at and what was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "look at `findings`"]
+pub struct Checked {
+    /// Packs that the index names.
+    pub packs: usize,
+    /// Blobs in it.
+    pub blobs: usize,
+    /// Snapshots.
+    pub snapshots: usize,
+    /// Bytes of packs that were read.
+    pub bytes_read: u64,
+    /// Blobs that no snapshot reaches; counted from [`Depth::Trees`] on.
+    pub unreachable_blobs: usize,
+    /// What was found, sorted.
+    pub findings: Vec<Finding>,
+    /// Snapshots that damage hits.
+    pub damaged_snapshots: Vec<FileId>,
+}
+
+impl Checked {
+    /// Whether every snapshot restores, as far as was looked.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.findings.iter().any(|finding| finding.is_damage)
+    }
+}
+
+/// Checks a repository.
+///
+/// # Errors
+/// The store fails in a way that says nothing about the data, or it was cancelled.
+pub fn run(repository: &Repository, depth: Depth, progress: &Progress) -> Result<Checked> {
+    let index = repository.load_index()?;
+    let mut check = Check {
+        repository,
+        index: &index,
+        progress,
+        damaged: HashMap::new(),
+        reached: vec![false; index.len()],
+        checked: Checked {
+            packs: index.packs().len(),
+            blobs: index.len(),
+            ..Checked::default()
+        },
+    };
+    let packs = check.packs()?;
+    if depth >= Depth::Data {
+        check.data(packs)?;
+    }
+    if depth >= Depth::Trees {
+        check.snapshots()?;
+    }
+    check.checked.findings.sort();
+    check.checked.findings.dedup();
+    Ok(check.checked)
+}
+
+struct Check<'r> {
+    repository: &'r Repository,
+    index: &'r Index,
+    progress: &'r Progress,
+    /// Packs, and blobs in them, that are known to be damaged.
+    damaged: HashMap<u32, Damage>,
+    /// By the blob's ordinal.
+    reached: Vec<bool>,
+    checked: Checked,
+}
+
+/// What of a pack is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Damage {
+    Whole,
+    Blobs(Vec<BlobId>),
+}
+
+/// A pack with the blobs that the index says are in it.
+struct PackOf {
+    number: u32,
+    id: FileId,
+    size: u64,
+    blobs: Vec<IndexedBlob>,
+}
+
+impl Check<'_> {
+    fn find(&mut self, is_damage: bool, file: String, what: impl Into<String>) {
+        self.checked.findings.push(Finding {
+            is_damage,
+            file,
+            what: what.into(),
+        });
+    }
+
+    /// Packs of the index against the packs of the store. Returns those that can be read.
+    fn packs(&mut self) -> Result<Vec<PackOf>> {
+        let mut stored: HashMap<FileId, u64> = self
+            .repository
+            .files()
+            .list(Kind::Pack)?
+            .into_iter()
+            .map(|file| (file.id, file.size))
+            .collect();
+        let mut packs: Vec<PackOf> = self
+            .index
+            .packs()
+            .iter()
+            .zip(0..)
+            .map(|(id, number)| PackOf {
+                number,
+                id: *id,
+                size: 0,
+                blobs: Vec::new(),
+            })
+            .collect();
+        for (kind, id, place) in self.index.blobs() {
+            packs[place.pack as usize]
+                .blobs
+                .push(indexed(kind, id, &place));
+        }
+        let mut readable = Vec::new();
+        for mut pack in packs {
+            pack.blobs.sort_unstable_by_key(|blob| blob.offset);
+            let path = Kind::Pack.path(&pack.id);
+            let needed = pack
+                .blobs
+                .iter()
+                .map(|blob| u64::from(blob.offset) + u64::from(blob.length))
+                .max()
+                .unwrap_or(0);
+            match stored.remove(&pack.id) {
+                None => {
+                    self.damaged.insert(pack.number, Damage::Whole);
+                    self.find(true, path, "the index names it, and it is not there");
+                }
+                Some(size) if size < needed => {
+                    self.damaged.insert(pack.number, Damage::Whole);
+                    self.find(
+                        true,
+                        path,
+                        format!("it has {size} bytes, and the index says at least {needed}"),
+                    );
+                }
+                Some(size) => {
+                    pack.size = size;
+                    readable.push(pack);
+                }
+            }
+        }
+        for (id, size) in stored {
+            self.find(
+                false,
+                Kind::Pack.path(&id),
+                format!("no index names it ({size} bytes): a backup that did not end, or one that is running"),
+            );
+        }
+        Ok(readable)
+    }
+
+    /// Reads every pack.
+    fn data(&mut self, packs: Vec<PackOf>) -> Result<()> {
+        self.progress
+            .expect_bytes(packs.iter().map(|pack| pack.size).sum());
+        let queue = Mutex::new(packs.into_iter());
+        let results = Mutex::new(Vec::new());
+        let failure = Mutex::new(None);
+        let (repository, progress) = (self.repository, self.progress);
+        std::thread::scope(|scope| {
+            for _ in 0..READERS {
+                scope.spawn(|| {
+                    loop {
+                        if lock(&failure).is_some() {
+                            return;
+                        }
+                        let Some(pack) = lock(&queue).next() else {
+                            return;
+                        };
+                        match progress.check().and_then(|()| read_pack(repository, &pack)) {
+                            Ok(result) => lock(&results).push((pack.number, pack.size, result)),
+                            Err(error) => *lock(&failure) = Some(error),
+                        }
+                        progress.bytes_done(pack.size);
+                    }
+                });
+            }
+        });
+        if let Some(error) = lock(&failure).take() {
+            return Err(error);
+        }
+        for (number, size, (damage, findings)) in
+            results.into_inner().unwrap_or_else(PoisonError::into_inner)
+        {
+            self.checked.bytes_read += size;
+            self.checked.findings.extend(findings);
+            if let Some(damage) = damage {
+                self.damaged.insert(number, damage);
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks every snapshot.
+    fn snapshots(&mut self) -> Result<()> {
+        let listed = self.repository.files().list(Kind::Snapshot)?;
+        // What a tree below is known to be, so that trees that snapshots share are walked once.
+        let mut known: HashMap<BlobId, bool> = HashMap::new();
+        for file in listed {
+            self.checked.snapshots += 1;
+            let snapshot = match self
+                .repository
+                .read_document::<crate::format::snapshot::Snapshot>(Kind::Snapshot, &file.id)
+            {
+                Ok(snapshot) => snapshot,
+                Err(error) if error.is_damage() => {
+                    self.checked.damaged_snapshots.push(file.id);
+                    self.find(true, Kind::Snapshot.path(&file.id), error.to_string());
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if !self.tree(&file.id, snapshot.tree, &mut known)? {
+                self.checked.damaged_snapshots.push(file.id);
+            }
+        }
+        self.checked.unreachable_blobs = self.reached.iter().filter(|reached| !**reached).count();
+        Ok(())
+    }
+
+    /// Walks everything below a tree, without recursion: a hostile depth costs heap, not stack.
+    fn tree(
+        &mut self,
+        snapshot: &FileId,
+        root: BlobId,
+        known: &mut HashMap<BlobId, bool>,
+    ) -> Result<bool> {
+        let mut whole = true;
+        let mut open = vec![root];
+        while let Some(id) = open.pop() {
+            self.progress.check()?;
+            if let Some(was_whole) = known.get(&id) {
+                whole &= was_whole;
+                continue;
+            }
+            let here = self.directory(snapshot, &id, &mut open)?;
+            known.insert(id, here);
+            whole &= here;
+        }
+        Ok(whole)
+    }
+
+    fn directory(
+        &mut self,
+        snapshot: &FileId,
+        id: &BlobId,
+        open: &mut Vec<BlobId>,
+    ) -> Result<bool> {
+        let name = Kind::Snapshot.path(snapshot);
+        if !self.reach(BlobKind::Tree, id) {
+            self.find(
+                true,
+                name,
+                format!("its tree {id} is in no index or damaged"),
+            );
+            return Ok(false);
+        }
+        let tree = match self.repository.read_tree(self.index, id) {
+            Ok(tree) => tree,
+            Err(error) if error.is_damage() => {
+                self.find(true, name, format!("its tree {id}: {error}"));
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut whole = true;
+        for node in tree.nodes {
+            open.extend(node.subtree);
+            if node.kind != NodeKind::File {
+                continue;
+            }
+            let lost = node
+                .content
+                .iter()
+                .filter(|id| !self.reach(BlobKind::Data, id))
+                .count();
+            if lost > 0 {
+                whole = false;
+                self.find(
+                    true,
+                    name.clone(),
+                    format!(
+                        "of its file {:?} {lost} of {} pieces are in no index or damaged",
+                        String::from_utf8_lossy(&node.name),
+                        node.content.len()
+                    ),
+                );
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Notes that a blob is needed; false when it is not there.
+    fn reach(&mut self, kind: BlobKind, id: &BlobId) -> bool {
+        let (Some(ordinal), Some(place)) =
+            (self.index.ordinal(kind, id), self.index.find(kind, id))
+        else {
+            return false;
+        };
+        self.reached[ordinal] = true;
+        match self.damaged.get(&place.pack) {
+            None => true,
+            Some(Damage::Whole) => false,
+            Some(Damage::Blobs(blobs)) => !blobs.contains(id),
+        }
+    }
+}
+
+/// Reads a pack and looks at each blob. An error is one of the store.
+fn read_pack(repository: &Repository, pack: &PackOf) -> Result<(Option<Damage>, Vec<Finding>)> {
+    let path = Kind::Pack.path(&pack.id);
+    let mut findings = Vec::new();
+    let mut find = |what: String| {
+        findings.push(Finding {
+            is_damage: true,
+            file: path.clone(),
+            what,
+        });
+    };
+    let files = repository.files();
+    let bytes = match files.read_range(Kind::Pack, &pack.id, 0, pack.size) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_damage() => {
+            find(error.to_string());
+            return Ok((Some(Damage::Whole), findings));
+        }
+        Err(error) => return Err(error),
+    };
+    let mut lost = Vec::new();
+    for blob in &pack.blobs {
+        let from = blob.offset as usize;
+        let place = Place {
+            pack: pack.number,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed: blob.uncompressed_length,
+        };
+        let sealed = bytes
+            .get(from..from + blob.length as usize)
+            .unwrap_or_default();
+        if let Err(error) = repository.open_blob(&pack.id, &place, &blob.id, sealed) {
+            lost.push(blob.id);
+            find(match error {
+                Error::Damaged { what, .. } => what,
+                other => other.to_string(),
+            });
+        }
+    }
+    if let Err(what) = header(repository, pack, &bytes) {
+        find(what);
+    } else if FileId::of(&bytes) != pack.id && lost.is_empty() {
+        find(
+            "its bytes are not those that its name says, though every blob in it is whole"
+                .to_owned(),
+        );
+    }
+    let damage = (!lost.is_empty()).then_some(Damage::Blobs(lost));
+    Ok((damage, findings))
+}
+
+/// Whether a pack's own header says what the index says.
+fn header(repository: &Repository, pack: &PackOf, bytes: &[u8]) -> Result<(), String> {
+    let last = bytes
+        .last_chunk::<4>()
+        .ok_or("it is shorter than the length of a header")?;
+    let range = pack::header_range(bytes.len() as u64, *last)?;
+    let sealed = &bytes[range.start as usize..range.end as usize];
+    let header = repository
+        .key()
+        .open(sealed)
+        .map_err(|_| "its header is not sealed with the repository's key")?;
+    let blobs = pack::read_header(&header, range.start)?;
+    let missing = pack
+        .blobs
+        .iter()
+        .filter(|blob| !blobs.contains(blob))
+        .count();
+    if missing > 0 {
+        return Err(format!(
+            "its header does not have {missing} blobs that the index has"
+        ));
+    }
+    Ok(())
+}
+
+fn indexed(kind: BlobKind, id: BlobId, place: &Place) -> IndexedBlob {
+    IndexedBlob {
+        id,
+        kind,
+        offset: place.offset,
+        length: place.length,
+        uncompressed_length: place.uncompressed,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,140 @@
+//! The keyed gear hash: one shift and one addition per byte.
+//!
+//! The table is made of the master key, so that boundaries, which show in the sizes of packs, tell nothing of
+//! the content to whoever has not the key. Version `gear-1`: a change of anything below is a new version.
+
+use ring::hkdf;
+
+use super::{LONGEST, SHORTEST};
+
+/// Length that pieces tend to: before it a boundary needs more bits, behind it fewer.
+const NORMAL: usize = 1 << 20;
+/// Bits of a boundary before the normal length. The highest bits: they have seen the most bytes.
+const HARD: u64 = !0 << (64 - 21);
+/// Bits behind it.
+const EASY: u64 = !0 << (64 - 18);
+
+/// The table of one repository.
+#[derive(Clone)]
+pub struct Gear([u64; 256]);
+
+impl std::fmt::Debug for Gear {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Gear([redacted])")
+    }
+}
+
+struct Length;
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        256 * 8
+    }
+}
+
+impl Gear {
+    /// The table of a key.
+    #[must_use]
+    pub fn new(key: &[u8; 32]) -> Self {
+        let mut bytes = [0; 256 * 8];
+        hkdf::Salt::new(hkdf::HKDF_SHA256, &[])
+            .extract(key)
+            .expand(&[b"salvor chunker 1"], Length)
+            .and_then(|out| out.fill(&mut bytes))
+            .expect("2048 bytes are less than HKDF's limit of 255 digests");
+        Self(std::array::from_fn(|i| {
+            u64::from_le_bytes(bytes[8 * i..8 * i + 8].try_into().expect("eight bytes"))
+        }))
+    }
+
+    /// Length of the first piece of `window`.
+    #[must_use]
+    pub fn cut(&self, window: &[u8]) -> usize {
+        let end = window.len().min(LONGEST);
+        if end <= SHORTEST {
+            return end;
+        }
+        let normal = end.min(NORMAL);
+        // 64 bytes fill the hash; what lies before them has left it.
+        let mut hash = 0_u64;
+        for byte in &window[SHORTEST - 64..SHORTEST] {
+            hash = (hash << 1).wrapping_add(self.0[usize::from(*byte)]);
+        }
+        for (masked, from, to) in [(HARD, SHORTEST, normal), (EASY, normal, end)] {
+            for (i, byte) in window[from..to].iter().enumerate() {
+                hash = (hash << 1).wrapping_add(self.0[usize::from(*byte)]);
+                if hash & masked == 0 {
+                    return from + i + 1;
+                }
+            }
+        }
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        (0..length)
+            .map(|_| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 56) as u8
+            })
+            .collect()
+    }
+
+    fn cuts(gear: &Gear, data: &[u8]) -> Vec<usize> {
+        let mut at = 0;
+        let mut cuts = Vec::new();
+        while at < data.len() {
+            at += gear.cut(&data[at..]);
+            cuts.push(at);
+        }
+        cuts
+    }
+
+    /// Frozen: other boundaries would store every known file again.
+    #[test]
+    fn boundaries_stay_where_they_are() {
+        let data = noise(12 << 20);
+        let found = cuts(&Gear::new(&[7; 32]), &data);
+        assert_eq!(found, GOLDEN, "{found:?}");
+    }
+
+    const GOLDEN: &[usize] = &[
+        1_131_605, 2_467_367, 3_621_800, 4_800_337, 5_464_834, 6_512_512, 7_223_772, 8_403_218,
+        9_784_429, 10_895_160, 12_149_188, 12_582_912,
+    ];
+
+    #[test]
+    fn an_insertion_moves_no_boundary_behind_the_next() {
+        let gear = Gear::new(&[1; 32]);
+        let data = noise(16 << 20);
+        let mut changed = data.clone();
+        changed.splice(3_000_000..3_000_000, [1, 2, 3]);
+        let (before, after) = (cuts(&gear, &data), cuts(&gear, &changed));
+        let moved: Vec<usize> = after.iter().map(|cut| cut - 3).collect();
+        let kept = before.iter().filter(|cut| moved.contains(cut)).count();
+        assert!(kept + 5 >= before.len(), "{kept} of {}", before.len());
+    }
+
+    #[test]
+    fn pieces_keep_their_limits_and_keys_differ() {
+        let zeros = vec![0; 20 << 20];
+        let gear = Gear::new(&[2; 32]);
+        assert!(
+            cuts(&gear, &zeros)[..2]
+                .iter()
+                .all(|cut| cut % SHORTEST == 0 || cut % LONGEST == 0 || *cut > SHORTEST)
+        );
+        let data = noise(12 << 20);
+        assert_ne!(cuts(&gear, &data), cuts(&Gear::new(&[3; 32]), &data));
+        assert_eq!(gear.cut(&[]), 0);
+        assert_eq!(gear.cut(&[1; 10]), 10);
+    }
+}

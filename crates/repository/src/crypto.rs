@@ -1,0 +1,237 @@
+//! The cipher of the format: AES-256 in counter mode, authenticated by Poly1305-AES.
+//!
+//! A sealed piece is a nonce of 16 bytes, the ciphertext and a tag of 16 bytes over the ciphertext.
+
+use aes::cipher::{BlockEncrypt as _, KeyInit as _, KeyIvInit as _, StreamCipher as _};
+use aes::{Aes128, Aes256};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ctr::Ctr128BE;
+use poly1305::Poly1305;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Bytes of the nonce, in front of the ciphertext.
+pub(crate) const NONCE: usize = 16;
+/// Bytes of the tag, behind it.
+pub(crate) const TAG: usize = 16;
+/// Bytes that sealing adds.
+pub(crate) const OVERHEAD: usize = NONCE + TAG;
+
+/// The sealed bytes are not what was sealed, or the key is another.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unauthentic;
+
+/// Keys that everything in a repository is sealed with. `Debug` shows nothing of them.
+#[derive(Clone)]
+pub struct MasterKey {
+    encrypt: Zeroizing<[u8; 32]>,
+    mac_k: Zeroizing<[u8; 16]>,
+    mac_r: Zeroizing<[u8; 16]>,
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// The key's text form inside a key file.
+#[derive(Serialize, Deserialize)]
+struct KeyText {
+    mac: MacText,
+    encrypt: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MacText {
+    k: String,
+    r: String,
+}
+
+impl MasterKey {
+    /// From 64 bytes: encryption key, then both parts of the authentication key.
+    pub(crate) fn from_bytes(bytes: &[u8; 64]) -> Self {
+        let mut key = Self {
+            encrypt: Zeroizing::new([0; 32]),
+            mac_k: Zeroizing::new([0; 16]),
+            mac_r: Zeroizing::new([0; 16]),
+        };
+        key.encrypt.copy_from_slice(&bytes[..32]);
+        key.mac_k.copy_from_slice(&bytes[32..48]);
+        key.mac_r.copy_from_slice(&bytes[48..]);
+        clamp(&mut key.mac_r);
+        key
+    }
+
+    /// The 32 bytes that other keys are derived from.
+    pub(crate) fn root(&self) -> &[u8; 32] {
+        &self.encrypt
+    }
+
+    /// The JSON that stands sealed in a key file.
+    pub(crate) fn to_json(&self) -> Zeroizing<Vec<u8>> {
+        let mut text = KeyText {
+            mac: MacText {
+                k: BASE64.encode(*self.mac_k),
+                r: BASE64.encode(*self.mac_r),
+            },
+            encrypt: BASE64.encode(*self.encrypt),
+        };
+        let json = serde_json::to_vec(&text).expect("strings are JSON");
+        text.mac.k.zeroize();
+        text.mac.r.zeroize();
+        text.encrypt.zeroize();
+        Zeroizing::new(json)
+    }
+
+    /// Reads that JSON.
+    pub(crate) fn from_json(json: &[u8]) -> Option<Self> {
+        let text: KeyText = serde_json::from_slice(json).ok()?;
+        let mut bytes = Zeroizing::new([0_u8; 64]);
+        decode(&text.encrypt, &mut bytes[..32])?;
+        decode(&text.mac.k, &mut bytes[32..48])?;
+        decode(&text.mac.r, &mut bytes[48..])?;
+        Some(Self::from_bytes(&bytes))
+    }
+
+    /// Seals `out[start..]` in place. It must begin with [`NONCE`] bytes that the nonce is put into; the tag
+    /// is appended.
+    pub(crate) fn seal_tail(&self, out: &mut Vec<u8>, start: usize) -> std::io::Result<()> {
+        let (nonce, text) = out[start..].split_at_mut(NONCE);
+        getrandom::fill(nonce).map_err(|e| std::io::Error::other(e.to_string()))?;
+        let nonce: [u8; NONCE] = (&*nonce).try_into().expect("it was split at its length");
+        Ctr128BE::<Aes256>::new((&*self.encrypt).into(), (&nonce).into()).apply_keystream(text);
+        let tag = self.tag(&nonce, text);
+        out.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    /// Seals a piece of its own.
+    pub(crate) fn seal(&self, plain: &[u8]) -> std::io::Result<Vec<u8>> {
+        let mut out = Vec::with_capacity(plain.len() + OVERHEAD);
+        out.resize(NONCE, 0);
+        out.extend_from_slice(plain);
+        self.seal_tail(&mut out, 0)?;
+        Ok(out)
+    }
+
+    /// Opens a piece into `out`, which is cleared first.
+    pub(crate) fn open_into(&self, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Unauthentic> {
+        out.clear();
+        if sealed.len() < OVERHEAD {
+            return Err(Unauthentic);
+        }
+        let (nonce, rest) = sealed.split_at(NONCE);
+        let (text, tag) = rest.split_at(rest.len() - TAG);
+        let nonce: [u8; NONCE] = nonce.try_into().expect("it was split at its length");
+        let expected = self.tag(&nonce, text);
+        // Without an early end: how far a forged tag was right must not show.
+        let difference = expected
+            .iter()
+            .zip(tag)
+            .fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
+        if difference != 0 {
+            return Err(Unauthentic);
+        }
+        out.extend_from_slice(text);
+        Ctr128BE::<Aes256>::new((&*self.encrypt).into(), (&nonce).into()).apply_keystream(out);
+        Ok(())
+    }
+
+    /// Opens a piece.
+    pub(crate) fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, Unauthentic> {
+        let mut out = Vec::new();
+        self.open_into(sealed, &mut out)?;
+        Ok(out)
+    }
+
+    fn tag(&self, nonce: &[u8; NONCE], text: &[u8]) -> [u8; TAG] {
+        let mut key = Zeroizing::new([0_u8; 32]);
+        key[..16].copy_from_slice(&*self.mac_r);
+        let mut pad = (*nonce).into();
+        Aes128::new((&*self.mac_k).into()).encrypt_block(&mut pad);
+        key[16..].copy_from_slice(&pad);
+        Poly1305::new((&*key).into()).compute_unpadded(text).into()
+    }
+}
+
+fn decode(text: &str, into: &mut [u8]) -> Option<()> {
+    let bytes = Zeroizing::new(BASE64.decode(text).ok()?);
+    (bytes.len() == into.len()).then(|| into.copy_from_slice(&bytes))
+}
+
+/// Clears the bits that Poly1305 wants clear, so that the stored key is the one in use.
+fn clamp(r: &mut [u8; 16]) {
+    for i in [3, 7, 11, 15] {
+        r[i] &= 15;
+    }
+    for i in [4, 8, 12] {
+        r[i] &= 252;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> MasterKey {
+        MasterKey::from_bytes(&std::array::from_fn(|i| i as u8))
+    }
+
+    /// The vector of the Poly1305-AES paper, appendix B, second case.
+    #[test]
+    fn the_tag_is_that_of_the_paper() {
+        let mut bytes = [0; 64];
+        let hex = |text: &str| -> Vec<u8> {
+            (0..text.len() / 2)
+                .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex"))
+                .collect()
+        };
+        bytes[32..48].copy_from_slice(&hex("75deaa25c09f208e1dc4ce6b5cad3fbf"));
+        bytes[48..].copy_from_slice(&hex("a0f3080000f46400d0c7e9076c834403"));
+        let key = MasterKey::from_bytes(&bytes);
+        let nonce = hex("61ee09218d29b0aaed7e154a2c5509cc")
+            .try_into()
+            .expect("16 bytes");
+        assert_eq!(
+            key.tag(&nonce, b"").to_vec(),
+            hex("dd3fab2251f11ac759f0887129cc2ee7")
+        );
+    }
+
+    #[test]
+    fn what_was_sealed_opens_and_any_changed_bit_is_noticed() {
+        let key = key();
+        for length in [0, 1, 15, 16, 17, 1000] {
+            let plain = vec![7; length];
+            let sealed = key.seal(&plain).expect("seals");
+            assert_eq!(sealed.len(), length + OVERHEAD);
+            assert_eq!(key.open(&sealed), Ok(plain));
+            for bit in 0..sealed.len() * 8 {
+                let mut changed = sealed.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(
+                    key.open(&changed),
+                    Err(Unauthentic),
+                    "bit {bit} of {length}"
+                );
+            }
+            for short in 0..sealed.len() {
+                assert_eq!(key.open(&sealed[..short]), Err(Unauthentic));
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_form_gives_the_same_key() {
+        let key = key();
+        let again = MasterKey::from_json(&key.to_json()).expect("its own JSON");
+        assert_eq!(
+            again.open(&key.seal(b"x").expect("seals")),
+            Ok(b"x".to_vec())
+        );
+        assert_eq!(format!("{key:?}"), "[redacted]");
+        assert!(MasterKey::from_json(br#"{"mac":{"k":"","r":""},"encrypt":""}"#).is_none());
+    }
+}

@@ -1,0 +1,281 @@
+//! The files of a repository in its store, by kind and id.
+//!
+//! Everything but `config` is named by the SHA-256 of its stored bytes, so a file is written once, can be
+//! written twice without harm, and what is read whole is checked against its name.
+//!
+//! The engine runs on plain threads; calls into the store wait for it here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use salvor_storage::{ErrorKind, GetOptions, Key, ObjectInfo, ObjectStore, PutMode};
+use tokio::runtime::Handle;
+
+use crate::error::{Error, Result};
+use crate::id::FileId;
+
+/// Longest file that is read whole: packs are at most 128 MiB, and an index file of that size would
+/// describe a million blobs.
+const LONGEST: u64 = 256 << 20;
+
+/// What a file of the repository is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Blobs.
+    Pack,
+    /// Which blob is where.
+    Index,
+    /// A recovery point.
+    Snapshot,
+    /// The master key, sealed by a password.
+    Key,
+    /// Who works on the repository.
+    Lock,
+}
+
+impl Kind {
+    /// Its folder.
+    #[must_use]
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Pack => "data",
+            Self::Index => "index",
+            Self::Snapshot => "snapshots",
+            Self::Key => "keys",
+            Self::Lock => "locks",
+        }
+    }
+
+    /// The file's path in the repository.
+    #[must_use]
+    pub fn path(self, id: &FileId) -> String {
+        match self {
+            Self::Pack => {
+                let name = id.to_string();
+                format!("data/{}/{name}", &name[..2])
+            }
+            _ => format!("{}/{id}", self.folder()),
+        }
+    }
+}
+
+/// A file as the store lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: FileId,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When it was written, by the store's clock.
+    pub modified: Option<jiff::Timestamp>,
+}
+
+/// The files of one repository.
+#[derive(Clone, Debug)]
+pub struct Files {
+    store: Arc<dyn ObjectStore>,
+    runtime: Handle,
+}
+
+impl Files {
+    /// Files in `store`, whose root is the repository. Calls wait on `runtime` and must come from threads
+    /// that may block.
+    pub fn new(store: Arc<dyn ObjectStore>, runtime: Handle) -> Self {
+        Self { store, runtime }
+    }
+
+    /// The store for humans.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.store.describe()
+    }
+
+    /// A file's bytes, which are those that its name says.
+    ///
+    /// # Errors
+    /// The store fails, or the bytes are others.
+    pub fn read(&self, kind: Kind, id: &FileId) -> Result<Bytes> {
+        let path = kind.path(id);
+        let bytes = self.read_at(&path, None)?;
+        if FileId::of(&bytes) != *id {
+            return Err(self.damaged(path, "its bytes are not those that its name says"));
+        }
+        Ok(bytes)
+    }
+
+    /// Some bytes of a file, as the store has them.
+    ///
+    /// # Errors
+    /// The store fails, or the file is shorter.
+    pub fn read_range(&self, kind: Kind, id: &FileId, from: u64, length: u64) -> Result<Bytes> {
+        self.read_at(&kind.path(id), Some(from..from + length))
+    }
+
+    /// Writes a file that is named by its bytes.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn write(&self, kind: Kind, bytes: Bytes) -> Result<FileId> {
+        let id = FileId::of(&bytes);
+        self.write_named(kind, id, bytes)?;
+        Ok(id)
+    }
+
+    /// Writes a file whose id is known.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn write_named(&self, kind: Kind, id: FileId, bytes: Bytes) -> Result<()> {
+        self.create(&kind.path(&id), bytes)
+    }
+
+    /// Removes a file; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// The store refuses or fails.
+    pub fn remove(&self, kind: Kind, id: &FileId) -> Result<()> {
+        let path = kind.path(id);
+        let key = self.key(&path)?;
+        self.runtime
+            .block_on(self.store.delete(&key))
+            .map_err(|source| self.failed("remove", &path, source))
+    }
+
+    /// All files of a kind, by id. Names that are no ids are left out, as restic does: stores keep
+    /// temporary files there.
+    ///
+    /// # Errors
+    /// The listing fails or breaks off; a short listing is never returned.
+    pub fn list(&self, kind: Kind) -> Result<Vec<Listed>> {
+        let folder = kind.folder();
+        let listed: Vec<ObjectInfo> = self
+            .runtime
+            .block_on(async { self.store.list(folder).await?.try_collect().await })
+            .map_err(|source| self.failed("list", folder, source))?;
+        let mut files: Vec<Listed> = listed
+            .into_iter()
+            .filter_map(|object| {
+                let id: FileId = object.key.file_name().parse().ok()?;
+                (object.key.as_str() == kind.path(&id)).then_some(Listed {
+                    id,
+                    size: object.size,
+                    modified: object.modified,
+                })
+            })
+            .collect();
+        files.sort_by_key(|file| file.id);
+        Ok(files)
+    }
+
+    /// Whether a file is there.
+    ///
+    /// # Errors
+    /// The store cannot say.
+    pub fn exists(&self, kind: Kind, id: &FileId) -> Result<bool> {
+        let path = kind.path(id);
+        let key = self.key(&path)?;
+        match self.runtime.block_on(self.store.head(&key)) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(source) => Err(self.failed("look for", &path, source)),
+        }
+    }
+
+    /// `config`, sealed; `None` when there is none.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn config(&self) -> Result<Option<Bytes>> {
+        match self.read_at("config", None) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::Store { source, .. }) if source.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes `config`, which makes the repository exist.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when there is one.
+    pub fn create_config(&self, bytes: Bytes) -> Result<()> {
+        let key = self.key("config")?;
+        match self
+            .runtime
+            .block_on(self.store.put(&key, bytes.clone(), PutMode::Create))
+        {
+            Ok(_) => Ok(()),
+            // Ours may have arrived although the answer did not.
+            Err(error) if error.is_already_exists() || error.may_have_happened() => {
+                match self.config()? {
+                    Some(there) if there == bytes => Ok(()),
+                    Some(_) => Err(Error::Exists {
+                        place: self.place(),
+                    }),
+                    None => Err(self.failed("create", "config", error)),
+                }
+            }
+            Err(source) => Err(self.failed("create", "config", source)),
+        }
+    }
+
+    /// An error that says that a file is damaged.
+    pub(crate) fn damaged(&self, file: impl Into<String>, what: impl Into<String>) -> Error {
+        Error::Damaged {
+            file: file.into(),
+            place: self.place(),
+            what: what.into(),
+        }
+    }
+
+    fn create(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let key = self.key(path)?;
+        let size = bytes.len() as u64;
+        match self
+            .runtime
+            .block_on(self.store.put(&key, bytes, PutMode::Create))
+        {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_already_exists() || error.may_have_happened() => {
+                // The name is the digest of the bytes: what stands there whole is what we wrote.
+                match self.runtime.block_on(self.store.head(&key)) {
+                    Ok(there) if there.size == size => Ok(()),
+                    Ok(there) => Err(self.damaged(
+                        path,
+                        format!("it has {} bytes and should have {size}", there.size),
+                    )),
+                    Err(_) => Err(self.failed("write", path, error)),
+                }
+            }
+            Err(source) => Err(self.failed("write", path, source)),
+        }
+    }
+
+    fn read_at(&self, path: &str, range: Option<std::ops::Range<u64>>) -> Result<Bytes> {
+        let key = self.key(path)?;
+        let options = GetOptions {
+            range,
+            ..GetOptions::default()
+        };
+        self.runtime
+            .block_on(async { self.store.get(&key, options).await?.bytes(LONGEST).await })
+            .map_err(|source| match source.kind {
+                // A range outside the file.
+                ErrorKind::Invalid => self.damaged(path, "it is shorter than the index says"),
+                _ => self.failed("read", path, source),
+            })
+    }
+
+    fn key(&self, path: &str) -> Result<Key> {
+        Key::new(path).map_err(|e| self.failed("name", path, e.into()))
+    }
+
+    fn failed(&self, action: &'static str, file: &str, source: salvor_storage::Error) -> Error {
+        Error::Store {
+            action,
+            file: file.to_owned(),
+            place: self.place(),
+            source: Box::new(source),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Locks: files that say who works on the repository, as restic writes and honours them.
+//!
+//! Writers share; what deletes excludes. A lock is written first and the others are looked at afterwards: of two
+//! that exclude each other, at least one sees the other.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::error::{Error, Result};
+use crate::files::Kind;
+use crate::format::lock_file::LockFile;
+use crate::id::FileId;
+use crate::repository::Repository;
+
+/// How often a lock is refreshed, as restic does.
+const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// A lock that was not refreshed for so long is dead; by age alone, because a pod's host name and process
+/// number mean nothing elsewhere.
+const STALE: SignedDuration = SignedDuration::from_mins(30);
+/// A holder who could not refresh for so long gives up, well before others take the lock for dead.
+const LOST: SignedDuration = SignedDuration::from_mins(20);
+
+/// Who works.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// Machine or pod.
+    pub hostname: String,
+    /// User.
+    pub username: String,
+}
+
+/// A lock that is held and refreshed until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    repository: Arc<Repository>,
+    state: Arc<Mutex<State>>,
+    stop: Option<mpsc::Sender<()>>,
+    refresher: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: FileId,
+    refreshed: Timestamp,
+}
+
+impl Lock {
+    /// Takes a lock.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another's excludes it, or the store fails.
+    pub fn take(repository: &Arc<Repository>, exclusive: bool, holder: &Holder) -> Result<Self> {
+        conflict(repository, exclusive, None)?;
+        let file = write(repository, exclusive, holder)?;
+        if let Err(error) = conflict(repository, exclusive, Some(file)) {
+            let removed = repository.files().remove(Kind::Lock, &file);
+            if let Err(error) = removed {
+                tracing::warn!(%error, "a lock of ours could not be removed; it ends by itself in 30 minutes");
+            }
+            return Err(error);
+        }
+        let state = Arc::new(Mutex::new(State {
+            file,
+            refreshed: Timestamp::now(),
+        }));
+        let (stop, stopped) = mpsc::channel();
+        let refresher = std::thread::spawn({
+            let (repository, state, holder) =
+                (Arc::clone(repository), Arc::clone(&state), holder.clone());
+            move || refresh(&repository, &state, exclusive, &holder, &stopped)
+        });
+        Ok(Self {
+            repository: Arc::clone(repository),
+            state,
+            stop: Some(stop),
+            refresher: Some(refresher),
+        })
+    }
+
+    /// Fails when the lock may be taken for dead by others. To be called before anything is committed or
+    /// deleted.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`].
+    pub fn check(&self) -> Result<()> {
+        let refreshed = self.state.lock().expect("no holder panics").refreshed;
+        let age = Timestamp::now().duration_since(refreshed);
+        if age > LOST {
+            return Err(Error::LockLost {
+                place: self.repository.files().place(),
+                minutes: age.as_mins(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(refresher) = self.refresher.take()
+            && refresher.join().is_err()
+        {
+            tracing::error!("the thread that refreshes a lock panicked");
+        }
+        let file = self.state.lock().map(|state| state.file);
+        if let Ok(file) = file
+            && let Err(error) = self.repository.files().remove(Kind::Lock, &file)
+        {
+            tracing::warn!(%error, "a lock of ours could not be removed; it ends by itself in 30 minutes");
+        }
+    }
+}
+
+/// Writes a new lock file every five minutes and removes the one before.
+fn refresh(
+    repository: &Repository,
+    state: &Mutex<State>,
+    exclusive: bool,
+    holder: &Holder,
+    stopped: &mpsc::Receiver<()>,
+) {
+    while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(REFRESH) {
+        match write(repository, exclusive, holder) {
+            Ok(file) => {
+                let before = {
+                    let mut state = state.lock().expect("no holder panics");
+                    state.refreshed = Timestamp::now();
+                    std::mem::replace(&mut state.file, file)
+                };
+                if let Err(error) = repository.files().remove(Kind::Lock, &before) {
+                    tracing::warn!(%error, "an old lock of ours could not be removed");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the lock could not be refreshed"),
+        }
+    }
+}
+
+fn write(repository: &Repository, exclusive: bool, holder: &Holder) -> Result<FileId> {
+    let file = LockFile {
+        time: Timestamp::now(),
+        exclusive,
+        hostname: holder.hostname.clone(),
+        username: holder.username.clone(),
+        pid: std::process::id(),
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+    };
+    repository.write_document(Kind::Lock, &file)
+}
+
+/// Fails when a live lock of another excludes one of ours.
+fn conflict(repository: &Repository, exclusive: bool, ours: Option<FileId>) -> Result<()> {
+    for (id, lock) in all(repository)? {
+        let dead = Timestamp::now().duration_since(lock.time) > STALE;
+        if Some(id) != ours && !dead && (exclusive || lock.exclusive) {
+            return Err(Error::Locked {
+                place: repository.files().place(),
+                holder: format!("{}@{} (process {})", lock.username, lock.hostname, lock.pid),
+                since: lock.time.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// All locks. One that vanishes while it is read was released.
+///
+/// # Errors
+/// Damage, or the store fails.
+pub fn all(repository: &Repository) -> Result<Vec<(FileId, LockFile)>> {
+    let mut locks = Vec::new();
+    for file in repository.files().list(Kind::Lock)? {
+        match repository.read_document(Kind::Lock, &file.id) {
+            Ok(lock) => locks.push((file.id, lock)),
+            Err(Error::Store { source, .. }) if source.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(locks)
+}
+
+/// Removes the locks of the dead; with `everybody` all of them. Returns how many.
+///
+/// # Errors
+/// Damage, or the store fails.
+pub fn unlock(repository: &Repository, everybody: bool) -> Result<usize> {
+    let mut removed = 0;
+    for (id, lock) in all(repository)? {
+        if everybody || Timestamp::now().duration_since(lock.time) > STALE {
+            repository.files().remove(Kind::Lock, &id)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}

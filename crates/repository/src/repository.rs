@@ -1,0 +1,476 @@
+//! A repository: its keys, its index, its blobs and its snapshots.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use salvor_seal::Secret;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::chunk::Chunker;
+use crate::chunk::gear::Gear;
+use crate::chunk::polynomial::Polynomial;
+use crate::chunk::rabin::Rabin;
+use crate::crypto::MasterKey;
+use crate::error::{Error, Result};
+use crate::files::{Files, Kind};
+use crate::format::config::{Config, GEAR, Ours};
+use crate::format::index_file::{BlobKind, IndexFile};
+use crate::format::key_file::{KeyFile, NoKey, Work};
+use crate::format::snapshot::Snapshot;
+use crate::format::tree::Tree;
+use crate::format::unpacked;
+use crate::id::{BlobId, FileId};
+use crate::index::{Index, IndexBuilder, MOST_BLOBS, Place};
+
+/// Bytes of tree packs that are kept: trees of one directory and its neighbours stand in one pack, and a
+/// store is asked once for all of them.
+const TREE_PACKS: usize = 48 << 20;
+/// Tree packs longer than this are read blob by blob.
+const LARGE_PACK: u64 = 20 << 20;
+
+/// How a repository is made.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// How much work it is to try the password.
+    pub work: Work,
+    /// Who makes it: user and host, shown in the list of keys.
+    pub who: (String, String),
+    /// Cut files as restic does, for repositories that restic will extend, too.
+    pub restic_boundaries: bool,
+}
+
+/// An open repository.
+#[derive(Debug)]
+pub struct Repository {
+    files: Files,
+    config: Config,
+    key: MasterKey,
+    key_id: FileId,
+    chunker: Chunker,
+    tree_packs: Mutex<VecDeque<(FileId, Bytes)>>,
+}
+
+/// A key slot, as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySlot {
+    /// The key file.
+    pub id: FileId,
+    /// Who made it.
+    pub username: String,
+    /// Where.
+    pub hostname: String,
+    /// When.
+    pub created: String,
+    /// Whether it is the one that opened the repository.
+    pub is_current: bool,
+}
+
+impl Repository {
+    /// Makes a repository in an empty place. It exists when its `config` does; a key that was written before
+    /// a crash is of no use and harmless.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], or the store fails.
+    pub fn init(files: Files, password: &Secret, options: &InitOptions) -> Result<Self> {
+        if files.config()?.is_some() {
+            return Err(Error::Exists {
+                place: files.place(),
+            });
+        }
+        let random = |source| Error::Source {
+            what: "random bytes of the system".to_owned(),
+            source,
+        };
+        let mut bytes = zeroize::Zeroizing::new([0_u8; 96]);
+        getrandom::fill(&mut *bytes).map_err(|e| random(std::io::Error::other(e.to_string())))?;
+        let master = MasterKey::from_bytes(bytes[..64].try_into().expect("64 of 96 bytes"));
+        let identity: [u8; 32] = bytes[64..].try_into().expect("32 of 96 bytes");
+        let config = Config {
+            version: 2,
+            id: FileId::from(identity).to_string(),
+            chunker_polynomial: Polynomial::random().map_err(random)?,
+            salvor: (!options.restic_boundaries).then(|| Ours {
+                chunker: GEAR.to_owned(),
+            }),
+        };
+        let key_id = write_key(&files, &master, password, options)?;
+        let plain = to_json(&config);
+        let sealed = master.seal(&plain).map_err(random)?;
+        files.create_config(Bytes::from(sealed))?;
+        Self::with(files, config, master, key_id)
+    }
+
+    /// Opens a repository.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`], [`Error::WrongPassword`], [`Error::Version`], damage, or the store fails.
+    pub fn open(files: Files, password: &Secret) -> Result<Self> {
+        let Some(sealed) = files.config()? else {
+            return Err(Error::NoRepository {
+                place: files.place(),
+            });
+        };
+        let (key_id, master) = find_key(&files, password)?;
+        let plain = master
+            .open(&sealed)
+            .map_err(|_| files.damaged("config", "it is not sealed with the repository's key"))?;
+        let config: Config = serde_json::from_slice(&plain)
+            .map_err(|e| files.damaged("config", format!("it is not what it should be: {e}")))?;
+        if !(1..=2).contains(&config.version) {
+            return Err(Error::Version {
+                place: files.place(),
+                version: config.version,
+            });
+        }
+        Self::with(files, config, master, key_id)
+    }
+
+    fn with(files: Files, config: Config, key: MasterKey, key_id: FileId) -> Result<Self> {
+        let chunker = match &config.salvor {
+            Some(ours) if ours.chunker == GEAR => Chunker::Gear(Box::new(Gear::new(key.root()))),
+            Some(ours) => {
+                return Err(Error::Invalid(format!(
+                    "the repository at {} cuts files by `{}`, which this program does not know: use a newer one",
+                    files.place(),
+                    ours.chunker
+                )));
+            }
+            None => Rabin::new(config.chunker_polynomial)
+                .map(|rabin| Chunker::Rabin(Box::new(rabin)))
+                .ok_or_else(|| files.damaged("config", "its polynomial is not irreducible"))?,
+        };
+        Ok(Self {
+            files,
+            config,
+            key,
+            key_id,
+            chunker,
+            tree_packs: Mutex::default(),
+        })
+    }
+
+    /// Its files.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How files are cut.
+    #[must_use]
+    pub fn chunker(&self) -> &Chunker {
+        &self.chunker
+    }
+
+    /// Whether it compresses.
+    #[must_use]
+    pub fn compresses(&self) -> bool {
+        self.config.version >= 2
+    }
+
+    pub(crate) fn key(&self) -> &MasterKey {
+        &self.key
+    }
+
+    /// All index files together.
+    ///
+    /// # Errors
+    /// Damage, [`Error::IndexTooLarge`], or the store fails.
+    pub fn load_index(&self) -> Result<Index> {
+        let listed = self.files.list(Kind::Index)?;
+        let mut builder = IndexBuilder::default();
+        for file in listed {
+            let index: IndexFile = self.read_document(Kind::Index, &file.id)?;
+            builder
+                .add(file.id, &index)
+                .map_err(|what| self.files.damaged(Kind::Index.path(&file.id), what))?;
+            if builder.len() > MOST_BLOBS {
+                return Err(Error::IndexTooLarge {
+                    place: self.files.place(),
+                    limit: MOST_BLOBS,
+                    megabytes: (MOST_BLOBS * 48) >> 20,
+                });
+            }
+        }
+        Ok(builder.finish())
+    }
+
+    /// All snapshots, oldest first.
+    ///
+    /// # Errors
+    /// Damage, or the store fails: a snapshot that cannot be read is never left out in silence.
+    pub fn snapshots(&self) -> Result<Vec<(FileId, Snapshot)>> {
+        let mut all = Vec::new();
+        for file in self.files.list(Kind::Snapshot)? {
+            all.push((file.id, self.read_document(Kind::Snapshot, &file.id)?));
+        }
+        all.sort_by_key(|(id, snapshot): &(FileId, Snapshot)| (snapshot.begun(), *id));
+        Ok(all)
+    }
+
+    /// The snapshot whose id begins with `prefix`, or the newest for `latest`.
+    ///
+    /// # Errors
+    /// [`Error::NoSnapshot`], damage, or the store fails.
+    pub fn snapshot(&self, prefix: &str) -> Result<(FileId, Snapshot)> {
+        let none = |count| Error::NoSnapshot {
+            prefix: prefix.to_owned(),
+            count,
+            place: self.files.place(),
+        };
+        if prefix == "latest" {
+            return self.snapshots()?.pop().ok_or_else(|| none(0));
+        }
+        let matching: Vec<FileId> = self
+            .files
+            .list(Kind::Snapshot)?
+            .into_iter()
+            .map(|file| file.id)
+            .filter(|id| id.to_string().starts_with(prefix))
+            .collect();
+        match matching.as_slice() {
+            [id] if !prefix.is_empty() => Ok((*id, self.read_document(Kind::Snapshot, id)?)),
+            several => Err(none(several.len())),
+        }
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// Damage, or the store fails.
+    pub(crate) fn read_document<T: DeserializeOwned>(&self, kind: Kind, id: &FileId) -> Result<T> {
+        let damaged = |what: String| self.files.damaged(kind.path(id), what);
+        let sealed = self.files.read(kind, id)?;
+        let plain = self
+            .key
+            .open(&sealed)
+            .map_err(|_| damaged("it is not sealed with the repository's key".to_owned()))?;
+        let json = unpacked::decode(plain).map_err(damaged)?;
+        serde_json::from_slice(&json)
+            .map_err(|e| damaged(format!("it is not what it should be: {e}")))
+    }
+
+    /// Writes a document.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub(crate) fn write_document<T: Serialize>(&self, kind: Kind, document: &T) -> Result<FileId> {
+        let seal = |source| Error::Source {
+            what: format!("seal a file of {}", kind.folder()),
+            source,
+        };
+        let plain = unpacked::encode(&to_json(document), self.compresses()).map_err(seal)?;
+        let sealed = self.key.seal(&plain).map_err(seal)?;
+        if self.key.open(&sealed).as_deref() != Ok(plain.as_slice()) {
+            return Err(Error::Unfaithful {
+                what: format!("a file of {}", kind.folder()),
+            });
+        }
+        self.files.write(kind, Bytes::from(sealed))
+    }
+
+    /// The plaintext of a blob, which is what its id says.
+    ///
+    /// # Errors
+    /// [`Error::NoBlob`], damage, or the store fails.
+    pub fn read_blob(&self, index: &Index, kind: BlobKind, id: &BlobId) -> Result<Vec<u8>> {
+        let place = self.place(index, kind, id)?;
+        let pack = index.pack(place.pack);
+        let (from, length) = (u64::from(place.offset), u64::from(place.length));
+        let sealed = self.files.read_range(Kind::Pack, &pack, from, length)?;
+        self.open_blob(&pack, &place, id, &sealed)
+    }
+
+    /// A directory.
+    ///
+    /// # Errors
+    /// [`Error::NoBlob`], damage, or the store fails.
+    pub fn read_tree(&self, index: &Index, id: &BlobId) -> Result<Tree> {
+        let place = self.place(index, BlobKind::Tree, id)?;
+        let pack = index.pack(place.pack);
+        let sealed = self.tree_bytes(&pack, &place)?;
+        let json = self.open_blob(&pack, &place, id, &sealed)?;
+        Tree::parse(&json).map_err(|what| self.files.damaged(format!("tree {id}"), what))
+    }
+
+    fn place(&self, index: &Index, kind: BlobKind, id: &BlobId) -> Result<Place> {
+        index.find(kind, id).ok_or_else(|| Error::NoBlob {
+            kind: kind.noun(),
+            id: *id,
+            place: self.files.place(),
+        })
+    }
+
+    /// Sealed bytes of a tree. The whole pack is fetched and kept for a while: its neighbours are wanted next.
+    fn tree_bytes(&self, pack: &FileId, place: &Place) -> Result<Bytes> {
+        let range = place.offset as usize..(place.offset as usize + place.length as usize);
+        {
+            let mut kept = self.tree_packs.lock().expect("no holder panics");
+            if let Some(at) = kept.iter().position(|(id, _)| id == pack) {
+                let found = kept.remove(at).expect("it was found there");
+                let bytes = found
+                    .1
+                    .get(range.clone())
+                    .map(|_| found.1.slice(range.clone()));
+                kept.push_front(found);
+                return bytes.ok_or_else(|| {
+                    self.files
+                        .damaged(Kind::Pack.path(pack), "it is shorter than the index says")
+                });
+            }
+        }
+        // The end of the pack is not known; a tree that lies far behind is read alone.
+        if u64::from(place.offset) + u64::from(place.length) > LARGE_PACK {
+            return self.files.read_range(
+                Kind::Pack,
+                pack,
+                u64::from(place.offset),
+                u64::from(place.length),
+            );
+        }
+        let bytes = self.files.read(Kind::Pack, pack)?;
+        let tree = bytes
+            .get(range.clone())
+            .map(|_| bytes.slice(range))
+            .ok_or_else(|| {
+                self.files
+                    .damaged(Kind::Pack.path(pack), "it is shorter than the index says")
+            })?;
+        let mut kept = self.tree_packs.lock().expect("no holder panics");
+        kept.push_front((*pack, bytes));
+        let mut sum = 0;
+        kept.retain(|(_, bytes)| {
+            sum += bytes.len();
+            sum <= TREE_PACKS
+        });
+        Ok(tree)
+    }
+
+    /// The plaintext of sealed bytes that should be a blob.
+    pub(crate) fn open_blob(
+        &self,
+        pack: &FileId,
+        place: &Place,
+        id: &BlobId,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>> {
+        let damaged = |what: &str| {
+            self.files
+                .damaged(Kind::Pack.path(pack), format!("blob {id} in it {what}"))
+        };
+        let plain = self
+            .key
+            .open(sealed)
+            .map_err(|_| damaged("is not sealed with the repository's key"))?;
+        let plain = match place.uncompressed {
+            None => plain,
+            Some(length) => zstd::bulk::decompress(&plain, length as usize)
+                .map_err(|_| damaged("does not decompress"))?,
+        };
+        if BlobId::of(&plain) != *id {
+            return Err(damaged("is another than its id says"));
+        }
+        Ok(plain)
+    }
+
+    /// All key slots.
+    ///
+    /// # Errors
+    /// Damage, or the store fails.
+    pub fn keys(&self) -> Result<Vec<KeySlot>> {
+        let mut slots = Vec::new();
+        for listed in self.files.list(Kind::Key)? {
+            let file = read_key(&self.files, &listed.id)?;
+            slots.push(KeySlot {
+                id: listed.id,
+                username: file.username,
+                hostname: file.hostname,
+                created: file.created,
+                is_current: listed.id == self.key_id,
+            });
+        }
+        Ok(slots)
+    }
+
+    /// Adds a password.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn add_key(&self, password: &Secret, options: &InitOptions) -> Result<FileId> {
+        write_key(&self.files, &self.key, password, options)
+    }
+
+    /// Removes a key slot. What it opened stays as it is: who has copied the master key still has it.
+    ///
+    /// # Errors
+    /// The slot is the one that opened the repository, or the store fails.
+    pub fn remove_key(&self, id: &FileId) -> Result<()> {
+        if *id == self.key_id {
+            return Err(Error::Invalid(format!(
+                "key {id} opened the repository just now: open it with another one to remove it"
+            )));
+        }
+        if !self.files.exists(Kind::Key, id)? {
+            return Err(Error::Invalid(format!("there is no key {id}")));
+        }
+        self.files.remove(Kind::Key, id)
+    }
+}
+
+fn to_json<T: Serialize>(document: &T) -> Vec<u8> {
+    serde_json::to_vec(document).expect("documents have string keys only")
+}
+
+fn write_key(
+    files: &Files,
+    master: &MasterKey,
+    password: &Secret,
+    options: &InitOptions,
+) -> Result<FileId> {
+    let seal = |source| Error::Source {
+        what: "seal the key".to_owned(),
+        source,
+    };
+    let who = (options.who.0.as_str(), options.who.1.as_str());
+    let file = KeyFile::seal(master, password, options.work, who).map_err(seal)?;
+    files.write(Kind::Key, Bytes::from(to_json(&file)))
+}
+
+fn read_key(files: &Files, id: &FileId) -> Result<KeyFile> {
+    let bytes = files.read(Kind::Key, id)?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        files.damaged(
+            Kind::Key.path(id),
+            format!("it is not what it should be: {e}"),
+        )
+    })
+}
+
+/// The first slot that opens. A damaged slot is no reason not to try the others.
+fn find_key(files: &Files, password: &Secret) -> Result<(FileId, MasterKey)> {
+    let listed = files.list(Kind::Key)?;
+    let mut damage = None;
+    for slot in &listed {
+        let opened = read_key(files, &slot.id).map(|file| file.open(password));
+        match opened {
+            Ok(Ok(master)) => return Ok((slot.id, master)),
+            Ok(Err(NoKey::Password)) => {}
+            Ok(Err(NoKey::Damaged(what))) => {
+                damage = Some(files.damaged(Kind::Key.path(&slot.id), what));
+            }
+            Err(error) if error.is_damage() => damage = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(damage.unwrap_or(Error::WrongPassword {
+        place: files.place(),
+        slots: listed.len(),
+    }))
+}

@@ -1,0 +1,356 @@
+//! The contents of a batch of files, pack by pack.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::place::Target;
+use super::{RestoreOptions, Tally, is_hopeless, local, metadata};
+use crate::error::{Error, Result};
+use crate::files::Kind;
+use crate::format::node::Node;
+use crate::id::BlobId;
+use crate::index::{Index, Place};
+use crate::progress::Progress;
+use crate::repository::Repository;
+
+/// Pieces of a batch: 72 bytes each.
+const MOST_PIECES: usize = 200_000;
+/// Files of a batch: each holds its node.
+const MOST_FILES: usize = 50_000;
+/// Bytes that are read in one request at most.
+const READ: u64 = 16 << 20;
+/// Bytes between two pieces that are read along rather than asked for again.
+const GAP: u64 = 256 << 10;
+/// Open files that a worker keeps.
+const OPEN: usize = 64;
+/// Threads that read packs, when nothing else is said.
+const WORKERS: usize = 4;
+
+/// A file whose content is being written.
+struct Job {
+    path: PathBuf,
+    node: Node,
+    /// Pieces that are not written yet.
+    pending: AtomicUsize,
+    failed: AtomicBool,
+    /// It was there before; it is never removed, and zeros are written.
+    existed: bool,
+}
+
+/// A piece that a file wants.
+#[derive(Clone, Copy)]
+struct Want {
+    place: Place,
+    id: BlobId,
+    file: u32,
+    at: u64,
+}
+
+/// Files whose content is wanted.
+#[derive(Default)]
+pub(super) struct Batch {
+    jobs: Vec<Job>,
+    wants: Vec<Want>,
+}
+
+/// What a batch works with.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'r> {
+    pub(super) repository: &'r Repository,
+    pub(super) index: &'r Index,
+    pub(super) target: &'r Target,
+    pub(super) options: &'r RestoreOptions,
+    pub(super) progress: &'r Progress,
+    pub(super) tally: &'r Tally,
+}
+
+impl Batch {
+    /// Takes a file and the pieces of it that have to be written: id, place, offset in the file.
+    pub(super) fn add(
+        &mut self,
+        path: PathBuf,
+        node: Node,
+        existed: bool,
+        pieces: &[(BlobId, Place, u64)],
+    ) -> Result<()> {
+        let file = u32::try_from(self.jobs.len())
+            .map_err(|_| Error::Invalid("a batch has too many files".to_owned()))?;
+        self.wants.extend(pieces.iter().map(|(id, place, at)| Want {
+            place: *place,
+            id: *id,
+            file,
+            at: *at,
+        }));
+        self.jobs.push(Job {
+            path,
+            node,
+            pending: AtomicUsize::new(pieces.len()),
+            failed: AtomicBool::new(false),
+            existed,
+        });
+        Ok(())
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.wants.len() >= MOST_PIECES || self.jobs.len() >= MOST_FILES
+    }
+
+    /// Writes everything.
+    pub(super) fn write(&mut self, site: Site<'_>) -> Result<()> {
+        self.wants
+            .sort_unstable_by_key(|want| (want.place.pack, want.place.offset));
+        let reads = Mutex::new(reads(&self.wants).into_iter());
+        let failure = Mutex::new(None);
+        let workers = match site.options.workers {
+            0 => WORKERS,
+            several => several,
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    let mut writer = Writer {
+                        site,
+                        jobs: &self.jobs,
+                        open: HashMap::new(),
+                    };
+                    loop {
+                        if lock(&failure).is_some() {
+                            return;
+                        }
+                        let Some(read) = lock(&reads).next() else {
+                            return;
+                        };
+                        if let Err(error) = writer.read(read) {
+                            lock(&failure).get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        self.jobs.clear();
+        self.wants.clear();
+        lock(&failure).take().map_or(Ok(()), Err)
+    }
+}
+
+/// Pieces that are read in one request.
+fn reads(wants: &[Want]) -> Vec<&[Want]> {
+    let mut reads = Vec::new();
+    let mut rest = wants;
+    while let Some(first) = rest.first() {
+        let begin = u64::from(first.place.offset);
+        let mut end = begin;
+        let count = rest
+            .iter()
+            .take_while(|want| {
+                let from = u64::from(want.place.offset);
+                let to = from + u64::from(want.place.length);
+                let fits = want.place.pack == first.place.pack
+                    && from <= end + GAP
+                    && (to <= begin + READ || from == begin);
+                if fits {
+                    end = end.max(to);
+                }
+                fits
+            })
+            .count();
+        let (read, after) = rest.split_at(count.max(1));
+        reads.push(read);
+        rest = after;
+    }
+    reads
+}
+
+struct Writer<'b> {
+    site: Site<'b>,
+    jobs: &'b [Job],
+    open: HashMap<u32, File>,
+}
+
+impl Writer<'_> {
+    /// Reads some pieces of a pack and puts each where it is wanted.
+    fn read(&mut self, wants: &[Want]) -> Result<()> {
+        self.site.progress.check()?;
+        let Some(first) = wants.first() else {
+            return Ok(());
+        };
+        let pack = self.site.index.pack(first.place.pack);
+        let begin = u64::from(first.place.offset);
+        let end = wants
+            .iter()
+            .map(|want| u64::from(want.place.offset) + u64::from(want.place.length))
+            .max()
+            .unwrap_or(begin);
+        let files = self.site.repository.files();
+        let bytes = match files.read_range(Kind::Pack, &pack, begin, end - begin) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.is_damage() => {
+                self.fail(wants, &error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut same = wants;
+        while let (Some(want), Some(bytes)) = (same.first(), &bytes) {
+            let count = same
+                .iter()
+                .take_while(|other| other.id == want.id && other.place == want.place)
+                .count();
+            let (targets, after) = same.split_at(count);
+            same = after;
+            let from = (u64::from(want.place.offset) - begin) as usize;
+            let sealed = &bytes[from..from + want.place.length as usize];
+            match self
+                .site
+                .repository
+                .open_blob(&pack, &want.place, &want.id, sealed)
+            {
+                Ok(plain) => {
+                    for target in targets {
+                        self.put(target, &plain)?;
+                    }
+                }
+                Err(error) => self.fail(targets, &error),
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, wants: &[Want], error: &Error) {
+        for want in wants {
+            let job = &self.jobs[want.file as usize];
+            if !job.failed.swap(true, Ordering::Relaxed) {
+                self.site
+                    .tally
+                    .fail(&self.site.target.show(&job.path), &Chain(error));
+            }
+            self.done(want);
+        }
+    }
+
+    /// Writes a piece. An error that hits only this file is a failure of it.
+    fn put(&mut self, want: &Want, plain: &[u8]) -> Result<()> {
+        let job = &self.jobs[want.file as usize];
+        let hole = self.site.options.sparse && !job.existed && is_zero(plain);
+        let written = self.file(want.file).and_then(|file| {
+            if hole {
+                return Ok(());
+            }
+            file.write_all_at(plain, want.at)
+                .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+        });
+        match written {
+            Ok(()) => {
+                let bytes = plain.len() as u64;
+                self.site.tally.count(|restored| restored.bytes += bytes);
+                self.site.progress.bytes_done(bytes);
+            }
+            Err(error) if is_hopeless(error) => {
+                return Err(local("write", &self.site.target.show(&job.path), error));
+            }
+            Err(error) => {
+                if !job.failed.swap(true, Ordering::Relaxed) {
+                    self.site
+                        .tally
+                        .fail(&self.site.target.show(&job.path), &error);
+                }
+            }
+        }
+        self.done(want);
+        Ok(())
+    }
+
+    fn file(&mut self, number: u32) -> std::result::Result<&File, Errno> {
+        if !self.open.contains_key(&number) {
+            let job = &self.jobs[number as usize];
+            let file = self.site.target.file(&job.path)?;
+            file.set_len(job.node.size)
+                .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+            if self.open.len() >= OPEN {
+                self.open.clear();
+            }
+            self.open.insert(number, file);
+        }
+        Ok(&self.open[&number])
+    }
+
+    /// A piece is written or given up; the last one completes the file.
+    fn done(&mut self, want: &Want) {
+        let job = &self.jobs[want.file as usize];
+        if job.pending.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let open = self.open.remove(&want.file);
+        let failed = job.failed.load(Ordering::Relaxed);
+        if failed && !job.existed {
+            drop(open);
+            remove(self.site, &job.path);
+        } else if !failed && complete(self.site, &job.path, &job.node, open) {
+            self.site.tally.count(|restored| restored.files += 1);
+        }
+    }
+}
+
+/// Removes a file of ours that is not whole.
+fn remove(site: Site<'_>, path: &Path) {
+    let removed = site
+        .target
+        .parent(path)
+        .and_then(|(parent, name)| rustix::fs::unlinkat(parent, name, AtFlags::empty()));
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => {
+            let path = site.target.show(path);
+            tracing::warn!(path = %path.display(), %error, "a file that is not whole could not be removed");
+        }
+    }
+}
+
+/// Gives a file its metadata. False when some could not be set, which is then noted.
+pub(super) fn complete(site: Site<'_>, path: &Path, node: &Node, open: Option<File>) -> bool {
+    let refused = match open {
+        Some(file) => metadata::apply_to(&file.into(), node, site.options),
+        None => metadata::apply(site.target, path, node, site.options),
+    };
+    site.progress.file_done();
+    if refused.is_empty() {
+        return true;
+    }
+    site.tally
+        .fail(&site.target.show(path), &refused.join("; "));
+    false
+}
+
+/// An error with its causes.
+pub(super) struct Chain<'e>(pub(super) &'e Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut source = std::error::Error::source(self.0);
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // Most data shows at once that it is not.
+    bytes.first() == Some(&0)
+        && bytes
+            .chunks(4096)
+            .all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,148 @@
+//! Restore of a snapshot, or of a part of it, into a directory.
+//!
+//! The tree is walked once and makes directories, links and devices; files are gathered into batches. In a batch
+//! every pack is read once, near pieces in one request, by several workers; each piece goes to every place that
+//! wants it. A file gets its owner, mode and times when its last piece is there, a directory when everything in
+//! it is.
+
+mod content;
+mod metadata;
+mod place;
+mod walk;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::id::BlobId;
+use crate::index::Index;
+use crate::progress::Progress;
+use crate::repository::Repository;
+use crate::source::Failure;
+
+/// Failures that are named; all are counted.
+const NAMED_FAILURES: usize = 1000;
+
+/// What happens with what stands in the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// The target must be empty or absent.
+    #[default]
+    Refuse,
+    /// Files are brought to the state of the snapshot; only what differs is written.
+    Overwrite,
+}
+
+/// How a restore is done.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoreOptions {
+    /// What happens with what stands there.
+    pub existing: Existing,
+    /// Remove what the snapshot does not have. Only with [`Existing::Overwrite`].
+    pub delete_extra: bool,
+    /// Set owners. Without the right to, every file would be a failure.
+    pub owners: bool,
+    /// Leave holes where pieces are all zero.
+    pub sparse: bool,
+    /// Threads that read packs; zero for four.
+    pub workers: usize,
+}
+
+impl Default for RestoreOptions {
+    fn default() -> Self {
+        Self {
+            existing: Existing::Refuse,
+            delete_extra: false,
+            owners: true,
+            sparse: true,
+            workers: 0,
+        }
+    }
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "entries may have failed: look at `failed`"]
+pub struct Restored {
+    /// Files that were written.
+    pub files: u64,
+    /// Files that were there as they should be, whole or but for their metadata.
+    pub unchanged: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic and hard links, devices and pipes.
+    pub others: u64,
+    /// Sockets, which only their owner can make.
+    pub sockets: u64,
+    /// Entries that were removed because the snapshot does not have them.
+    pub deleted: u64,
+    /// Bytes that were written, holes included.
+    pub bytes: u64,
+    /// Entries that are missing or not as they were.
+    pub failed: u64,
+    /// Those, at most a thousand by name.
+    pub failures: Vec<Failure>,
+}
+
+/// Restores the tree `tree` into `target`, which becomes that directory.
+///
+/// # Errors
+/// The target cannot be written (full, no rights), the root tree is damaged, or it was cancelled. Damage below
+/// is a failure of the entries that it hits; the others are restored.
+pub fn run(
+    repository: &Repository,
+    index: &Index,
+    tree: &BlobId,
+    target: &Path,
+    options: &RestoreOptions,
+    progress: &Progress,
+) -> Result<Restored> {
+    let target = place::Target::open(target, options.existing)?;
+    let tally = Tally::default();
+    let walk = walk::Walk::new(repository, index, &target, options, progress, &tally);
+    walk.run(tree)?;
+    let restored = tally.0.into_inner();
+    Ok(restored.unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What was done so far, counted by several threads.
+#[derive(Debug, Default)]
+struct Tally(Mutex<Restored>);
+
+impl Tally {
+    fn count(&self, change: impl FnOnce(&mut Restored)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn fail(&self, path: &Path, why: &dyn std::fmt::Display) {
+        let failure = Failure {
+            path: path.display().to_string(),
+            why: why.to_string(),
+        };
+        tracing::warn!(
+            path = failure.path,
+            why = failure.why,
+            "an entry could not be restored"
+        );
+        self.count(|restored| {
+            restored.failed += 1;
+            if restored.failures.len() < NAMED_FAILURES {
+                restored.failures.push(failure);
+            }
+        });
+    }
+}
+
+/// Whether an error of the target hits everything that comes: a full disk, or one that became read-only.
+fn is_hopeless(error: rustix::io::Errno) -> bool {
+    use rustix::io::Errno;
+    matches!(error, Errno::NOSPC | Errno::ROFS | Errno::DQUOT | Errno::IO)
+}
+
+fn local(action: &'static str, path: &Path, source: impl Into<std::io::Error>) -> Error {
+    Error::Local {
+        action,
+        path: path.to_owned(),
+        source: source.into(),
+    }
+}

@@ -1,0 +1,409 @@
+//! The walk over the snapshot's trees.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::content::{Batch, Chain, Site, complete};
+use super::place::Target;
+use super::{RestoreOptions, Tally, is_hopeless, local, metadata};
+use crate::error::{Error, Result};
+use crate::format::index_file::BlobKind;
+use crate::format::node::{Node, NodeKind};
+use crate::id::BlobId;
+use crate::index::{Index, Place};
+use crate::progress::Progress;
+use crate::repository::Repository;
+
+/// Deepest directory: a path of the system has at most 4096 bytes.
+const DEEPEST: usize = 2048;
+
+pub(super) struct Walk<'r> {
+    site: Site<'r>,
+    batch: Batch,
+    /// Directories whose entries are all in hand, with what they get when those are written.
+    left: Vec<(PathBuf, Node)>,
+    /// First paths of files with several hard links.
+    linked: HashMap<(u64, u64), PathBuf>,
+    /// Further links, made when the first path is whole.
+    links: Vec<(PathBuf, PathBuf)>,
+}
+
+impl<'r> Walk<'r> {
+    pub(super) fn new(
+        repository: &'r Repository,
+        index: &'r Index,
+        target: &'r Target,
+        options: &'r RestoreOptions,
+        progress: &'r Progress,
+        tally: &'r Tally,
+    ) -> Self {
+        Self {
+            site: Site {
+                repository,
+                index,
+                target,
+                options,
+                progress,
+                tally,
+            },
+            batch: Batch::default(),
+            left: Vec::new(),
+            linked: HashMap::new(),
+            links: Vec::new(),
+        }
+    }
+
+    /// Restores everything below the root.
+    pub(super) fn run(mut self, root: &BlobId) -> Result<()> {
+        let tree = self.site.repository.read_tree(self.site.index, root)?;
+        self.directory(Path::new(""), tree.nodes, 0)?;
+        self.flush()
+    }
+
+    fn directory(&mut self, path: &Path, nodes: Vec<Node>, depth: usize) -> Result<()> {
+        if depth > DEEPEST {
+            return Err(Error::Invalid(format!("{} is too deep", path.display())));
+        }
+        if self.site.options.delete_extra && !self.site.target.is_fresh {
+            self.delete_extra(path, &nodes)?;
+        }
+        for node in nodes {
+            self.site.progress.check()?;
+            let path = path.join(OsStr::from_bytes(&node.name));
+            match node.kind {
+                NodeKind::Dir => self.enter(path, node, depth)?,
+                NodeKind::File => self.file(path, node)?,
+                NodeKind::Socket | NodeKind::Irregular => {
+                    self.site.tally.count(|restored| restored.sockets += 1);
+                }
+                NodeKind::Symlink
+                | NodeKind::BlockDevice
+                | NodeKind::CharDevice
+                | NodeKind::Fifo => {
+                    self.other(&path, &node)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, path: PathBuf, mut node: Node, depth: usize) -> Result<()> {
+        let made = self.make(&path, |parent, name| {
+            match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+                Err(Errno::EXIST) if kind_of(parent, name)? == FileType::Directory => Ok(()),
+                other => other,
+            }
+        })?;
+        let Some(subtree) = node.subtree.take().filter(|_| made) else {
+            return Ok(());
+        };
+        match self.site.repository.read_tree(self.site.index, &subtree) {
+            Ok(tree) => self.directory(&path, tree.nodes, depth + 1)?,
+            Err(error) if error.is_damage() => self.fail(&path, &Chain(&error)),
+            Err(error) => return Err(error),
+        }
+        self.left.push((path, node));
+        Ok(())
+    }
+
+    fn file(&mut self, path: PathBuf, mut node: Node) -> Result<()> {
+        if node.links > 1 {
+            let key = (node.device_id, node.inode);
+            if let Some(first) = self.linked.get(&key) {
+                self.links.push((first.clone(), path));
+                return Ok(());
+            }
+            self.linked.insert(key, path.clone());
+        }
+        let content = std::mem::take(&mut node.content);
+        let pieces = match self.pieces(&content, node.size) {
+            Ok(pieces) => pieces,
+            Err(error) => {
+                self.fail(&path, &Chain(&error));
+                return Ok(());
+            }
+        };
+        let Some((existed, wanted)) = self.compare(&path, &pieces)? else {
+            return Ok(());
+        };
+        if wanted.is_empty() {
+            return self.without_content(&path, &node, existed, pieces.is_empty());
+        }
+        self.batch.add(path, node, existed, &wanted)?;
+        if self.batch.is_full() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// A file that is empty, or whose content is there already.
+    fn without_content(
+        &mut self,
+        path: &Path,
+        node: &Node,
+        existed: bool,
+        empty: bool,
+    ) -> Result<()> {
+        let file = self.site.target.file(path).and_then(|file| {
+            file.set_len(node.size)
+                .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+            Ok(file)
+        });
+        match file {
+            Ok(file) => {
+                if complete(self.site, path, node, Some(file)) {
+                    self.site.tally.count(|restored| {
+                        if existed && !empty {
+                            restored.unchanged += 1;
+                        } else {
+                            restored.files += 1;
+                        }
+                    });
+                }
+                Ok(())
+            }
+            Err(error) => self.trouble(path, error),
+        }
+    }
+
+    /// Places of all pieces, with their offsets in the file.
+    fn pieces(&self, content: &[BlobId], size: u64) -> Result<Vec<(BlobId, Place, u64)>> {
+        let mut pieces = Vec::with_capacity(content.len());
+        let mut at = 0_u64;
+        for id in content {
+            let place = self
+                .site
+                .index
+                .find(BlobKind::Data, id)
+                .ok_or_else(|| Error::NoBlob {
+                    kind: BlobKind::Data.noun(),
+                    id: *id,
+                    place: self.site.repository.files().place(),
+                })?;
+            pieces.push((*id, place, at));
+            at += place.plain_length();
+        }
+        if at != size {
+            return Err(Error::Invalid(format!(
+                "its pieces have {at} bytes and it should have {size}"
+            )));
+        }
+        Ok(pieces)
+    }
+
+    /// Which pieces have to be written. `None` when the entry failed; true when a file was there.
+    #[expect(clippy::type_complexity, reason = "said in the line above")]
+    fn compare(
+        &self,
+        path: &Path,
+        pieces: &[(BlobId, Place, u64)],
+    ) -> Result<Option<(bool, Vec<(BlobId, Place, u64)>)>> {
+        if self.site.target.is_fresh {
+            return Ok(Some((false, pieces.to_vec())));
+        }
+        let opened = self
+            .site
+            .target
+            .open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)
+            .map(File::from);
+        let file = match opened {
+            Ok(file) if file.metadata().is_ok_and(|meta| meta.is_file()) => file,
+            Err(Errno::NOENT) => return Ok(Some((false, pieces.to_vec()))),
+            // A link, a directory or something else stands in the way.
+            _ => {
+                return Ok(self.clear(path)?.then(|| (false, pieces.to_vec())));
+            }
+        };
+        // A file with other names would change under those names, too.
+        if file.metadata().is_ok_and(|meta| meta.nlink() > 1) {
+            return Ok(self.clear(path)?.then(|| (false, pieces.to_vec())));
+        }
+        let mut wanted = Vec::new();
+        let mut buffer = Vec::new();
+        for piece in pieces {
+            let length = usize::try_from(piece.1.plain_length()).unwrap_or(usize::MAX);
+            buffer.resize(length, 0);
+            let same =
+                file.read_exact_at(&mut buffer, piece.2).is_ok() && BlobId::of(&buffer) == piece.0;
+            if same {
+                self.site.progress.bytes_done(buffer.len() as u64);
+            } else {
+                wanted.push(*piece);
+            }
+        }
+        Ok(Some((true, wanted)))
+    }
+
+    fn other(&mut self, path: &Path, node: &Node) -> Result<()> {
+        let made = self.make(path, |parent, name| match node.kind {
+            NodeKind::Symlink => {
+                rustix::fs::symlinkat(OsStr::from_bytes(&node.link_target), parent, name)
+            }
+            kind => {
+                let file_type = match kind {
+                    NodeKind::BlockDevice => FileType::BlockDevice,
+                    NodeKind::CharDevice => FileType::CharacterDevice,
+                    _ => FileType::Fifo,
+                };
+                rustix::fs::mknodat(
+                    parent,
+                    name,
+                    file_type,
+                    Mode::RUSR | Mode::WUSR,
+                    node.device,
+                )
+            }
+        })?;
+        if made {
+            let refused = metadata::apply(self.site.target, path, node, self.site.options);
+            if refused.is_empty() {
+                self.site.tally.count(|restored| restored.others += 1);
+            } else {
+                self.fail(path, &refused.join("; "));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an entry; what stands in its way is removed first. False when that failed, which is then noted.
+    fn make(
+        &self,
+        path: &Path,
+        act: impl Fn(&std::os::fd::OwnedFd, &Path) -> std::result::Result<(), Errno>,
+    ) -> Result<bool> {
+        let attempt = || {
+            let (parent, name) = self.site.target.parent(path)?;
+            act(&parent, name)
+        };
+        let made = match attempt() {
+            Err(Errno::EXIST) if !self.site.target.is_fresh => {
+                if !self.clear(path)? {
+                    return Ok(false);
+                }
+                attempt()
+            }
+            other => other,
+        };
+        match made {
+            Ok(()) => Ok(true),
+            Err(error) => self.trouble(path, error).map(|()| false),
+        }
+    }
+
+    /// Removes what stands at a path. False when that failed, which is then noted.
+    fn clear(&self, path: &Path) -> Result<bool> {
+        let removed = self
+            .site
+            .target
+            .parent(path)
+            .and_then(|(parent, name)| remove(&parent, name));
+        match removed {
+            Ok(_) => Ok(true),
+            Err(error) => self.trouble(path, error).map(|()| false),
+        }
+    }
+
+    fn delete_extra(&self, path: &Path, nodes: &[Node]) -> Result<()> {
+        let keep: HashSet<&[u8]> = nodes.iter().map(|node| node.name.as_slice()).collect();
+        let names = self
+            .site
+            .target
+            .open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)
+            .and_then(|fd| names_in(&fd).map(|names| (fd, names)));
+        let (fd, names) = match names {
+            Ok(found) => found,
+            Err(error) => return self.trouble(path, error),
+        };
+        for name in names {
+            let is_root_lost = path.as_os_str().is_empty() && name == "lost+found";
+            if keep.contains(name.as_bytes()) || is_root_lost {
+                continue;
+            }
+            match remove(&fd, Path::new(&name)) {
+                Ok(count) => self.site.tally.count(|restored| restored.deleted += count),
+                Err(error) => self.trouble(&path.join(&name), error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is gathered, then makes further links to it, then completes the directories that were left.
+    fn flush(&mut self) -> Result<()> {
+        self.batch.write(self.site)?;
+        for (first, link) in std::mem::take(&mut self.links) {
+            let made = self.make(&link, |parent, name| {
+                let first = self.site.target.open_at(&first, OFlags::PATH)?;
+                let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&first));
+                rustix::fs::linkat(rustix::fs::CWD, path, parent, name, AtFlags::SYMLINK_FOLLOW)
+            })?;
+            if made {
+                self.site.tally.count(|restored| restored.others += 1);
+            }
+        }
+        for (path, node) in std::mem::take(&mut self.left) {
+            let refused = metadata::apply(self.site.target, &path, &node, self.site.options);
+            if refused.is_empty() {
+                self.site.tally.count(|restored| restored.directories += 1);
+            } else {
+                self.fail(&path, &refused.join("; "));
+            }
+        }
+        Ok(())
+    }
+
+    /// An error of the target: the end when it hits everything, else a failure of this entry.
+    fn trouble(&self, path: &Path, error: Errno) -> Result<()> {
+        if is_hopeless(error) {
+            return Err(local("write", &self.site.target.show(path), error));
+        }
+        self.fail(path, &error);
+        Ok(())
+    }
+
+    fn fail(&self, path: &Path, why: &dyn std::fmt::Display) {
+        self.site.tally.fail(&self.site.target.show(path), why);
+    }
+}
+
+fn kind_of(parent: &std::os::fd::OwnedFd, name: &Path) -> std::result::Result<FileType, Errno> {
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode))
+}
+
+fn names_in(fd: &std::os::fd::OwnedFd) -> std::result::Result<Vec<OsString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(fd)? {
+        let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Removes an entry and everything below it, without following a link. Returns how many entries.
+fn remove(parent: &std::os::fd::OwnedFd, name: &Path) -> std::result::Result<u64, Errno> {
+    if kind_of(parent, name)? != FileType::Directory {
+        rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
+        return Ok(1);
+    }
+    let fd = rustix::fs::openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut count = 1;
+    for name in names_in(&fd)? {
+        count += remove(&fd, Path::new(&name))?;
+    }
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
+    Ok(count)
+}

@@ -1,0 +1,8 @@
+//! The engine against real file systems and the real restic.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod damage;
+mod restic;
+mod round_trip;
+mod support;

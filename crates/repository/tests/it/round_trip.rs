@@ -1,0 +1,240 @@
+//! Backup, loss, restore, comparison.
+
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
+
+use salvor_repository::backup;
+use salvor_repository::check::{self, Depth};
+use salvor_repository::restore::{Existing, RestoreOptions};
+use salvor_repository::source::stream::StreamSource;
+use salvor_repository::{Error, Kind, Progress, Repository};
+use salvor_seal::Secret;
+
+use crate::support::{
+    Place, assert_same, back_up, lock, make_tree, noise, options, restore_into, secret, survey,
+};
+
+#[test]
+fn every_kind_of_entry_comes_back() {
+    for restic_boundaries in [false, true] {
+        let place = Place::new();
+        let tree = place.path("tree");
+        make_tree(&tree);
+        let repository = place.init(restic_boundaries);
+        let written = back_up(&repository, &tree, &options());
+        assert_eq!((written.missing(), written.changed.len()), (0, 0));
+        let restored = restore_into(
+            &place.open(),
+            "latest",
+            &place.path("back"),
+            &RestoreOptions::default(),
+        );
+        assert_eq!(restored.failures, []);
+        assert_eq!((restored.failed, restored.sockets), (0, 1));
+        assert_same(&survey(&place.path("back")), &survey(&tree), "restored");
+        let zeros = std::fs::metadata(place.path("back/zeros")).unwrap();
+        assert!(
+            zeros.blocks() < 100,
+            "a file of zeros takes {} blocks",
+            zeros.blocks()
+        );
+        let checked = check::run(&repository, Depth::Data, &Progress::new()).unwrap();
+        assert_eq!(checked.findings, []);
+        assert_eq!(checked.unreachable_blobs, 0);
+    }
+}
+
+#[test]
+fn an_unchanged_tree_stores_nothing_and_a_change_stores_little() {
+    let place = Place::new();
+    let tree = place.path("tree");
+    make_tree(&tree);
+    let repository = place.init(false);
+    let first = back_up(&repository, &tree, &options());
+    let again = backup::BackupOptions {
+        parent: Some(first.id),
+        ..options()
+    };
+    let second = back_up(&repository, &tree, &again);
+    assert_eq!(second.snapshot.tree, first.snapshot.tree);
+    let summary = second.snapshot.summary.unwrap();
+    assert_eq!((summary.data_blobs, summary.tree_blobs), (0, 0));
+    assert_eq!((summary.files_new, summary.files_changed), (0, 0));
+    let mut large = noise(1, 9 << 20);
+    large[4 << 20] ^= 1;
+    std::fs::write(tree.join("large"), &large).unwrap();
+    let third = back_up(&repository, &tree, &again);
+    let summary = third.snapshot.summary.unwrap();
+    assert_eq!((summary.files_new, summary.files_changed), (0, 1));
+    assert!(
+        summary.data_blobs <= 2,
+        "{} blobs for one changed byte",
+        summary.data_blobs
+    );
+    // The same content without a parent: every file is read, nothing is stored.
+    let fourth = back_up(&repository, &tree, &options());
+    assert_eq!(fourth.snapshot.summary.unwrap().data_blobs, 0);
+}
+
+#[test]
+fn in_place_only_what_differs_is_written_and_what_is_extra_goes_when_asked() {
+    let place = Place::new();
+    let tree = place.path("tree");
+    make_tree(&tree);
+    let repository = place.init(false);
+    let _ = back_up(&repository, &tree, &options());
+    let wanted = survey(&tree);
+    let refused = {
+        let index = repository.load_index().unwrap();
+        let (_, snapshot) = repository.snapshot("latest").unwrap();
+        salvor_repository::restore::run(
+            &repository,
+            &index,
+            &snapshot.tree,
+            &tree,
+            &RestoreOptions::default(),
+            &Progress::new(),
+        )
+    };
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    assert_same(&survey(&tree), &wanted, "a refused restore changes nothing");
+    let mut large = noise(1, 9 << 20);
+    large[100] ^= 1;
+    std::fs::write(tree.join("large"), &large).unwrap();
+    std::fs::write(tree.join("a text"), b"short").unwrap();
+    std::fs::remove_dir(tree.join("empty")).unwrap();
+    std::fs::write(tree.join("empty"), b"a file where a directory was").unwrap();
+    std::fs::remove_file(tree.join("zeros")).unwrap();
+    // A link that leads out must not be written through.
+    std::fs::write(place.path("outside"), b"precious").unwrap();
+    std::os::unix::fs::symlink(place.path("outside"), tree.join("zeros")).unwrap();
+    std::fs::create_dir(tree.join("extra")).unwrap();
+    std::fs::write(tree.join("extra/file"), b"extra").unwrap();
+    let overwrite = RestoreOptions {
+        existing: Existing::Overwrite,
+        delete_extra: true,
+        ..RestoreOptions::default()
+    };
+    let restored = restore_into(&repository, "latest", &tree, &overwrite);
+    assert_eq!(restored.failures, []);
+    assert_same(&survey(&tree), &wanted, "overwritten");
+    assert_eq!(std::fs::read(place.path("outside")).unwrap(), b"precious");
+    assert!(restored.deleted >= 2, "{restored:?}");
+    assert!(
+        restored.bytes < 15 << 20,
+        "{} bytes written for a few changes",
+        restored.bytes
+    );
+}
+
+/// Gives some bytes, then fails.
+struct Failing(usize);
+
+impl Read for Failing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Err(io::Error::other("the dump ended with status 3"));
+        }
+        let length = buffer.len().min(self.0);
+        self.0 -= length;
+        buffer[..length].fill(7);
+        Ok(length)
+    }
+}
+
+#[test]
+fn a_stream_is_one_file_and_one_that_fails_is_no_snapshot() {
+    let place = Place::new();
+    let repository = place.init(false);
+    let held = lock(&repository);
+    let data = noise(3, 3 << 20);
+    let now = jiff::Timestamp::now();
+    let mut source = StreamSource::new("dump.sql", now, data.as_slice());
+    let written = backup::run(
+        &repository,
+        &held,
+        &mut source,
+        &options(),
+        &Progress::new(),
+    )
+    .unwrap();
+    assert_eq!(written.missing(), 0);
+    let _ = restore_into(
+        &repository,
+        "latest",
+        &place.path("back"),
+        &RestoreOptions::default(),
+    );
+    assert_eq!(std::fs::read(place.path("back/dump.sql")).unwrap(), data);
+    for length in [0, 1, 20 << 20] {
+        let mut source = StreamSource::new("dump.sql", now, Failing(length));
+        let failed = backup::run(
+            &repository,
+            &held,
+            &mut source,
+            &options(),
+            &Progress::new(),
+        );
+        assert!(matches!(failed, Err(Error::Source { .. })), "{failed:?}");
+    }
+    assert_eq!(repository.snapshots().unwrap().len(), 1);
+}
+
+#[test]
+fn a_stopped_backup_leaves_no_snapshot_and_the_next_one_is_whole() {
+    let place = Place::new();
+    let tree = place.path("tree");
+    make_tree(&tree);
+    let repository = place.init(false);
+    let stopped = Progress::new();
+    stopped.stop();
+    let mut source =
+        salvor_repository::source::tree::TreeSource::open(&tree, Default::default()).unwrap();
+    let held = lock(&repository);
+    let result = backup::run(&repository, &held, &mut source, &options(), &stopped);
+    assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
+    assert_eq!(repository.snapshots().unwrap(), []);
+    drop(held);
+    let _ = back_up(&repository, &tree, &options());
+    assert!(
+        check::run(&repository, Depth::Data, &Progress::new())
+            .unwrap()
+            .is_whole()
+    );
+}
+
+#[test]
+fn keys_are_added_listed_and_removed_and_a_wrong_password_opens_nothing() {
+    let place = Place::new();
+    let repository = place.init(false);
+    assert!(matches!(
+        Repository::init(place.files(), &secret(), &key_options()),
+        Err(Error::Exists { .. })
+    ));
+    let second = Secret::new("another".to_owned());
+    assert!(matches!(
+        Repository::open(place.files(), &second),
+        Err(Error::WrongPassword { slots: 1, .. })
+    ));
+    repository.add_key(&second, &key_options()).unwrap();
+    let other = Repository::open(place.files(), &second).unwrap();
+    let slots = other.keys().unwrap();
+    assert_eq!(slots.iter().filter(|slot| slot.is_current).count(), 1);
+    let first = slots.iter().find(|slot| !slot.is_current).unwrap();
+    other.remove_key(&first.id).unwrap();
+    assert!(Repository::open(place.files(), &secret()).is_err());
+    let last = other.keys().unwrap().remove(0);
+    assert!(
+        other.remove_key(&last.id).is_err(),
+        "the last key opened it"
+    );
+    assert_eq!(place.files().list(Kind::Key).unwrap().len(), 1);
+}
+
+fn key_options() -> salvor_repository::InitOptions {
+    salvor_repository::InitOptions {
+        work: salvor_repository::Work::Machine,
+        who: ("tester".to_owned(), "here".to_owned()),
+        restic_boundaries: false,
+    }
+}
