@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use crate::testbed::{self, Bed, Settings};
-use crate::{Outcome, command, requirements, workspace};
+use crate::{Outcome, command, image, paths, requirements, workspace};
 
 const USAGE: &str = "\
 usage: cargo xtask e2e [options] [-- arguments of the tests]
 
   --kubeconfig F       use this cluster instead of the first test bed
   --kubeconfig-2 F     use this cluster, which should be empty, instead of the second
+  --suite NAME         only the test targets of that name: e2e, e2e_shared or e2e_node
   --keep               leave the test beds running
+
+The target e2e_node runs the server as a pod, on a test bed with a node (as root) and nowhere else.
 
 The tests create and delete namespaces, custom resource definitions and cluster-wide objects: give
 them clusters that nobody needs. KUBECONFIG is therefore not looked at. They find the clusters in
@@ -20,6 +23,13 @@ SALVOR_E2E_KUBECONFIG and SALVOR_E2E_KUBECONFIG_2, which are taken as given when
 
 const FIRST: &str = "SALVOR_E2E_KUBECONFIG";
 const SECOND: &str = "SALVOR_E2E_KUBECONFIG_2";
+const NODE: &str = "SALVOR_E2E_NODE_KUBECONFIG";
+/// The image of the server in the store of the node.
+const IMAGE: &str = "localhost/salvor:test";
+
+/// The test targets: `e2e_shared` takes its clusters back to what it found there, which must not be what others
+/// were just removing, and `e2e_node` needs pods that run. Each has test beds of its own.
+const SUITES: [&str; 3] = ["e2e", "e2e_shared", "e2e_node"];
 
 /// Runs `cargo xtask e2e`.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -36,26 +46,57 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     requirements::prepare_e2e()?;
     let given = [options.first, options.second];
-    // `e2e_shared` takes its clusters back to what it found there, which must not be what others were just
-    // removing: it has test beds of its own, and runs whatever came of the others.
-    let results = ["e2e", "e2e_shared"].map(|target| {
-        with_clusters(
-            given.clone(),
-            &Settings::default(),
-            options.keep,
-            |variables| {
-                let mut cargo = workspace::cargo();
-                cargo.args(["test", "--release", "--workspace", "--no-fail-fast"]);
-                cargo.args(["--test", target, "--"]);
-                cargo.args(&options.test_arguments);
-                cargo
-                    .envs(requirements::variables()?)
-                    .envs(variables.iter().cloned());
-                command::run(&mut cargo)
-            },
-        )
+    // Each runs whatever came of the others.
+    let chosen = SUITES
+        .iter()
+        .filter(|suite| options.suite.as_deref().is_none_or(|only| only == **suite));
+    let results = chosen.map(|suite| {
+        let body = |variables: &[(String, String)]| test(suite, &options.test_arguments, variables);
+        match *suite {
+            "e2e_node" => with_node(options.keep, body),
+            _ => with_clusters(given.clone(), &Settings::default(), options.keep, body),
+        }
     });
-    results.into_iter().collect()
+    // All of them run before the first error is returned.
+    results.collect::<Vec<Outcome>>().into_iter().collect()
+}
+
+fn test(target: &str, arguments: &[String], variables: &[(String, String)]) -> Outcome {
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--release", "--workspace", "--no-fail-fast"]);
+    cargo.args(["--test", target, "--"]).args(arguments);
+    cargo
+        .envs(requirements::variables()?)
+        .envs(variables.iter().cloned());
+    command::run(&mut cargo)
+}
+
+/// Runs `body` with the variables that name a cluster with a node and the server's image there. Where a node
+/// cannot be had, which is said aloud, the tests skip themselves.
+fn with_node(keep: bool, body: impl FnOnce(&[(String, String)]) -> Outcome) -> Outcome {
+    if let Err(reason) = testbed::require_node() {
+        if requirements::is_ci() {
+            return Err(format!("CI may not skip: {reason}"));
+        }
+        eprintln!("skipped: a cluster with a node: {reason}");
+        return body(&[]);
+    }
+    let archive = image::build_for_tests(IMAGE, &paths::cache()?.join("image-test"))?;
+    let settings = Settings {
+        node: true,
+        ..Settings::default()
+    };
+    let name = format!("e2e-{}-node", std::process::id());
+    let started = RunningBed::start(&name, &settings, keep)?;
+    let result = started.bed.import(&archive).and_then(|()| {
+        let kubeconfig = started.bed.kubeconfig().display().to_string();
+        body(&[
+            (NODE.to_owned(), kubeconfig),
+            ("SALVOR_E2E_IMAGE".to_owned(), IMAGE.to_owned()),
+        ])
+    });
+    let stopped = started.stop();
+    result.and(stopped)
 }
 
 /// Runs `body` with the variables that name two clusters: given ones, else those of the
@@ -148,6 +189,7 @@ fn watchman(name: &str) -> Result<Child, String> {
 struct Options {
     first: Option<PathBuf>,
     second: Option<PathBuf>,
+    suite: Option<String>,
     keep: bool,
     test_arguments: Vec<String>,
 }
@@ -161,6 +203,7 @@ impl Options {
         let mut options = Options {
             first: None,
             second: None,
+            suite: None,
             keep: false,
             test_arguments: after.to_vec(),
         };
@@ -173,21 +216,34 @@ impl Options {
         }
         let mut rest = own.iter();
         while let Some(argument) = rest.next() {
+            let mut value = || {
+                rest.next()
+                    .ok_or(format!("{argument} needs a value\n\n{USAGE}"))
+            };
             let mut file = || {
-                let file = rest
-                    .next()
-                    .ok_or(format!("{argument} needs a file\n\n{USAGE}"))?;
+                let file = value()?;
                 std::path::absolute(file).map_err(|error| format!("path `{file}`: {error}"))
             };
             match argument.as_str() {
                 "--kubeconfig" => options.first = Some(file()?),
                 "--kubeconfig-2" => options.second = Some(file()?),
+                "--suite" => options.suite = Some(suite(value()?)?),
                 "--keep" => options.keep = true,
                 _ => return Err(format!("no option `{argument}`\n\n{USAGE}")),
             }
         }
         Ok(options)
     }
+}
+
+fn suite(name: &str) -> Result<String, String> {
+    if SUITES.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!(
+        "no suite `{name}`: there are {}",
+        SUITES.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -221,7 +277,9 @@ mod tests {
             (options.first, options.second),
             (Some("/a".into()), Some("/b".into()))
         );
-        for line in ["--kubeconfig", "restore", "--context x"] {
+        let options = parse("--suite e2e_node").expect("valid");
+        assert_eq!(options.suite.as_deref(), Some("e2e_node"));
+        for line in ["--kubeconfig", "restore", "--context x", "--suite node"] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

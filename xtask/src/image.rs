@@ -3,11 +3,14 @@
 //! The same source, compiler, certificates and arguments give the same bytes: nothing in the image has a time, an
 //! owner or an order of its own.
 
-mod archive;
-mod layout;
+pub(crate) mod archive;
+pub(crate) mod layout;
 mod sbom;
+mod tested;
 
 use std::path::{Path, PathBuf};
+
+pub(crate) use self::tested::build as build_for_tests;
 
 use self::archive::{Entry, sha256};
 use self::layout::Image;
@@ -58,8 +61,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let image = Image {
         architecture,
         tag: &tag,
-        version: &version,
-        user: NOBODY,
+        config: layout::server_config(NOBODY, &version),
         entries: &entries,
     };
     paths::write(&out.join("sbom.json"), &sbom)?;
@@ -202,7 +204,7 @@ fn entries(
 }
 
 /// The name that images have for the processor of a target.
-fn architecture(target: &str) -> Result<&'static str, String> {
+pub(crate) fn architecture(target: &str) -> Result<&'static str, String> {
     match target.split('-').next() {
         Some("x86_64") => Ok("amd64"),
         Some("aarch64") => Ok("arm64"),

@@ -1,10 +1,12 @@
 //! `cargo xtask testbed`: a real Kubernetes API server for tests.
 //!
 //! A test bed is etcd, kube-apiserver and kube-controller-manager on free loopback ports, with all
-//! its state in one folder. There is no node: pods are stored, never run. Without the controllers
+//! its state in one folder. Without a node pods are stored, never run; with one (`--node`: containerd,
+//! kubelet, scheduler) it is a whole cluster, of which a machine has room for one. Without the controllers
 //! (`--no-controllers`) namespaces do not finish being deleted and no service account is made.
 
 mod bed;
+mod node;
 mod options;
 mod process;
 
@@ -13,6 +15,7 @@ use std::path::PathBuf;
 use crate::{Outcome, debian, kubernetes, paths, tools};
 
 pub(crate) use bed::{Bed, Settings};
+pub(crate) use node::require as require_node;
 use options::Options;
 
 const USAGE: &str = "\
@@ -31,10 +34,15 @@ options:
   --etcd-data D        up: start on this etcd data directory, which is used in place and kept
   --apiserver-flag F   up: one more flag for kube-apiserver; may be repeated
   --no-controllers     up: API server and etcd alone; namespaces then stay Terminating
+  --node               up: with a node, as root; pods run from images that were imported
   --keep               down: stop, but keep the folder with data and logs
   --all                down: every test bed of the folder
 
 The kubeconfig has two contexts: `admin` (current) and `restricted`, a user without any right.
+
+A node has the images localhost/busybox:1 and localhost/pause:1 and pulls none; others are brought in with
+  ctr --address <folder>/containerd.sock --namespace k8s.io images import FILE
+Pods reach the API server at its service address. No other service address works, and there is no DNS.
 ";
 
 /// Runs `cargo xtask testbed`.
@@ -47,6 +55,9 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         "build" => build(),
         "up" => {
             build()?;
+            if options.settings.node {
+                node::require()?;
+            }
             let bed = bed_of(&options)?;
             bed.up(&options.settings)?;
             println!("{}", bed.kubeconfig().display());

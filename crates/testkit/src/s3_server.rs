@@ -60,7 +60,15 @@ impl S3Server {
     /// # Errors
     /// It is not installed or does not start.
     pub fn start() -> Result<Self, StartError> {
-        Self::start_with(&python()?, &[])
+        Self::start_at("127.0.0.1")
+    }
+
+    /// Starts a server on a free port of one of this machine's addresses, which pods may reach.
+    ///
+    /// # Errors
+    /// It is not installed or does not start.
+    pub fn start_at(host: &str) -> Result<Self, StartError> {
+        Self::start_with(&python()?, host, &[])
     }
 
     /// Starts a server that speaks TLS, with a certificate of its own that is put into `folder`; returns the
@@ -91,11 +99,12 @@ impl S3Server {
             "--ssl-key".into(),
             key.into(),
         ];
-        Ok((Self::start_with(&python, &options)?, certificate))
+        let server = Self::start_with(&python, "127.0.0.1", &options)?;
+        Ok((server, certificate))
     }
 
-    fn start_with(python: &Path, options: &[OsString]) -> Result<Self, StartError> {
-        let mut arguments: Vec<OsString> = ["-c", ONE_AT_A_TIME, "-H", "127.0.0.1", "-p", "0"]
+    fn start_with(python: &Path, host: &str, options: &[OsString]) -> Result<Self, StartError> {
+        let mut arguments: Vec<OsString> = ["-c", ONE_AT_A_TIME, "-H", host, "-p", "0"]
             .map(Into::into)
             .into();
         arguments.extend_from_slice(options);

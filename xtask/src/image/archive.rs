@@ -6,28 +6,39 @@ use std::process::{Command, Stdio};
 
 /// What stands in an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Without a slash at the end.
     path: String,
     mode: u32,
-    /// `None` for a folder.
-    content: Option<Vec<u8>>,
+    what: What,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    Folder,
+    File(Vec<u8>),
+    /// Where a symbolic link points to.
+    Link(String),
 }
 
 impl Entry {
-    pub(super) fn folder(path: &str, mode: u32) -> Self {
-        Self {
-            path: path.to_owned(),
-            mode,
-            content: None,
-        }
+    pub(crate) fn folder(path: &str, mode: u32) -> Self {
+        Self::new(path, mode, What::Folder)
     }
 
-    pub(super) fn file(path: &str, mode: u32, content: Vec<u8>) -> Self {
+    pub(crate) fn file(path: &str, mode: u32, content: Vec<u8>) -> Self {
+        Self::new(path, mode, What::File(content))
+    }
+
+    pub(crate) fn link(path: &str, to: &str) -> Self {
+        Self::new(path, 0o777, What::Link(to.to_owned()))
+    }
+
+    fn new(path: &str, mode: u32, what: What) -> Self {
         Self {
             path: path.to_owned(),
             mode,
-            content: Some(content),
+            what,
         }
     }
 }
@@ -36,13 +47,16 @@ impl Entry {
 ///
 /// # Errors
 /// A path is longer than 100 bytes, or the writer fails.
-pub(super) fn write(entries: &[Entry], to: &mut impl Write) -> Result<(), String> {
+pub(crate) fn write(entries: &[Entry], to: &mut impl Write) -> Result<(), String> {
     let mut put = |bytes: &[u8]| {
         to.write_all(bytes)
             .map_err(|error| format!("write an archive: {error}"))
     };
     for entry in entries {
-        let content = entry.content.as_deref().unwrap_or_default();
+        let content = match &entry.what {
+            What::File(content) => content.as_slice(),
+            What::Folder | What::Link(_) => &[],
+        };
         put(&header(entry, content.len())?)?;
         put(content)?;
         put(&vec![
@@ -55,13 +69,13 @@ pub(super) fn write(entries: &[Entry], to: &mut impl Write) -> Result<(), String
 }
 
 fn header(entry: &Entry, size: usize) -> Result<[u8; 512], String> {
-    let is_folder = entry.content.is_none();
-    let path = match is_folder {
-        true => format!("{}/", entry.path),
-        false => entry.path.clone(),
+    let (path, kind, target) = match &entry.what {
+        What::Folder => (format!("{}/", entry.path), "5", ""),
+        What::File(_) => (entry.path.clone(), "0", ""),
+        What::Link(target) => (entry.path.clone(), "2", target.as_str()),
     };
-    if path.len() > 100 {
-        return Err(format!("path `{path}` is longer than 100 bytes"));
+    if let Some(long) = [path.as_str(), target].iter().find(|path| path.len() > 100) {
+        return Err(format!("path `{long}` is longer than 100 bytes"));
     }
     let mut header = [0u8; 512];
     let mut put = |at: usize, text: &str| {
@@ -75,7 +89,8 @@ fn header(entry: &Entry, size: usize) -> Result<[u8; 512], String> {
     put(136, "00000000000");
     // The sum counts its own field as spaces.
     put(148, "        ");
-    put(156, if is_folder { "5" } else { "0" });
+    put(156, kind);
+    put(157, target);
     put(257, "ustar\x0000");
     let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
     let text = format!("{sum:06o}\0 ");
@@ -114,6 +129,7 @@ mod tests {
             Entry::folder("tmp", 0o1777),
             Entry::file("a/program", 0o755, vec![7; 513]),
             Entry::file("empty", 0o644, Vec::new()),
+            Entry::link("sh", "a/program"),
         ];
         let mut bytes = Vec::new();
         write(&entries, &mut bytes).expect("written");
@@ -125,20 +141,15 @@ mod tests {
             .lines()
             .map(|line| line.split_whitespace().collect())
             .collect();
+        let expected = [
+            "drwxrwxrwt 0/0 0 1970-01-01 00:00 tmp/",
+            "-rwxr-xr-x 0/0 513 1970-01-01 00:00 a/program",
+            "-rw-r--r-- 0/0 0 1970-01-01 00:00 empty",
+            "lrwxrwxrwx 0/0 0 1970-01-01 00:00 sh -> a/program",
+        ];
         assert_eq!(
             lines,
-            [
-                ["drwxrwxrwt", "0/0", "0", "1970-01-01", "00:00", "tmp/"],
-                [
-                    "-rwxr-xr-x",
-                    "0/0",
-                    "513",
-                    "1970-01-01",
-                    "00:00",
-                    "a/program"
-                ],
-                ["-rw-r--r--", "0/0", "0", "1970-01-01", "00:00", "empty"],
-            ]
+            expected.map(|line| line.split(' ').collect::<Vec<_>>())
         );
         std::fs::remove_dir_all(&folder).expect("removed");
         let long = Entry::file(&"x".repeat(101), 0o644, Vec::new());

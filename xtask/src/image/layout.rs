@@ -13,16 +13,31 @@ use crate::Outcome;
 const BEGINNING: &str = "1970-01-01T00:00:00Z";
 
 /// An image of one layer.
-pub(super) struct Image<'a> {
+pub(crate) struct Image<'a> {
     /// As Go calls it: `amd64`, `arm64`.
-    pub(super) architecture: &'a str,
+    pub(crate) architecture: &'a str,
     /// Name and tag.
-    pub(super) tag: &'a str,
-    pub(super) version: &'a str,
-    /// `user:group` by number.
-    pub(super) user: &'a str,
+    pub(crate) tag: &'a str,
+    /// What a container runs: user, entry point, environment, labels, by their names in the format.
+    pub(crate) config: Value,
     /// Contents of the layer.
-    pub(super) entries: &'a [Entry],
+    pub(crate) entries: &'a [Entry],
+}
+
+/// What a container of the product's image runs; `user` is `user:group` by number.
+pub(super) fn server_config(user: &str, version: &str) -> Value {
+    json!({
+        "User": user,
+        "Entrypoint": ["/salvor"],
+        "WorkingDir": "/",
+        "Env": ["PATH=/", "HOME=/tmp", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
+        "Labels": {
+            "org.opencontainers.image.title": "salvor",
+            "org.opencontainers.image.version": version,
+            "org.opencontainers.image.licenses": "Apache-2.0",
+            "org.opencontainers.image.source": "https://github.com/salvor-dr/salvor",
+        },
+    })
 }
 
 /// A part of an image: its bytes and their digest.
@@ -57,10 +72,7 @@ impl Image<'_> {
     /// A file cannot be written.
     pub(super) fn write(&self, out: &Path) -> Outcome {
         let scratch = out.join("part.tmp");
-        let mut layer = Vec::new();
-        archive::write(self.entries, &mut layer)?;
-        let layer = Blob::new(layer, &scratch)?;
-        let config = Blob::json(&self.config(&layer.digest), &scratch)?;
+        let (config, layer) = self.parts(&scratch)?;
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -77,23 +89,35 @@ impl Image<'_> {
         )
     }
 
-    fn config(&self, layer: &str) -> Value {
+    /// Writes what `docker load` and `ctr images import` read; beside it a scratch file comes and goes.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub(crate) fn write_docker(&self, file: &Path) -> Outcome {
+        let scratch = file.with_extension("tmp");
+        let (config, layer) = self.parts(&scratch)?;
+        std::fs::remove_file(&scratch)
+            .map_err(|error| format!("remove {}: {error}", scratch.display()))?;
+        store(file.to_owned(), &self.docker(&config, &layer))
+    }
+
+    /// Configuration and layer.
+    fn parts(&self, scratch: &Path) -> Result<(Blob, Blob), String> {
+        let mut layer = Vec::new();
+        archive::write(self.entries, &mut layer)?;
+        let layer = Blob::new(layer, scratch)?;
+        Ok((
+            Blob::json(&self.image_config(&layer.digest), scratch)?,
+            layer,
+        ))
+    }
+
+    fn image_config(&self, layer: &str) -> Value {
         json!({
             "created": BEGINNING,
             "architecture": self.architecture,
             "os": "linux",
-            "config": {
-                "User": self.user,
-                "Entrypoint": ["/salvor"],
-                "WorkingDir": "/",
-                "Env": ["PATH=/", "HOME=/tmp", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
-                "Labels": {
-                    "org.opencontainers.image.title": "salvor",
-                    "org.opencontainers.image.version": self.version,
-                    "org.opencontainers.image.licenses": "Apache-2.0",
-                    "org.opencontainers.image.source": "https://github.com/salvor-dr/salvor",
-                },
-            },
+            "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer}")]},
             "history": [{"created": BEGINNING, "created_by": "cargo xtask image"}],
         })
@@ -209,8 +233,7 @@ mod tests {
         let image = Image {
             architecture: "amd64",
             tag: "registry.example.com/salvor:v1",
-            version: "1",
-            user: "65532:65532",
+            config: server_config("65532:65532", "1"),
             entries: &entries,
         };
         image.write(&folder.0).expect("written");

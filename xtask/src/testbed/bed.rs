@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::process::Process;
+use super::node::{self, Node};
+use super::process::{LOCAL, Process};
 use crate::{command, kubernetes, paths, tools};
 
 /// How a test bed is started.
@@ -19,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) etcd_data: Option<PathBuf>,
     pub(crate) apiserver_flags: Vec<String>,
     pub(crate) controllers: bool,
+    /// With a scheduler and a kubelet: pods run. A machine has room for one such test bed.
+    pub(crate) node: bool,
 }
 
 impl Default for Settings {
@@ -28,6 +31,7 @@ impl Default for Settings {
             etcd_data: None,
             apiserver_flags: Vec::new(),
             controllers: true,
+            node: false,
         }
     }
 }
@@ -45,12 +49,21 @@ struct Ports {
     apiserver: u16,
 }
 
+/// Where the API server listens.
+struct Endpoint {
+    address: &'static str,
+    port: u16,
+}
+
 /// A file that says that the folder is ours to delete.
 const MARKER: &str = "salvor-testbed";
 
-/// Controllers that need nodes, a cloud or a certificate authority of the cluster.
+/// Without controllers that need nodes, a cloud or a certificate authority of the cluster.
 const CONTROLLERS: &str = "*,-attachdetach,-cloud-node-lifecycle,-csrapproving,-csrcleaner,\
 -csrsigning,-nodeipam,-nodelifecycle,-route,-service,-ttl";
+/// The same where there is a node.
+const CONTROLLERS_WITH_NODE: &str = "*,-cloud-node-lifecycle,-csrapproving,-csrcleaner,-csrsigning,\
+-nodeipam,-route,-service";
 
 impl Bed {
     /// `folder` is deleted by `down`; it must be an absolute path.
@@ -132,7 +145,15 @@ impl Bed {
                 self.folder.display()
             ));
         }
-        for name in ["kube-controller-manager", "kube-apiserver", "etcd"] {
+        // Before the API server, so that the kubelet starts no pod anew.
+        self.node().stop()?;
+        let servers = [
+            "kube-scheduler",
+            "kube-controller-manager",
+            "kube-apiserver",
+            "etcd",
+        ];
+        for name in servers {
             self.process(name).stop()?;
         }
         if keep {
@@ -148,19 +169,43 @@ impl Bed {
             etcd_data,
             apiserver_flags,
             controllers,
+            node,
         } = settings;
         paths::create_folder(&self.folder)?;
         paths::write(&self.folder.join(MARKER), "")?;
         let ports = Ports::find()?;
+        let mut flags = apiserver_flags.clone();
+        let mut endpoint = Endpoint {
+            address: "127.0.0.1",
+            port: ports.apiserver,
+        };
+        if *node {
+            flags.extend(self.node().prepare()?);
+            (endpoint.address, endpoint.port) = node::API_SERVER;
+        }
         let data = etcd_data
             .clone()
             .unwrap_or_else(|| self.folder.join("etcd"));
         self.start_etcd(&ports, &data, *etcd_quota_bytes)?;
-        self.start_apiserver(&ports, apiserver_flags, *controllers)?;
+        self.start_apiserver(&endpoint, &flags, *controllers)?;
         if *controllers {
-            self.start_controllers()?;
+            self.start_controllers(*node)?;
+        }
+        if *node {
+            self.start_scheduler()?;
+            let program = self.kubernetes_program("kubelet");
+            let kubectl = || self.kubectl();
+            self.node().start(&program, &self.kubeconfig(), &kubectl)?;
         }
         Ok(())
+    }
+
+    /// Brings an image archive into the node's store.
+    ///
+    /// # Errors
+    /// There is no node, or it refuses the archive.
+    pub(crate) fn import(&self, archive: &Path) -> Result<(), String> {
+        self.node().import(archive)
     }
 
     fn start_etcd(&self, ports: &Ports, data: &Path, quota: Option<u64>) -> Result<(), String> {
@@ -192,12 +237,12 @@ impl Bed {
         let process = self.process("etcd");
         process.start(&mut etcd)?;
         paths::write(&self.etcd_port_file(), &ports.etcd_client.to_string())?;
-        self.wait_for(&process, || etcd_is_healthy(ports.etcd_client))
+        process.wait_for(|| etcd_is_healthy(ports.etcd_client))
     }
 
     fn start_apiserver(
         &self,
-        ports: &Ports,
+        endpoint: &Endpoint,
         flags: &[String],
         controllers: bool,
     ) -> Result<(), String> {
@@ -219,10 +264,10 @@ impl Bed {
         let mut server = Command::new(self.kubernetes_program("kube-apiserver"));
         server.arg(format!("--etcd-servers={}", self.etcd_endpoint()?));
         server.arg(format!("--cert-dir={folder}/certificates"));
-        server.arg(format!("--secure-port={}", ports.apiserver));
-        server.arg("--bind-address=127.0.0.1");
+        server.arg(format!("--secure-port={}", endpoint.port));
+        server.arg(format!("--bind-address={}", endpoint.address));
         // The address in the `kubernetes` Endpoints, which may not be a loopback one.
-        server.arg("--advertise-address=10.99.0.1");
+        server.arg(format!("--advertise-address={}", node::ADDRESS));
         server.arg(format!("--token-auth-file={folder}/tokens.csv"));
         server.arg("--authorization-mode=RBAC");
         server.arg("--service-account-issuer=https://kubernetes.default.svc");
@@ -243,17 +288,17 @@ impl Bed {
         process.start(&mut server)?;
 
         let certificate = self.folder.join("certificates/apiserver.crt");
-        self.wait_for(&process, || certificate.is_file())?;
+        process.wait_for(|| certificate.is_file())?;
         let certificate = std::fs::read(&certificate)
             .map_err(|error| format!("read {}: {error}", certificate.display()))?;
-        let kubeconfig = kubeconfig(ports.apiserver, &certificate, &token, &restricted);
+        let kubeconfig = kubeconfig(endpoint, &certificate, &token, &restricted);
         self.write_secret("kubeconfig", &kubeconfig)?;
-        self.wait_for(&process, || {
+        process.wait_for(|| {
             self.raw("/readyz").is_ok() && self.raw("/api/v1/namespaces/default").is_ok()
         })
     }
 
-    fn start_controllers(&self) -> Result<(), String> {
+    fn start_controllers(&self, with_node: bool) -> Result<(), String> {
         let folder = self.folder.display();
         let mut manager = Command::new(self.kubernetes_program("kube-controller-manager"));
         manager.arg(format!("--kubeconfig={folder}/kubeconfig"));
@@ -263,48 +308,47 @@ impl Bed {
         manager.arg(format!(
             "--root-ca-file={folder}/certificates/apiserver.crt"
         ));
-        manager.arg(format!("--controllers={CONTROLLERS}"));
+        let controllers = match with_node {
+            true => CONTROLLERS_WITH_NODE,
+            false => CONTROLLERS,
+        };
+        manager.arg(format!("--controllers={controllers}"));
         // No listening ports: nothing asks for its health but we, by what it does.
         manager.args(["--leader-elect=false", "--port=0", "--secure-port=0"]);
         let process = self.process("kube-controller-manager");
         process.start(&mut manager)?;
         let account = "/api/v1/namespaces/default/serviceaccounts/default";
-        self.wait_for(&process, || self.raw(account).is_ok())
+        process.wait_for(|| self.raw(account).is_ok())
     }
 
-    /// Waits until the process does its work; one that ended instead is an error with its log.
-    fn wait_for(&self, process: &Process<'_>, ready: impl Fn() -> bool) -> Result<(), String> {
-        let limit = Duration::from_secs(120);
-        command::wait_until(process.name, limit, || {
-            let running = process.is_running();
-            if ready() {
-                return Ok(true);
-            }
-            if running {
-                Ok(false)
-            } else {
-                Err(format!("{} ended", process.name))
-            }
-        })
-        .map_err(|error| {
-            format!(
-                "{error}; end of {}:\n{}",
-                process.log().display(),
-                process.log_tail()
-            )
-        })
+    fn start_scheduler(&self) -> Result<(), String> {
+        let mut scheduler = Command::new(self.kubernetes_program("kube-scheduler"));
+        scheduler.arg(format!("--kubeconfig={}", self.kubeconfig().display()));
+        scheduler.args(["--leader-elect=false", "--port=0", "--secure-port=0"]);
+        // That it works is seen by the first pod.
+        self.process("kube-scheduler").start(&mut scheduler)
     }
 
     /// What the API server answers to an administrator's GET.
     fn raw(&self, path: &str) -> Result<String, String> {
+        let mut kubectl = self.kubectl();
+        command::output(kubectl.args(["get", "--raw", path]))
+    }
+
+    /// kubectl as an administrator.
+    fn kubectl(&self) -> Command {
         let mut kubectl = Command::new(tools::kubectl(&self.cache));
         kubectl.arg("--kubeconfig").arg(self.kubeconfig());
         // Proxies are for other hosts.
+        kubectl.env("NO_PROXY", LOCAL).env("no_proxy", LOCAL);
+        kubectl.arg("--request-timeout=3s");
         kubectl
-            .env("NO_PROXY", "127.0.0.1")
-            .env("no_proxy", "127.0.0.1");
-        kubectl.args(["--request-timeout=3s", "get", "--raw", path]);
-        command::output(&mut kubectl)
+    }
+
+    fn node(&self) -> Node<'_> {
+        Node {
+            folder: &self.folder,
+        }
     }
 
     fn process(&self, name: &'static str) -> Process<'_> {
@@ -372,8 +416,9 @@ fn random_hex() -> Result<String, String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn kubeconfig(port: u16, certificate: &[u8], admin: &str, restricted: &str) -> String {
+fn kubeconfig(endpoint: &Endpoint, certificate: &[u8], admin: &str, restricted: &str) -> String {
     let certificate = base64(certificate);
+    let Endpoint { address, port } = endpoint;
     format!(
         "\
 apiVersion: v1
@@ -382,7 +427,7 @@ current-context: admin
 clusters:
 - name: testbed
   cluster:
-    server: https://127.0.0.1:{port}
+    server: https://{address}:{port}
     certificate-authority-data: {certificate}
 contexts:
 - name: admin

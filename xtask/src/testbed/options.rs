@@ -45,11 +45,15 @@ impl Options {
                 "--etcd-data" => options.settings.etcd_data = Some(absolute(&value()?)?),
                 "--apiserver-flag" => options.settings.apiserver_flags.push(value()?),
                 "--no-controllers" => options.settings.controllers = false,
+                "--node" => options.settings.node = true,
                 "--keep" => options.keep = true,
                 "--all" => options.all = true,
                 "--after-stdin-closes" => options.after_stdin_closes = true,
                 _ => return Err(format!("no option `{argument}`")),
             }
+        }
+        if options.settings.node && !options.settings.controllers {
+            return Err("--node needs the controllers: leave --no-controllers out".to_owned());
         }
         Ok(options)
     }
@@ -117,6 +121,10 @@ mod tests {
             (
                 "--etcd-quota 99999999999GiB",
                 "size `99999999999GiB`: bytes, or a number with MiB or GiB",
+            ),
+            (
+                "--node --no-controllers",
+                "--node needs the controllers: leave --no-controllers out",
             ),
         ] {
             assert_eq!(parse(line), Err(reason.to_owned()), "{line}");

@@ -12,6 +12,9 @@ use crate::{command, paths};
 /// The environment variable that holds the test bed's folder.
 const MARK: &str = "SALVOR_TESTBED";
 
+/// Where the servers of a test bed listen; the second is what a node's addresses are taken from.
+pub(super) const LOCAL: &str = "127.0.0.1,10.0.0.0/8";
+
 /// One server of a test bed; its pid file and log are `<folder>/<name>.pid` and `.log`.
 pub(super) struct Process<'a> {
     pub(super) folder: &'a Path,
@@ -29,6 +32,9 @@ impl Process<'_> {
         let mut child = command
             .current_dir(self.folder)
             .env(MARK, self.folder)
+            // Proxies are for other hosts.
+            .env("NO_PROXY", LOCAL)
+            .env("no_proxy", LOCAL)
             .stdin(Stdio::null())
             .stdout(open(log.try_clone())?)
             .stderr(log)
@@ -65,8 +71,34 @@ impl Process<'_> {
         Ok(())
     }
 
+    /// Waits until the process does its work; one that ended instead is an error with its log.
+    pub(super) fn wait_for(&self, ready: impl Fn() -> bool) -> Result<(), String> {
+        let limit = Duration::from_secs(120);
+        command::wait_until(self.name, limit, || {
+            let running = self.is_running();
+            if ready() {
+                return Ok(true);
+            }
+            if running {
+                Ok(false)
+            } else {
+                Err(format!("{} ended", self.name))
+            }
+        })
+        .map_err(|error| self.with_log(&error))
+    }
+
+    /// An error with the end of the log.
+    pub(super) fn with_log(&self, error: &str) -> String {
+        format!(
+            "{error}; end of {}:\n{}",
+            self.log().display(),
+            self.log_tail()
+        )
+    }
+
     /// The last lines of the log, for error messages.
-    pub(super) fn log_tail(&self) -> String {
+    fn log_tail(&self) -> String {
         let bytes = std::fs::read(self.log()).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
@@ -74,19 +106,13 @@ impl Process<'_> {
     }
 
     /// The process number while it runs.
-    fn pid(&self) -> Option<u32> {
+    pub(super) fn pid(&self) -> Option<u32> {
         let pid: u32 = std::fs::read_to_string(self.pid_file())
             .ok()?
             .trim()
             .parse()
             .ok()?;
-        // A zombie has no environment, so one that ended under its parent counts as gone.
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-        let mark = format!("{MARK}={}", self.folder.display());
-        environment
-            .split(|byte| *byte == 0)
-            .any(|entry| entry == mark.as_bytes())
-            .then_some(pid)
+        is_of(self.folder, pid).then_some(pid)
     }
 
     fn pid_file(&self) -> PathBuf {
@@ -98,8 +124,20 @@ impl Process<'_> {
     }
 }
 
+/// True for a living process that a test bed's server is, or was started by.
+pub(super) fn is_of(folder: &Path, pid: u32) -> bool {
+    // A zombie has no environment, so one that ended under its parent counts as gone.
+    let Ok(environment) = std::fs::read(format!("/proc/{pid}/environ")) else {
+        return false;
+    };
+    let mark = format!("{MARK}={}", folder.display());
+    environment
+        .split(|byte| *byte == 0)
+        .any(|entry| entry == mark.as_bytes())
+}
+
 /// Sends a signal by the shell's own `kill`; a process that just ended is no error.
-fn signal_process(signal: &str, pid: u32) {
+pub(super) fn signal_process(signal: &str, pid: u32) {
     let script = format!("kill -{signal} {pid} 2>/dev/null");
     let _ = Command::new("sh").arg("-c").arg(script).status();
 }

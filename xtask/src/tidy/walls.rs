@@ -227,8 +227,8 @@ fn check_targets(package: &Package) -> Vec<Finding> {
     {
         match target.name.as_str() {
             "it" => {}
-            "e2e" | "e2e_shared" if !target.tested => {}
-            "e2e" | "e2e_shared" => findings.push(format!(
+            "e2e" | "e2e_shared" | "e2e_node" if !target.tested => {}
+            "e2e" | "e2e_shared" | "e2e_node" => findings.push(format!(
                 "{}: test target `e2e` needs `test = false` in a [[test]] section, so that only \
                  `cargo xtask e2e` runs it",
                 package.name
