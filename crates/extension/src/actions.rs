@@ -1,22 +1,25 @@
 //! A set of actions, and asking those that are meant about an object.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use salvor_api::meta::StringMap;
 use salvor_api::resource::ObjectKey;
+use salvor_seal::Secret;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::answer;
+use super::credentials::SecretKey;
 use super::definition::{Definition, Document, OnFailure, Origin, Scope, VERSION};
 use super::error::{CallError, Failed};
 use super::exec;
 use super::message::{ActionKind, Answer, Ask, Item, Occasion};
-use super::webhook::Endpoint;
+use super::transport::Transport;
 
 /// Longest answer that is read, in bytes: an object of etcd's default limit several times over.
 const MAX_ANSWER: usize = 8 << 20;
@@ -32,11 +35,6 @@ struct Action {
     scope: Scope,
     transport: Transport,
     places: Semaphore,
-}
-
-enum Transport {
-    Webhook(Box<Endpoint>),
-    Exec(Vec<String>),
 }
 
 /// The object that is asked about.
@@ -69,7 +67,7 @@ impl Actions {
     /// # Errors
     /// Everything that is wrong with it, one sentence each.
     pub fn parse(text: &str, origin: Origin) -> Result<Self, Vec<String>> {
-        Self::default().and(Document::read(text, origin)?)
+        Self::default().and(Document::read(text, origin)?.actions)
     }
 
     /// These actions and those of another set.
@@ -103,6 +101,48 @@ impl Actions {
         match errors.is_empty() {
             true => Ok(Self {
                 actions: all.into(),
+            }),
+            false => Err(errors),
+        }
+    }
+
+    /// The Secrets that hold credentials of endpoints.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeSet<SecretKey> {
+        let unknown = self
+            .actions
+            .iter()
+            .filter_map(|action| action.transport.unknown());
+        unknown.cloned().collect()
+    }
+
+    /// With the credentials that were found; what is wrong with them, one sentence each. Credentials are
+    /// not part of what makes two sets equal.
+    ///
+    /// # Errors
+    /// A value cannot be shown to an endpoint.
+    pub fn with_secrets(&self, found: &BTreeMap<SecretKey, Secret>) -> Result<Self, Vec<String>> {
+        let mut errors = Vec::new();
+        let actions = self.actions.iter().map(|action| {
+            let Definition { name, webhook, .. } = &action.definition;
+            match action.transport.with_secrets(webhook.as_ref(), found) {
+                Ok(None) => Arc::clone(action),
+                Ok(Some(transport)) => Arc::new(Action {
+                    definition: action.definition.clone(),
+                    scope: action.scope.clone(),
+                    places: Semaphore::new(usize::from(action.definition.max_concurrent)),
+                    transport,
+                }),
+                Err(reason) => {
+                    errors.push(format!("action `{name}`: {reason}"));
+                    Arc::clone(action)
+                }
+            }
+        });
+        let actions: Vec<Arc<Action>> = actions.collect();
+        match errors.is_empty() {
+            true => Ok(Self {
+                actions: actions.into(),
             }),
             false => Err(errors),
         }
@@ -250,11 +290,7 @@ impl Outcome {
 
 impl Action {
     fn new(definition: Definition) -> Result<Self, String> {
-        let transport = match (&definition.webhook, &definition.exec) {
-            (Some(webhook), _) => Transport::Webhook(Box::new(Endpoint::new(webhook)?)),
-            (None, Some(exec)) => Transport::Exec(exec.command.clone()),
-            (None, None) => return Err("it needs either webhook or exec".to_owned()),
-        };
+        let transport = Transport::new(definition.webhook.as_ref(), definition.exec.as_ref())?;
         Ok(Self {
             scope: Scope::compile(&definition.applies_to)?,
             places: Semaphore::new(usize::from(definition.max_concurrent)),

@@ -10,7 +10,9 @@ use salvor_api::selector::Selector;
 use serde::{Deserialize, Serialize};
 
 use super::actions::Subject;
+use super::credentials::Credentials;
 use super::message::ActionKind;
+use super::provider::ProviderDefinition;
 
 /// Version of the contract.
 pub const VERSION: &str = "v1";
@@ -33,7 +35,10 @@ pub enum Origin {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Document {
     version: String,
-    actions: Vec<Definition>,
+    #[serde(default)]
+    pub(crate) actions: Vec<Definition>,
+    #[serde(default)]
+    pub(crate) providers: Vec<ProviderDefinition>,
 }
 
 /// One action.
@@ -64,11 +69,11 @@ pub struct Definition {
     pub max_concurrent: u16,
 }
 
-fn ten_seconds() -> GoDuration {
+pub(crate) fn ten_seconds() -> GoDuration {
     GoDuration(Duration::from_secs(10))
 }
 
-fn four() -> u16 {
+pub(crate) fn four() -> u16 {
     4
 }
 
@@ -112,6 +117,9 @@ pub struct Webhook {
     /// Certificates to trust besides the system's, as PEM text.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ca_bundle: String,
+    /// What the endpoint is shown, so that it knows who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
 }
 
 /// A program.
@@ -124,52 +132,62 @@ pub struct Exec {
 
 impl Document {
     /// Reads a document.
-    pub(crate) fn read(text: &str, origin: Origin) -> Result<Vec<Definition>, Vec<String>> {
+    pub(crate) fn read(text: &str, origin: Origin) -> Result<Self, Vec<String>> {
         if text.len() > MAX_DOCUMENT {
             let length = text.len();
             return Err(vec![format!(
                 "it is {length} bytes long, at most 1 MiB is read"
             )]);
         }
-        let Self { version, actions } = serde_saphyr::from_str(text).map_err(|error| {
+        let document: Self = serde_saphyr::from_str(text).map_err(|error| {
             // Its later lines are an excerpt of the document.
             let error = error.to_string();
             let reason = error.lines().next().unwrap_or_default();
             vec![format!("it cannot be read: {reason}")]
         })?;
         let mut errors = Vec::new();
+        let version = &document.version;
         if version != VERSION {
             errors.push(format!("version is `{version}`: write {VERSION}"));
         }
-        for definition in &actions {
-            let wrong = definition.check(origin);
-            let name = &definition.name;
-            errors.extend(
-                wrong
-                    .into_iter()
-                    .map(|wrong| format!("action `{name}`: {wrong}")),
-            );
+        if document.actions.is_empty() && document.providers.is_empty() {
+            errors.push("it defines neither actions nor providers".to_owned());
+        }
+        let mut note = |what: &str, name: &str, wrong: Vec<String>| {
+            let wrong = wrong.into_iter();
+            errors.extend(wrong.map(|wrong| format!("{what} `{name}`: {wrong}")));
+        };
+        for definition in &document.actions {
+            note("action", &definition.name, definition.check(origin));
+        }
+        for definition in &document.providers {
+            note("provider", &definition.name, definition.check(origin));
         }
         match errors.is_empty() {
-            true => Ok(actions),
+            true => Ok(document),
             false => Err(errors),
         }
     }
 }
 
-impl Definition {
-    fn check(&self, origin: Origin) -> Vec<String> {
+/// What must hold for everything that is asked: its name, how it is reached, its limits.
+pub(crate) struct Common<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) webhook: Option<&'a Webhook>,
+    pub(crate) exec: Option<&'a Exec>,
+    pub(crate) timeout: GoDuration,
+    pub(crate) max_concurrent: u16,
+}
+
+impl Common<'_> {
+    pub(crate) fn check(&self, origin: Origin) -> Vec<String> {
         let mut wrong = Vec::new();
         let parts: Vec<&str> = self.name.split('/').collect();
         if parts.len() != 2 || parts.iter().any(|part| part.is_empty()) || self.name.len() > 128 {
             wrong.push("its name is not of the form domain/name".to_owned());
         }
-        match (&self.webhook, &self.exec) {
-            (Some(webhook), None) => {
-                if let Err(reason) = webhook.check() {
-                    wrong.push(reason);
-                }
-            }
+        match (self.webhook, self.exec) {
+            (Some(webhook), None) => wrong.extend(webhook.check(origin).err()),
             (None, Some(_)) if origin == Origin::Cluster => wrong.push(
                 "exec starts a program where Salvor runs: only a file that its operator names may say so, \
                  use a webhook"
@@ -187,15 +205,30 @@ impl Definition {
         if self.max_concurrent == 0 || self.max_concurrent > 64 {
             wrong.push("maxConcurrent is not between 1 and 64".to_owned());
         }
-        if let Err(reason) = Scope::compile(&self.applies_to) {
-            wrong.push(reason);
-        }
+        wrong
+    }
+}
+
+impl Definition {
+    fn check(&self, origin: Origin) -> Vec<String> {
+        let common = Common {
+            name: &self.name,
+            webhook: self.webhook.as_ref(),
+            exec: self.exec.as_ref(),
+            timeout: self.timeout,
+            max_concurrent: self.max_concurrent,
+        };
+        let mut wrong = common.check(origin);
+        wrong.extend(Scope::compile(&self.applies_to).err());
         wrong
     }
 }
 
 impl Webhook {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, origin: Origin) -> Result<(), String> {
+        if let Some(credentials) = &self.credentials {
+            credentials.check(origin)?;
+        }
         let uri: http::Uri = self
             .url
             .parse()

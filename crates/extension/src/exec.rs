@@ -13,7 +13,18 @@ use super::error::{CallError, excerpt};
 const COMPLAINT: usize = 4096;
 
 /// Kills the program with all that it started, when the call ends before it does.
-struct Leash(Option<Pid>);
+pub(crate) struct Leash(Option<Pid>);
+
+impl Leash {
+    pub(crate) fn new(pid: Option<Pid>) -> Self {
+        Self(pid)
+    }
+
+    /// The program has ended by itself.
+    pub(crate) fn release(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Leash {
     fn drop(&mut self) {
@@ -46,7 +57,7 @@ pub(crate) async fn ask(
             source,
         })?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    let mut leash = Leash(pid.and_then(Pid::from_raw));
+    let mut leash = Leash::new(pid.and_then(Pid::from_raw));
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {
@@ -62,7 +73,7 @@ pub(crate) async fn ask(
     let answer = answer?.ok_or(CallError::TooLarge(limit))?;
     let pipe = |source| CallError::Pipe { source };
     let status = child.wait().await.map_err(pipe)?;
-    leash.0 = None;
+    leash.release();
     if !status.success() {
         let excerpt = match complaint? {
             Some(complaint) => excerpt(&complaint),

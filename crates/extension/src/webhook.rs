@@ -1,12 +1,16 @@
 //! Asking an endpoint by HTTP.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use futures::{StreamExt as _, TryStreamExt as _};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Collected, Full, Limited};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyDataStream, BodyExt as _, Collected, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -14,12 +18,18 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::sync::mpsc;
+use tokio_util::io::StreamReader;
 
+use super::credentials::Authorization;
 use super::definition::Webhook;
 use super::error::{CallError, excerpt};
+use super::wire::Source;
 
 /// Bytes of an answer with another status that are read for its excerpt.
 const COMPLAINT: usize = 64 << 10;
+/// Media type of questions to providers.
+const CONVERSATION: &str = "application/vnd.salvor.v1";
 /// How long a connection is kept for the next question.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -27,7 +37,8 @@ const IDLE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     url: String,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector>, BoxBody<Bytes, Infallible>>,
+    pub(crate) authorization: Authorization,
 }
 
 impl Endpoint {
@@ -49,32 +60,15 @@ impl Endpoint {
         builder.retry_canceled_requests(false);
         Ok(Self {
             url: webhook.url.clone(),
+            authorization: Authorization::new(webhook.credentials.as_ref()),
             client: builder.build(https),
         })
     }
 
     pub(crate) async fn ask(&self, question: Bytes, limit: usize) -> Result<Vec<u8>, CallError> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(&self.url)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(question))
-            .map_err(|source| CallError::Request { source })?;
-        let response = self.client.request(request).await;
-        let response = response.map_err(|source| CallError::Reach {
-            url: self.url.clone(),
-            source,
-        })?;
-        let (head, body) = response.into_parts();
-        // Redirects are not followed: objects go where the definition says, nowhere else.
-        if head.status != StatusCode::OK {
-            let said = Limited::new(body, COMPLAINT).collect().await;
-            let said = said.map_or_else(|_| Bytes::new(), Collected::to_bytes);
-            return Err(CallError::Status {
-                code: head.status.as_u16(),
-                excerpt: excerpt(&said),
-            });
-        }
+        let body = self
+            .post("application/json", Full::new(question).boxed())
+            .await?;
         match Limited::new(body, limit).collect().await {
             Ok(answer) => Ok(answer.to_bytes().to_vec()),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
@@ -85,6 +79,66 @@ impl Endpoint {
             }),
         }
     }
+
+    /// Posts a question without a body; what is answered, to be read as it comes.
+    pub(crate) async fn ask_once(&self, line: Bytes) -> Result<Source, CallError> {
+        self.post(CONVERSATION, Full::new(line).boxed())
+            .await
+            .map(source)
+    }
+
+    /// Posts a question as its body is made; what is answered, to be read as it comes.
+    pub(crate) async fn converse(
+        &self,
+        line: Bytes,
+        body: mpsc::Receiver<Bytes>,
+    ) -> Result<Source, CallError> {
+        let first = futures::stream::iter([Ok(Frame::data(line))]);
+        let pieces = futures::stream::unfold(body, |mut body: mpsc::Receiver<Bytes>| async move {
+            let piece = body.recv().await?;
+            Some((Ok(Frame::data(piece)), body))
+        });
+        let body = BoxBody::new(StreamBody::new(first.chain(pieces)));
+        self.post(CONVERSATION, body).await.map(source)
+    }
+
+    async fn post(
+        &self,
+        content_type: &'static str,
+        body: BoxBody<Bytes, Infallible>,
+    ) -> Result<Incoming, CallError> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(&self.url)
+            .header(CONTENT_TYPE, content_type);
+        if let Some(header) = self.authorization.header().await? {
+            request = request.header(AUTHORIZATION, header);
+        }
+        let request = request
+            .body(body)
+            .map_err(|source| CallError::Request { source })?;
+        let response = self.client.request(request).await;
+        let response = response.map_err(|source| CallError::Reach {
+            url: self.url.clone(),
+            source,
+        })?;
+        let (head, body) = response.into_parts();
+        // Redirects are not followed: objects and credentials go where the definition says, nowhere else.
+        if head.status == StatusCode::OK {
+            return Ok(body);
+        }
+        let said = Limited::new(body, COMPLAINT).collect().await;
+        let said = said.map_or_else(|_| Bytes::new(), Collected::to_bytes);
+        Err(CallError::Status {
+            code: head.status.as_u16(),
+            excerpt: excerpt(&said),
+        })
+    }
+}
+
+fn source(answer: Incoming) -> Source {
+    let answer = BodyDataStream::new(answer).map_err(std::io::Error::other);
+    Box::pin(StreamReader::new(answer))
 }
 
 /// The client's side of TLS: the system's roots, and those of the definition.

@@ -12,10 +12,14 @@ use crate::memory::MemoryStore;
 use crate::remote;
 use crate::store::ObjectStore;
 
+/// Scheme of a location that an extension serves. What it is called and how it is asked, whoever opens the location
+/// knows: [`open_url`] does not.
+pub const EXTENSION: &str = "extension";
+
 /// A parsed location URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreUrl {
-    /// `file`, `s3`, `azure`, `gs` or `memory`.
+    /// `file`, `s3`, `azure`, `gs`, `memory` or `extension`.
     pub scheme: String,
     /// Bucket or container; empty for `file`.
     pub bucket: String,
@@ -141,7 +145,7 @@ impl StoreUrl {
                 path: path.trim_start_matches('/').into(),
                 options,
             }),
-            "s3" | "azure" | "gs" => {
+            "s3" | "azure" | "gs" | EXTENSION => {
                 let Some(bucket) = url.host_str().filter(|host| !host.is_empty()) else {
                     return refuse("it names no bucket");
                 };
@@ -152,7 +156,9 @@ impl StoreUrl {
                     options,
                 })
             }
-            other => refuse(&format!("`{other}` is not one of file, s3, azure, gs")),
+            other => refuse(&format!(
+                "`{other}` is not one of file, s3, azure, gs, extension"
+            )),
         }
     }
 
@@ -201,6 +207,10 @@ impl StoreUrl {
     pub fn distance(&self) -> Distance {
         if self.is_local() {
             return Distance::Machine;
+        }
+        if self.scheme == EXTENSION {
+            // Only the extension knows where the bytes are.
+            return Distance::PrivateNetwork;
         }
         let host = self
             .endpoint()
@@ -273,6 +283,11 @@ pub fn open_url(url: &StoreUrl) -> Result<Arc<dyn ObjectStore>> {
     match url.scheme.as_str() {
         "file" => Ok(Arc::new(FsStore::new(&url.path))),
         "memory" => Ok(Arc::new(MemoryStore::new())),
+        EXTENSION => Err(
+            Error::new(ErrorKind::Unsupported, "open location", url).with_detail(
+                "an extension serves it, and none is known here; give its definition with definition=FILE",
+            ),
+        ),
         _ => remote::open(url),
     }
 }

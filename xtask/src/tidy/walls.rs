@@ -12,7 +12,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("location", &["api", "storage", "seal"]),
     ("archive", &["api"]),
     ("cluster", &["api"]),
-    ("extension", &["api"]),
+    // seal: endpoints are shown credentials.
+    ("extension", &["api", "seal"]),
+    // Extensions know Kubernetes' objects, stores know none: what makes a store of an extension stands between.
+    ("extension-store", &["storage", "extension"]),
     ("runbook", &["api", "location"]),
     ("repository", &["storage", "seal"]),
     ("apiserver", &["api", "archive"]),
@@ -84,6 +87,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "etcd",
             "adapters",
             "extension",
+            "extension-store",
             "objects",
             "posture",
             "notify",

@@ -34,12 +34,13 @@ fn definitions_that_make_no_sense_are_refused_with_every_reason() {
     .collect();
     expect![[r#"
         version is `v2`: write v1
+        it defines neither actions nor providers
         it cannot be read: error: line 2 column 12: missing field `kind`
         action `a`: its name is not of the form domain/name
         action `a`: its command is empty
         action `a`: its timeout is not between 1ns and 10m
         action `a`: maxConcurrent is not between 1 and 64
-        it cannot be read: error: line 5 column 32: unknown field `retries`, expected one of url, caBundle
+        it cannot be read: error: line 5 column 32: unknown field `retries`, expected one of url, caBundle, credentials
         action `example.com/a`: url `http://x/` would send objects, Secrets among them, unencrypted: use https
         action `example.com/a`: url `ftp://x/` is neither https nor http
         action `example.com/a`: caBundle holds no certificate
