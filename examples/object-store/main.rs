@@ -55,6 +55,9 @@ fn handle(root: &Path, question: &mut Question<'_>) -> Result<Answer, Refusal> {
         .as_str()
         .unwrap_or_default()
         .to_owned();
+    if !["put", "stat", "get", "delete", "list"].contains(&method.as_str()) {
+        return Err(Refusal("Unsupported", format!("method `{method}`")));
+    }
     if method == "list" {
         return list(&bucket, question).map(Answer::from);
     }
@@ -70,11 +73,10 @@ fn handle(root: &Path, question: &mut Question<'_>) -> Result<Answer, Refusal> {
         "put" => put(&bucket, &path, &key, question).map(Answer::from),
         "stat" => Ok(open(&path)?.describe().into()),
         "get" => get(&path, &question.head["arguments"]["range"]),
-        "delete" => match fs::remove_file(&path) {
+        _ => match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(json!({}).into()),
         },
-        other => Err(Refusal("Unsupported", format!("method `{other}`"))),
     }
 }
 

@@ -12,7 +12,7 @@ use salvor_api::velero::{
     VolumeSnapshotLocation,
 };
 use salvor_cluster::{ApiResource, Cluster, ErrorKind};
-use salvor_extension::Actions;
+use salvor_extension::{Actions, Providers};
 use salvor_location::Location;
 use serde_json::Value;
 
@@ -68,6 +68,8 @@ pub struct ServerOptions {
     pub status_lasts: Duration,
     /// Item actions besides those that ConfigMaps define.
     pub actions: Actions,
+    /// Providers besides those that ConfigMaps define.
+    pub providers: Providers,
     /// Pause between two looks whether the server is still paused, while something waits for that.
     pub pause_look: Duration,
 }
@@ -96,6 +98,7 @@ impl ServerOptions {
             download_lasts: Duration::from_secs(600),
             status_lasts: Duration::from_secs(60),
             actions: Actions::default(),
+            providers: Providers::default(),
             pause_look: Duration::from_secs(10),
         }
     }

@@ -12,9 +12,12 @@ use salvor_api::limits::TransferLimits;
 use salvor_api::meta::SecretKeySelector;
 use salvor_api::velero::{AccessMode, BackupStorageLocation};
 use salvor_cluster::{ApiResource, Cluster};
+use salvor_extension::{ProviderKind, Providers};
 use salvor_location::claim::ClaimPolicy;
 use salvor_location::limits::store_limits;
 use salvor_location::{Location, Profile};
+use salvor_objects::extension;
+use salvor_storage::url::EXTENSION;
 use salvor_storage::{
     LimitStore, Limiter, Limits, Meter, MeterStore, ObjectStore, RetryPolicy, RetryStore, StoreUrl,
     open_url,
@@ -28,9 +31,13 @@ use sha2::{Digest as _, Sha256};
 pub enum LocationError {
     /// Nobody knows this provider.
     #[error(
-        "provider `{0}` is not one of aws, azure, gcp, file (each also with a domain, such as velero.io/aws)"
+        "provider `{0}` is not one of aws, azure, gcp, file (each also with a domain, such as velero.io/aws), \
+         and no extension of this name is defined as an object store"
     )]
     Provider(String),
+    /// Extensions are defined, and not all of them can be used.
+    #[error("extensions: {}", .0.join("; "))]
+    Extensions(Vec<String>),
     /// The bucket, or the folder of a `file` location, is not named.
     #[error("{0} is missing")]
     Missing(&'static str),
@@ -50,8 +57,8 @@ pub enum LocationError {
         /// What is wrong.
         reason: String,
     },
-    /// A secret cannot be read.
-    #[error("read the credentials")]
+    /// A secret, or the definitions of extensions, cannot be read.
+    #[error("read the credentials or the extensions")]
     Cluster(#[source] salvor_cluster::Error),
     /// Credentials cannot be kept for the store's client.
     #[error("keep the credentials in a private folder: free some space there, or set TMPDIR")]
@@ -80,6 +87,7 @@ pub struct Locations {
     namespace: Arc<str>,
     open: Arc<OpenStore>,
     claims: ClaimPolicy,
+    providers: Providers,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -99,6 +107,8 @@ struct Kept {
 struct Settings {
     url: StoreUrl,
     read_only: bool,
+    /// Of the extensions, where one of them serves the store.
+    extensions: String,
 }
 
 impl Locations {
@@ -116,6 +126,7 @@ impl Locations {
             namespace: namespace.into(),
             open,
             claims: ClaimPolicy::default(),
+            providers: Providers::default(),
             kept: Arc::default(),
         }
     }
@@ -124,6 +135,12 @@ impl Locations {
     #[must_use]
     pub fn with_claims(self, claims: ClaimPolicy) -> Self {
         Self { claims, ..self }
+    }
+
+    /// With providers besides those that ConfigMaps define.
+    #[must_use]
+    pub fn with_providers(self, providers: Providers) -> Self {
+        Self { providers, ..self }
     }
 
     /// Brings the limits of a location up to date, also for what passes to and from it now. Limits that
@@ -154,14 +171,19 @@ impl Locations {
         let limits =
             TransferLimits::of(&object.metadata.annotations).map_err(LocationError::Limit)?;
         let limiter = self.limiter(name, &limits);
-        let settings = self.settings(object).await?;
+        let mut settings = self.settings(object).await?;
+        let providers = self.providers_of(&mut settings, object).await?;
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, location)) = kept().locations.get(name)
             && *known == settings
         {
             return Ok(location.clone());
         }
-        let store = (self.open)(&settings.url).map_err(LocationError::Store)?;
+        let store = match providers {
+            Some(providers) => salvor_extension_store::open(&settings.url, &providers),
+            None => (self.open)(&settings.url),
+        };
+        let store = store.map_err(LocationError::Store)?;
         let meter = Arc::clone(kept().meters.entry(name.clone()).or_default());
         // Below the retries: each attempt counts.
         let store = Arc::new(MeterStore::new(store).with_meter(meter));
@@ -189,6 +211,33 @@ impl Locations {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.locations.remove(name);
         kept.limiters.remove(name);
+    }
+
+    /// The extensions, where one of them serves the location. They are read anew, so that a changed definition
+    /// and changed credentials take effect.
+    async fn providers_of(
+        &self,
+        settings: &mut Settings,
+        object: &BackupStorageLocation,
+    ) -> Result<Option<Providers>, LocationError> {
+        if settings.url.scheme != EXTENSION {
+            return Ok(None);
+        }
+        let found = extension::find_providers(&self.cluster, &self.namespace, &self.providers);
+        let found = found.await.map_err(LocationError::Cluster)?;
+        if !found.errors.is_empty() {
+            return Err(LocationError::Extensions(found.errors));
+        }
+        let name = &object.spec.provider;
+        if found
+            .providers
+            .get(ProviderKind::ObjectStore, name)
+            .is_none()
+        {
+            return Err(LocationError::Provider(name.clone()));
+        }
+        settings.extensions = found.fingerprint;
+        Ok(Some(found.providers))
     }
 
     async fn settings(&self, object: &BackupStorageLocation) -> Result<Settings, LocationError> {
@@ -220,6 +269,7 @@ impl Locations {
         Ok(Settings {
             url,
             read_only: spec.access_mode == AccessMode::ReadOnly,
+            extensions: String::new(),
         })
     }
 
@@ -293,6 +343,8 @@ pub fn url(object: &BackupStorageLocation) -> Result<StoreUrl, LocationError> {
         "azure" => "azure",
         "gcp" | "gcs" => "gs",
         "file" | "filesystem" => "file",
+        // Whether there is one of this name, opening the location finds out.
+        _ if spec.provider.contains('/') => EXTENSION,
         _ => return Err(LocationError::Provider(spec.provider.clone())),
     };
     let storage = &spec.object_storage;
@@ -319,6 +371,10 @@ pub fn url(object: &BackupStorageLocation) -> Result<StoreUrl, LocationError> {
     }
     if storage.bucket.is_empty() {
         return Err(LocationError::Missing("objectStorage.bucket"));
+    }
+    if scheme == EXTENSION {
+        let name = salvor_extension_store::PROVIDER.to_owned();
+        options.insert(name, spec.provider.clone());
     }
     Ok(StoreUrl {
         scheme: scheme.to_owned(),
@@ -356,6 +412,9 @@ mod tests {
             assert_eq!(url.to_string(), format!("{scheme}://b/some/prefix"));
             assert_eq!(url.options["region"], "eu-west-1");
         }
+        let extension = url(&object("example.com/store", "b", &[])).expect("perhaps");
+        assert_eq!(extension.to_string(), "extension://b/some/prefix");
+        assert_eq!(extension.options["provider"], "example.com/store");
         let folder = object("salvor.dev/file", "", &[("path", "/var/backups/")]);
         let folder = url(&folder).expect("known");
         assert_eq!(folder.to_string(), "file:///var/backups/some/prefix");
@@ -367,6 +426,10 @@ mod tests {
         for (object, said) in [
             (object("ftp", "b", &[]), "`ftp` is not one of"),
             (object("", "b", &[]), "`` is not one of"),
+            (
+                object("example.com/store", "", &[]),
+                "objectStorage.bucket is missing",
+            ),
             (object("aws", "", &[]), "objectStorage.bucket is missing"),
             (object("file", "", &[]), "config.path"),
             (object("file", "", &[("path", "relative")]), "config.path"),

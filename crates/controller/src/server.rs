@@ -91,7 +91,8 @@ impl Server {
     pub fn new(cluster: &Cluster, options: ServerOptions) -> Self {
         Self {
             cluster: cluster.clone(),
-            locations: Locations::new(cluster, &options.namespace),
+            locations: Locations::new(cluster, &options.namespace)
+                .with_providers(options.providers.clone()),
             clock: Arc::new(Timestamp::now),
             lease: LeaseOptions::new(&options.namespace, LEASE, &options.identity),
             metrics: Metrics::new(cluster),

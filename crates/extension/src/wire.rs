@@ -164,7 +164,7 @@ pub(crate) fn hex(digest: &[u8]) -> String {
 /// Where the body of a question goes. Dropping it before [`Sink::finish`] breaks the body off: its receiver
 /// must then forget what it got.
 #[derive(Debug)]
-pub struct Sink {
+pub(crate) struct Sink {
     to: mpsc::Sender<Bytes>,
     bytes: u64,
     hash: Sha256,
@@ -185,7 +185,7 @@ impl Sink {
     ///
     /// # Errors
     /// [`CallError::Unheard`] when the other side listens no longer: its answer says why.
-    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), CallError> {
+    pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<(), CallError> {
         while !bytes.is_empty() {
             let chunk = bytes.split_to(bytes.len().min(MAX_CHUNK));
             self.bytes += chunk.len() as u64;
@@ -197,8 +197,7 @@ impl Sink {
     }
 
     /// How many bytes were sent.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
@@ -206,7 +205,7 @@ impl Sink {
     ///
     /// # Errors
     /// As [`Sink::write`].
-    pub async fn finish(self) -> Result<(), CallError> {
+    pub(crate) async fn finish(self) -> Result<(), CallError> {
         let sha256 = hex(&self.hash.clone().finalize());
         self.finish_with(sha256).await
     }

@@ -1,20 +1,23 @@
 //! What a command works with: the resolved global options, the printer, the way to locations and clusters.
 
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use salvor_api::limits::TransferLimits;
 use salvor_api::velero::Backup;
 use salvor_cluster::{Cluster, ConnectOptions};
+use salvor_extension::ProviderKind;
 use salvor_location::{Location, Profile};
+use salvor_storage::url::EXTENSION;
 use salvor_storage::{Distance, ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
 use salvor_text::{Language, Messages};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
+use crate::command::read;
 use crate::config::{Config, default_path};
 use crate::exit::{Exit, Failure};
 use crate::output::Printer;
@@ -205,7 +208,7 @@ impl Session {
     /// Opens the store of a profile with retries, which every remote store needs, and its limits.
     fn open(&self, profile: Profile) -> Result<Location, Failure> {
         let limits = self.limits_of(&profile)?;
-        let store = open_url(&profile.url).map_err(|error| {
+        let store = store_at(&profile.url)?.map_err(|error| {
             let hint = error.advice();
             Failure::caused(Exit::Usage, format!("location `{}`", profile.name), error).hint(hint)
         })?;
@@ -302,6 +305,29 @@ pub(crate) fn spec_name(location: &Location) -> &str {
     } else {
         location.name()
     }
+}
+
+/// The store of a URL. One that an extension serves names the file with its definition, and the provider where
+/// that defines several.
+fn store_at(url: &StoreUrl) -> Result<salvor_storage::Result<Arc<dyn ObjectStore>>, Failure> {
+    let mut url = url.clone();
+    let definition = (url.scheme == EXTENSION)
+        .then(|| url.options.remove("definition"))
+        .flatten();
+    let Some(definition) = definition else {
+        return Ok(open_url(&url));
+    };
+    let providers = read::providers(Path::new(&definition))?;
+    let mut stores = providers
+        .iter()
+        .filter(|one| one.kind() == ProviderKind::ObjectStore);
+    if let (Some(only), None) = (stores.next(), stores.next()) {
+        let name = salvor_extension_store::PROVIDER.to_owned();
+        url.options
+            .entry(name)
+            .or_insert_with(|| only.name().to_owned());
+    }
+    Ok(salvor_extension_store::open(&url, &providers))
 }
 
 /// A URL or path, as opposed to a name of the configuration.

@@ -9,6 +9,7 @@ mod lifecycle;
 mod limits;
 mod metrics;
 mod policies;
+mod providers;
 mod requests;
 mod serving;
 mod world;

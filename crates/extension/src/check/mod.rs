@@ -1,7 +1,8 @@
-//! Whether a provider keeps the contract: questions that a third party can have put to its own, with what came of
+//! Whether an extension keeps the contract: questions that a third party can have put to its own, with what came of
 //! each as data.
 
 mod application;
+mod item_action;
 mod object_store;
 mod snapshotter;
 
@@ -13,6 +14,7 @@ use crate::error::{Code, ProviderError};
 use crate::provider::{About, Provider, ProviderKind};
 
 pub use self::application::check_application_adapter;
+pub use self::item_action::check_item_action;
 pub use self::object_store::check_object_store;
 pub use self::snapshotter::check_volume_snapshotter;
 

@@ -106,7 +106,7 @@ impl Suite<'_> {
     }
 
     async fn reads(&self) -> Result<(), String> {
-        let large: Vec<u8> = (0..LARGE).map(|at| (at * at >> 3) as u8).collect();
+        let large: Vec<u8> = (0..LARGE).map(|at| ((at * at) >> 3) as u8).collect();
         for (name, body) in [
             ("empty", Vec::new()),
             ("small", b"x".to_vec()),

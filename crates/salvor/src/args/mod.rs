@@ -1,6 +1,7 @@
 //! The command line as types. Parsing is here, meaning is in [`crate::command`].
 
 pub(crate) mod backup;
+pub(crate) mod extension;
 pub(crate) mod filters;
 pub(crate) mod install;
 pub(crate) mod limits;
@@ -139,6 +140,9 @@ pub(crate) enum Command {
     /// See what retention would remove.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// Work with extensions.
+    #[command(subcommand)]
+    Extension(extension::ExtensionCommand),
     /// Create a backup, restore or location.
     #[command(subcommand)]
     Create(CreateCommand),

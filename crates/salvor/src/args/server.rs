@@ -41,8 +41,8 @@ pub(crate) struct ServerArgs {
     /// How long a restore waits for one thing, such as a definition or a namespace.
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     pub(crate) resource_timeout: GoDuration,
-    /// File that defines item actions, besides those of the cluster; only here may they be programs.
-    #[arg(long, value_name = "FILE")]
+    /// File that defines item actions and providers, besides those of the cluster; only here may they be programs.
+    #[arg(long, alias = "extensions", value_name = "FILE")]
     pub(crate) item_actions: Option<std::path::PathBuf>,
     /// Backups that are made at once.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

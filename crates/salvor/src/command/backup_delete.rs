@@ -1,7 +1,10 @@
 //! `backup delete`.
 
+use std::time::Duration;
+
 use salvor_api::name::BackupName;
 use salvor_archive::names::BackupFile;
+use salvor_extension::{ActionKind, Actions};
 use salvor_location::RunId;
 use salvor_objects::extension;
 use salvor_text::ByteCount;
@@ -11,6 +14,9 @@ use crate::args::backup::DeleteArgs;
 use crate::command::{read, served};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
+
+/// How long a cluster may take to say which actions it defines: a lost one must not stand in the way for long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Deletes backups and the records of their restores after showing them and asking.
 pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Failure> {
@@ -24,7 +30,7 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
     if let Some(served) = session.served().await? {
         return served::backup::delete(args, session, &served).await;
     }
-    let actions = read::item_actions(item_actions.as_deref())?;
+    let given = read::item_actions(item_actions.as_deref())?;
     let location = session.location(None)?;
     // A backup that cannot be read may still be deleted by name, never by --all or --selector.
     let mut chosen = Vec::new();
@@ -69,6 +75,7 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
             session.printer.remark(&text);
         }
     }
+    let actions = actions(given, session).await?;
     let typed = match chosen.as_slice() {
         [one] => one.as_str(),
         _ => location.name(),
@@ -97,4 +104,45 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
         session.printer.remark(&text);
     }
     Ok(Exit::Done)
+}
+
+/// The delete item actions of the file and those that the cluster at hand defines. Without a cluster, which may be
+/// what was lost, only those of the file are asked, and that is said where one was named but does not answer.
+async fn actions(given: Actions, session: &Session) -> Result<Actions, Failure> {
+    let Ok(cluster) = session.cluster(None).await else {
+        return Ok(given);
+    };
+    let namespace = session.namespace();
+    let kind = ActionKind::DeleteItemAction;
+    let asked = extension::find(&cluster, namespace, &given, kind);
+    let reason = match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(found)) if !found.errors.is_empty() => {
+            let text = format!(
+                "nothing is deleted: extensions that the cluster defines in namespace `{namespace}` cannot be \
+                 used: {}",
+                found.errors.join("; ")
+            );
+            return Err(Failure::new(Exit::Refused, text).hint(
+                "correct them, or delete with KUBECONFIG pointing nowhere to leave them out",
+            ));
+        }
+        Ok(Ok(found)) => match found.hidden {
+            None => return Ok(found.actions),
+            Some(reason) => {
+                warn_unasked(session, &reason);
+                return Ok(found.actions);
+            }
+        },
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+    };
+    warn_unasked(session, &reason);
+    Ok(given)
+}
+
+fn warn_unasked(session: &Session, reason: &str) {
+    let text = session
+        .messages
+        .delete_actions_unknown(session.namespace(), reason);
+    session.printer.warning(&text);
 }

@@ -11,6 +11,7 @@ mod backup_get;
 mod backup_hold;
 mod backup_logs;
 mod backup_verify;
+mod extension_check;
 mod install;
 mod location_check;
 mod location_config;
@@ -34,6 +35,7 @@ mod version;
 use clap::CommandFactory as _;
 
 use crate::args::backup::BackupCommand;
+use crate::args::extension::ExtensionCommand;
 use crate::args::location::{CreateArgs as CreateLocation, LocationCommand};
 use crate::args::restore::RestoreCommand;
 use crate::args::retention::RetentionCommand;
@@ -53,6 +55,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::BackupLocation(command) => location(command, session).await,
         Command::Retention(RetentionCommand::Plan(args)) => {
             retention_plan::run(&args, session).await
+        }
+        Command::Extension(ExtensionCommand::Check(args)) => {
+            extension_check::run(&args, session).await
         }
         Command::Create(CreateCommand::Backup(args)) => backup_create::run(&args, session).await,
         Command::Create(CreateCommand::Restore(args)) => restore_create::run(&args, session).await,

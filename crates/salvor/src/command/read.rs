@@ -9,7 +9,7 @@ use salvor_api::selector::Selector;
 use salvor_api::velero::{Backup, Restore, RestorePhase};
 use salvor_archive::files::{read_json_gz, read_text_gz};
 use salvor_archive::names::{BackupFile, RestoreFile};
-use salvor_extension::{Actions, Origin};
+use salvor_extension::{Actions, Origin, Providers};
 use salvor_location::{BackupRecord, Damaged, Location, RestoreRecord};
 use salvor_objects::restore::Source;
 use serde::de::DeserializeOwned;
@@ -285,9 +285,22 @@ pub(crate) fn item_actions(path: Option<&Path>) -> Result<Actions, Failure> {
     let Some(path) = path else {
         return Ok(Actions::default());
     };
-    let doing = format!("read the item actions in {}", path.display());
+    definitions("item actions", path, Actions::parse)
+}
+
+/// The providers that a file defines.
+pub(crate) fn providers(path: &Path) -> Result<Providers, Failure> {
+    definitions("providers", path, Providers::parse)
+}
+
+fn definitions<T>(
+    what: &str,
+    path: &Path,
+    parse: impl Fn(&str, Origin) -> Result<T, Vec<String>>,
+) -> Result<T, Failure> {
+    let doing = format!("read the {what} in {}", path.display());
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::caused(Exit::Usage, doing.clone(), error))?;
-    Actions::parse(&text, Origin::File)
+    parse(&text, Origin::File)
         .map_err(|errors| Failure::usage(format!("{doing}: {}", errors.join("; "))))
 }

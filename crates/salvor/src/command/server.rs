@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use salvor_api::schedule;
 use salvor_controller::{Downloads, Server, ServerOptions};
+use salvor_extension::Providers;
 use salvor_location::RunId;
 
 use crate::args::server::ServerArgs;
@@ -35,6 +36,10 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         identity,
     } = args;
     let actions = read::item_actions(item_actions.as_deref())?;
+    let providers = match item_actions {
+        Some(path) => read::providers(path)?,
+        None => Providers::default(),
+    };
     let metrics = listener(metrics_address.as_deref(), session)?;
     let cluster = session.cluster(None).await?;
     let identity = identity.clone().unwrap_or_else(identity_of_this_process);
@@ -51,6 +56,7 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         }),
         metrics: metrics.map(Arc::new),
         actions,
+        providers,
         concurrent_backups: usize::from(*concurrent_backups),
         concurrent_restores: usize::from(*concurrent_restores),
         schedules: schedule::Server {

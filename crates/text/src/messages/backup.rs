@@ -145,6 +145,19 @@ impl Messages {
         )
     }
 
+    /// The delete item actions of the cluster are not asked.
+    #[must_use]
+    pub fn delete_actions_unknown(self, namespace: &str, reason: &str) -> String {
+        self.say(
+            format_args!(
+                "delete item actions that the cluster may define in namespace `{namespace}` are not asked: {reason}"
+            ),
+            format_args!(
+                "클러스터가 네임스페이스 `{namespace}`에 정의했을 수 있는 삭제 아이템 액션에는 묻지 않습니다: {reason}"
+            ),
+        )
+    }
+
     /// A backup was deleted.
     #[must_use]
     pub fn backup_deleted(self, name: &str) -> String {
