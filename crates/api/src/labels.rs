@@ -78,6 +78,18 @@ pub const RETRY_OF: &str = "salvor.dev/retry-of";
 /// Annotation of a backup: why it is held. It mirrors the records beside the backup, which alone decide,
 /// since they survive the cluster.
 pub const HOLD: &str = "salvor.dev/hold";
+/// Annotation of a schedule or backup: names of the locations that it is copied to, see
+/// [`crate::copies::CopyRequest`]: `offsite,vault`.
+pub const COPY_TO: &str = "salvor.dev/copy-to";
+/// Annotation of a schedule or backup: how many of the copies must be there: `any`, `all`, `quorum`, or a number.
+pub const COPY_RULE: &str = "salvor.dev/copy-rule";
+/// Annotation of a schedule or backup: how long its copies are kept; `0s` for good.
+pub const COPY_TTL: &str = "salvor.dev/copy-ttl";
+/// Annotation of a backup: how its copies stand under their rule, `satisfied 2/2`.
+pub const COPY_STATUS: &str = "salvor.dev/copy-status";
+/// Annotation of a backup: how each of its copies stands, as JSON, by location. The records beside the backup say
+/// more.
+pub const COPIES: &str = "salvor.dev/copies";
 /// Annotation of a location: digest of the retention plan that may be carried out although it takes more
 /// than the guard lets through, see [`crate::retention::RetentionPlan::digest`].
 pub const CONFIRM_RETENTION: &str = "salvor.dev/confirm-retention";

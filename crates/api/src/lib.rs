@@ -14,6 +14,7 @@
 //! definitions by which an API server serves the kinds, [`validate`] what a server checks of them,
 //! [`schedule`] when backups are made, [`retention`] which of them go.
 
+pub mod copies;
 pub mod crds;
 pub mod filter;
 pub mod glob;

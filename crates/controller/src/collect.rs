@@ -15,6 +15,7 @@ use salvor_api::velero::{
 };
 use salvor_cluster::ApiResource;
 use salvor_location::Holds;
+use salvor_location::verified::Verdicts;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -99,14 +100,14 @@ impl Collector {
     /// Collects in one location; false when it is too early for that.
     async fn collect(&self, name: &str, backups: &[Arc<Backup>]) -> Result<bool, KindError> {
         let context = &self.context;
-        let plan = self.plan(name, backups, &BTreeMap::new()).await;
+        let plan = self.plan(name, backups, &Kept::default()).await;
         let wanted: Vec<&str> = plan.series.iter().flat_map(SeriesPlan::removed).collect();
         let counts = context.metrics.counts();
         if wanted.is_empty() {
             counts.retention(name, 0, false);
             return Ok(true);
         }
-        let (object, holds) = match self.usable(name).await {
+        let (object, kept) = match self.usable(name).await {
             Ok(usable) => usable,
             Err(why) => {
                 for backup in named(backups, &wanted) {
@@ -119,7 +120,7 @@ impl Collector {
             // What is imported one by one must not be judged one by one: a policy and the guard count.
             return Ok(false);
         }
-        let plan = self.plan(name, backups, &holds).await;
+        let plan = self.plan(name, backups, &kept).await;
         let confirmed = object.metadata.annotations.get(labels::CONFIRM_RETENTION);
         match plan.to_remove(confirmed.map(String::as_str)) {
             Ok(names) => {
@@ -145,12 +146,7 @@ impl Collector {
         Ok(true)
     }
 
-    async fn plan(
-        &self,
-        location: &str,
-        backups: &[Arc<Backup>],
-        holds: &BTreeMap<String, Holds>,
-    ) -> RetentionPlan {
+    async fn plan(&self, location: &str, backups: &[Arc<Backup>], kept: &Kept) -> RetentionPlan {
         let context = &self.context;
         let own_cluster = self.own_cluster.get_or_try_init(|| self.ask_who_we_are());
         let own_cluster = own_cluster.await.map_or("", String::as_str);
@@ -167,9 +163,9 @@ impl Collector {
             cluster: own_cluster,
             backups: &backups,
             schedules: &schedules.iter().map(|s| (**s).clone()).collect::<Vec<_>>(),
-            // There is no verification yet.
-            verified: &BTreeSet::new(),
-            holds: &all_holds(&backups, holds),
+            verified: &chosen(&backups, |backup| kept.verdicts.is_sound(backup)),
+            damaged: &chosen(&backups, |backup| kept.verdicts.is_damaged(backup)),
+            holds: &all_holds(&backups, &kept.holds),
             used_by: &used_by.collect(),
         });
         for unreadable in unreadable {
@@ -202,12 +198,9 @@ impl Collector {
         Ok(uid.to_owned())
     }
 
-    /// The location, when backups can be deleted there, and its holds; else the value of the label that says
+    /// The location, when backups can be deleted there, and what its records say; else the value of the label that says
     /// why not.
-    async fn usable(
-        &self,
-        name: &str,
-    ) -> Result<(Arc<BackupStorageLocation>, BTreeMap<String, Holds>), &'static str> {
+    async fn usable(&self, name: &str) -> Result<(Arc<BackupStorageLocation>, Kept), &'static str> {
         let context = &self.context;
         let object = context.storage_locations.get(name).ok_or("BSLNotFound")?;
         if object.spec.access_mode == AccessMode::ReadOnly {
@@ -220,14 +213,20 @@ impl Collector {
             tracing::warn!(
                 location = name,
                 reason,
-                "its holds cannot be read: nothing is collected"
+                "its holds and verifications cannot be read: nothing is collected"
             );
             "BSLCannotGet"
         };
         let location = context.locations.open(&object).await;
         let location = location.map_err(|error| unreachable(chain(&error)))?;
-        let holds = location.holds().await;
-        Ok((object, holds.map_err(|error| unreachable(chain(&error)))?))
+        let kept = async {
+            Ok::<_, salvor_location::Error>(Kept {
+                holds: location.holds().await?,
+                verdicts: location.verdicts().await?,
+            })
+        };
+        let kept = kept.await.map_err(|error| unreachable(chain(&error)))?;
+        Ok((object, kept))
     }
 
     /// Labels a backup with what keeps it from being collected.
@@ -281,6 +280,18 @@ impl Collector {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What the records of a location say about keeping its backups.
+#[derive(Default)]
+struct Kept {
+    holds: BTreeMap<String, Holds>,
+    verdicts: Verdicts,
+}
+
+fn chosen(backups: &[Backup], chosen: impl Fn(&Backup) -> bool) -> BTreeSet<String> {
+    let chosen = backups.iter().filter(|backup| chosen(backup));
+    chosen.map(|backup| backup.metadata.name.clone()).collect()
 }
 
 /// Reasons why backups are held, by their names: those on record, else what an annotation asks for.

@@ -125,8 +125,18 @@ impl Location {
                 "delete the record of backup `{name}`"
             )))?;
         let removed = self.remove_folder(&folder).await?;
-        // Released ones: they must not speak for a later backup of the name.
-        self.remove_folder(&layout::hold_folder(name)).await?;
+        // Released ones, and what was said of this backup: they must not speak for a later one of the name.
+        for records in [
+            layout::hold_folder(name),
+            layout::copies_folder(name),
+            layout::verified_folder(name),
+        ] {
+            self.remove_folder(&records).await?;
+        }
+        let copied = self.store.delete(&layout::copied_key(name)).await;
+        copied.map_err(Error::store(format!(
+            "forget where backup `{name}` came from"
+        )))?;
         claim.close().await;
         // There is room again.
         self.keep_reserve().await;

@@ -121,6 +121,61 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// What is to be copied is not what was written.
+    #[error("`{key}` in location `{location}` is damaged: {reason}; it is not copied")]
+    SourceDamaged {
+        /// The object.
+        key: String,
+        /// Where it stands.
+        location: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// What is to be copied still changes.
+    #[error("backup `{name}` in location `{location}` cannot be copied yet: {reason}")]
+    NotFinished {
+        /// The backup.
+        name: String,
+        /// Where it stands.
+        location: String,
+        /// What it waits for.
+        reason: String,
+    },
+    /// The target has another backup of this name.
+    #[error("location `{location}` has another backup `{name}`: {difference}; nothing was written")]
+    CopyDiffers {
+        /// The backup.
+        name: String,
+        /// The target.
+        location: String,
+        /// What identifies the backup that is there, and the one that was to be copied.
+        difference: String,
+    },
+    /// Source and target are one place.
+    #[error(
+        "location `{location}` is at {url}, which is where the backup is: a copy needs another place"
+    )]
+    SamePlace {
+        /// The target.
+        location: String,
+        /// Its address.
+        url: String,
+    },
+    /// It was stopped by whoever asked for it.
+    #[error("stopped: {doing}; the same command goes on with what is missing")]
+    Stopped {
+        /// What we were doing.
+        doing: String,
+    },
+    /// A file of this machine cannot be read or written.
+    #[error("{doing}")]
+    File {
+        /// What we were doing.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
     /// The location may only be read.
     #[error("location `{location}` is read-only")]
     ReadOnly {
@@ -167,10 +222,11 @@ impl Error {
         }
     }
 
-    /// Always false: an operation is cancelled by dropping its future.
+    /// True for a transfer that was stopped ([`crate::copy::Transfer::stop`]). Any other operation is cancelled by
+    /// dropping its future.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        false
+        matches!(self, Self::Stopped { .. })
     }
 
     /// True when a failed write may have taken effect.
@@ -225,6 +281,13 @@ impl Error {
             Self::ContentsChanged { .. } => {
                 "the store answered success for a write that is gone or changed: run \
                  `salvor backup-location check`"
+            }
+            Self::SourceDamaged { .. } => {
+                "bring it back with `salvor backup repair`, or copy from another location that has it"
+            }
+            Self::CopyDiffers { .. } => {
+                "look at both with `salvor backup describe`; delete the one that is not wanted, or copy to another \
+                 location"
             }
             Self::CommitInDoubt { .. } => {
                 "wait for the other run, then look with `salvor backup verify`"

@@ -13,6 +13,14 @@ pub const PRIVATE: &str = "plugins/salvor";
 pub const LOCATION_RECORDS: &str = "plugins/salvor/location";
 /// Folder of the holds, by backup.
 pub const HOLDS: &str = "plugins/salvor/holds";
+/// Folder of what is known of copies elsewhere, by backup.
+pub const COPIES: &str = "plugins/salvor/copies";
+/// Folder of where copies in this location come from, by backup.
+pub const COPIED: &str = "plugins/salvor/copied";
+/// Folder of what verifications found, by backup.
+pub const VERIFIED: &str = "plugins/salvor/verified";
+/// Folder of the plain files that were mirrored here, by the name of their tree.
+pub const TREES: &str = "plugins/salvor/trees";
 /// What a deletion on a full disk gives up first; it means nothing.
 pub const RESERVE: &str = "plugins/salvor/reserve";
 /// Top-level folders that Velero accepts; any other makes a location unavailable to it.
@@ -68,6 +76,23 @@ pub fn restore_folder(name: &RestoreName) -> String {
 #[must_use]
 pub fn hold_folder(name: &BackupName) -> String {
     format!("{HOLDS}/{name}")
+}
+
+/// Folder of what is known of a backup's copies elsewhere.
+#[must_use]
+pub fn copies_folder(name: &BackupName) -> String {
+    format!("{COPIES}/{name}")
+}
+
+/// Where a copy says what it is a copy of.
+pub(crate) fn copied_key(name: &BackupName) -> Key {
+    key(format!("{COPIED}/{name}.json"))
+}
+
+/// Folder of what verifications of a backup found.
+#[must_use]
+pub fn verified_folder(name: &BackupName) -> String {
+    format!("{VERIFIED}/{name}")
 }
 
 /// Part of a restore's journal.

@@ -28,6 +28,8 @@ pub mod backup;
 pub mod bucket;
 pub mod check;
 pub mod claim;
+mod commit;
+pub mod copy;
 pub mod delete;
 pub mod error;
 pub mod estimate;
@@ -42,6 +44,7 @@ pub mod restore;
 mod room;
 pub mod run;
 mod trial;
+pub mod verified;
 pub mod verify;
 
 pub use backup::{BackupWriter, FileUpload};

@@ -265,25 +265,18 @@ impl Location {
         let key = layout::backup_file(name, layout::BACKUP_RECORD)
             .map_err(Error::store("name the commit record"))?;
         let (info, bytes) = self.record_bytes(name, &key).await?;
-        let bad = |reason: String| Error::BadRecord {
-            key: key.to_string(),
-            reason,
-        };
-        let backup: Backup = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-        if backup.kind != "Backup" || !backup.api_version.starts_with("velero.io/") {
-            return Err(bad(format!(
-                "it is a {} {}",
-                backup.api_version, backup.kind
-            )));
-        }
         Ok(BackupRecord {
-            backup,
+            backup: parse_backup(&key, &bytes)?,
             name: name.clone(),
             committed: info.modified,
         })
     }
 
-    async fn record_bytes(&self, name: &BackupName, key: &Key) -> Result<(ObjectInfo, Bytes)> {
+    pub(crate) async fn record_bytes(
+        &self,
+        name: &BackupName,
+        key: &Key,
+    ) -> Result<(ObjectInfo, Bytes)> {
         let read = async {
             let object = self.store.get(key, GetOptions::default()).await?;
             Ok((object.info.clone(), object.bytes(RECORD_LIMIT).await?))
@@ -306,6 +299,16 @@ impl Location {
     /// The manifest is missing although the record names one, does not have the digest that the record
     /// states, or is newer than this release.
     pub async fn manifest(&self, record: &BackupRecord) -> Result<Option<Manifest>> {
+        let Some(bytes) = self.manifest_bytes(record).await? else {
+            return Ok(None);
+        };
+        let key = layout::backup_file(&record.name, layout::MANIFEST)
+            .map_err(Error::store("name the manifest"))?;
+        record::decode(&key, &bytes, MANIFEST_VERSION).map(Some)
+    }
+
+    /// The manifest as it is stored, when it has the digest that the record states.
+    pub(crate) async fn manifest_bytes(&self, record: &BackupRecord) -> Result<Option<Bytes>> {
         let stated = record
             .backup
             .metadata
@@ -336,7 +339,7 @@ impl Location {
                 reason: format!("its SHA-256 is {found}, the backup's record states another"),
             });
         }
-        record::decode(&key, &bytes, MANIFEST_VERSION).map(Some)
+        Ok(Some(bytes))
     }
 
     /// Reads a small file of a backup whole; `None` when it is not there.
@@ -475,4 +478,20 @@ impl Location {
             Err(error) => Err(Error::store(format!("look up `{file}` of backup `{name}`"))(error)),
         }
     }
+}
+
+/// A commit record.
+pub(crate) fn parse_backup(key: &Key, bytes: &[u8]) -> Result<Backup> {
+    let bad = |reason: String| Error::BadRecord {
+        key: key.to_string(),
+        reason,
+    };
+    let backup: Backup = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
+    if backup.kind != "Backup" || !backup.api_version.starts_with("velero.io/") {
+        return Err(bad(format!(
+            "it is a {} {}",
+            backup.api_version, backup.kind
+        )));
+    }
+    Ok(backup)
 }

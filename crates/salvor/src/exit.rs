@@ -92,6 +92,11 @@ impl Failure {
         }
     }
 
+    /// What this program called, and failed.
+    pub(crate) fn cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
+        self.cause.as_deref()
+    }
+
     /// Adds what to do next; an empty hint is none.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         let hint = hint.into();
@@ -150,7 +155,10 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
         E::BackupExists { .. } | E::RestoreExists { .. } | E::ReadOnly { .. } => Exit::Refused,
         // Another run has the name: the rule of claims forbids to go on, and nothing was committed.
         E::Busy { .. } | E::ClaimLost { .. } => Exit::Refused,
-        E::NewerFormat { .. } | E::Held { .. } => Exit::Refused,
+        E::NewerFormat { .. } | E::Held { .. } | E::CopyDiffers { .. } | E::NotFinished { .. } => {
+            Exit::Refused
+        }
+        E::SamePlace { .. } | E::File { .. } => Exit::Usage,
         E::Store { source, .. } => match source.kind {
             ErrorKind::Denied | ErrorKind::Locked | ErrorKind::Frozen => Exit::Refused,
             ErrorKind::NotFound | ErrorKind::NoBucket => Exit::NotFound,
@@ -159,9 +167,10 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
             _ => Exit::Internal,
         },
         // What is stored is not, or may not be, what was written.
-        E::CommitInDoubt { .. } | E::ContentsChanged { .. } | E::BadRecord { .. } => {
-            Exit::VerificationFailed
-        }
+        E::CommitInDoubt { .. }
+        | E::ContentsChanged { .. }
+        | E::SourceDamaged { .. }
+        | E::BadRecord { .. } => Exit::VerificationFailed,
         error if error.is_not_found() => Exit::NotFound,
         error if error.is_cancelled() => Exit::Cancelled,
         _ => Exit::Internal,

@@ -331,7 +331,7 @@ fn store_at(url: &StoreUrl) -> Result<salvor_storage::Result<Arc<dyn ObjectStore
 }
 
 /// A URL or path, as opposed to a name of the configuration.
-fn is_url(text: &str) -> bool {
+pub(crate) fn is_url(text: &str) -> bool {
     text.contains("://") || text.starts_with(['/', '.'])
 }
 

@@ -12,6 +12,7 @@ use crate::language::Language;
 
 mod advice;
 mod backup;
+mod copy;
 mod demo;
 mod estimate;
 mod general;

@@ -24,6 +24,8 @@ pub struct Inventory<'a> {
     pub schedules: &'a [Schedule],
     /// Names of the backups that were verified here.
     pub verified: &'a BTreeSet<String>,
+    /// Names of the backups whose newest verification here found damage.
+    pub damaged: &'a BTreeSet<String>,
     /// Holds, by name of the backup.
     pub holds: &'a BTreeMap<String, Vec<String>>,
     /// What uses a backup now, by its name.
@@ -134,6 +136,7 @@ fn point(backup: &Backup, inventory: &Inventory) -> Point {
         phase: backup.status.phase.clone(),
         expiration: backup.status.expiration,
         verified: inventory.verified.contains(name),
+        damaged: inventory.damaged.contains(name),
         holds: inventory.holds.get(name).cloned().unwrap_or_default(),
         used_by: inventory.used_by.get(name).cloned().unwrap_or_default(),
     }
@@ -203,6 +206,7 @@ mod tests {
             backups: &backups,
             schedules: &schedules,
             verified: &["nightly-1".to_owned()].into(),
+            damaged: &BTreeSet::new(),
             holds: &[("gone-1".to_owned(), vec!["audit".to_owned()])].into(),
             used_by: &StringMap::new(),
         };

@@ -24,6 +24,8 @@ pub struct Point {
     pub expiration: Option<Time>,
     /// Whether a verification of this copy succeeded and none failed since.
     pub verified: bool,
+    /// Whether the newest verification of this copy failed: it is no good one, and protects nothing.
+    pub damaged: bool,
     /// Why it is held, one text per hold; empty when it is not.
     pub holds: Vec<String>,
     /// What uses it now, such as a restore; empty when nothing does.
@@ -67,7 +69,9 @@ impl Default for Guard {
 }
 
 impl Guard {
-    fn trips(&self, removed: usize, of: usize) -> bool {
+    /// True when so much would go at once that somebody must look first.
+    #[must_use]
+    pub fn trips(&self, removed: usize, of: usize) -> bool {
         of > self.at_least && removed * 100 > of * usize::from(self.share)
     }
 }

@@ -191,7 +191,7 @@ impl fmt::Display for Seconds {
 
 /// Complete, and dated by a clock that can be believed.
 pub(super) fn sound(point: &Point, now: Time) -> bool {
-    point.phase == BackupPhase::Completed && is_past(point, now)
+    point.phase == BackupPhase::Completed && !point.damaged && is_past(point, now)
 }
 
 fn is_past(point: &Point, now: Time) -> bool {

@@ -20,6 +20,7 @@ fn point(name: &str, taken: &str, phase: BackupPhase) -> Point {
         phase,
         expiration: None,
         verified: false,
+        damaged: false,
         holds: Vec::new(),
         used_by: String::new(),
     }
@@ -426,6 +427,7 @@ fn whatever_is_there_the_promises_hold() {
                     phase,
                     expiration: (dice.roll(3) > 0).then(|| taken.plus(DEFAULT_TTL.0)),
                     verified: dice.roll(6) == 0,
+                    damaged: false,
                     holds: (dice.roll(9) == 0)
                         .then(|| "h".to_owned())
                         .into_iter()

@@ -1,13 +1,18 @@
-//! The commit protocol under races, crashes, kills, lost answers and lying stores.
+//! The commit protocol, and copies, under races, crashes, kills, lost answers and lying stores.
 
 mod commit;
+mod copy;
 mod crash;
 mod hold;
 mod hook;
 mod killed;
+mod mirror;
 mod processes;
+mod repair;
 mod restore;
 mod room;
 mod takeover;
+mod tree;
 mod trial;
+mod verified;
 mod world;

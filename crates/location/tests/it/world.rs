@@ -11,11 +11,16 @@ use salvor_location::{BackupRecord, BackupWriter, Location, Profile, Result, Run
 use salvor_storage::{ObjectStore, StoreUrl};
 
 pub(crate) fn location(store: Arc<dyn ObjectStore>) -> Location {
-    let url = StoreUrl::parse("memory://test").expect("valid");
+    location_called("default", store)
+}
+
+/// A location of this name, at an address of its own.
+pub(crate) fn location_called(name: &str, store: Arc<dyn ObjectStore>) -> Location {
+    let url = StoreUrl::parse(&format!("memory://{name}")).expect("valid");
     Location::new(
         store,
         Profile {
-            name: "default".into(),
+            name: name.into(),
             url,
             read_only: false,
         },
@@ -96,3 +101,51 @@ pub(crate) async fn assert_whole_or_absent(location: &Location, context: &str) -
 
 /// Longer than any lease, on a paused clock.
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
+
+/// Everything below a folder, by key.
+pub(crate) async fn dump(location: &Location, folder: &str) -> BTreeMap<String, Bytes> {
+    use futures::TryStreamExt as _;
+    let listed = location.store().list(folder).await.expect("listed");
+    let listed: Vec<_> = listed.try_collect().await.expect("listed");
+    let mut found = BTreeMap::new();
+    for info in listed {
+        let object = location
+            .store()
+            .get(&info.key, salvor_storage::GetOptions::default());
+        let bytes = object.await.expect("there").bytes(1 << 24).await;
+        found.insert(info.key.to_string(), bytes.expect("readable"));
+    }
+    found
+}
+
+/// Puts other bytes under a key, past every protocol.
+pub(crate) async fn damage(location: &Location, key: &str, bytes: &'static [u8]) {
+    let key = salvor_storage::Key::new(key).expect("a key");
+    let put = location.store().put(
+        &key,
+        Bytes::from_static(bytes),
+        salvor_storage::PutMode::Overwrite,
+    );
+    put.await.expect("written");
+}
+
+/// A backup as Velero leaves one: no manifest, no digests.
+pub(crate) async fn velero_backup(location: &Location, called: &str) -> BackupRecord {
+    let files = [
+        (format!("{called}.tar.gz"), b"an archive".as_slice()),
+        (format!("{called}-logs.gz"), b"a log".as_slice()),
+    ];
+    for (file, bytes) in files {
+        damage(location, &format!("backups/{called}/{file}"), bytes).await;
+    }
+    let record = br#"{"apiVersion":"velero.io/v1","kind":"Backup","metadata":{"name":"NAME","uid":"u-1"},
+        "spec":{"ttl":"720h0m0s","new":{"field":1}},
+        "status":{"phase":"Completed","startTimestamp":"2026-01-02T03:04:05Z","expiration":"2026-02-01T03:04:05Z"}}"#;
+    let text = String::from_utf8_lossy(record).replace("NAME", called);
+    let key = salvor_storage::Key::new(format!("backups/{called}/velero-backup.json"));
+    let key = key.expect("a key");
+    let put = salvor_storage::PutMode::Create;
+    let put = location.store().put(&key, text.into(), put);
+    put.await.expect("written");
+    location.backup(&name(called)).await.expect("a backup")
+}

@@ -1,8 +1,9 @@
 //! `backup`: Velero's commands and flags, and Salvor's.
 
 use clap::{Args, Subcommand};
+use salvor_api::copies::{CopyError, CopyRequest, CopyRule};
 use salvor_api::go::GoDuration;
-use salvor_api::meta::LabelSelector;
+use salvor_api::meta::{LabelSelector, StringMap};
 
 use super::filters::FilterArgs;
 use super::{ConfirmArgs, Format, FormatArgs, values};
@@ -28,6 +29,12 @@ pub(crate) enum BackupCommand {
     Release(ReleaseArgs),
     /// Read every stored byte and compare it with what was written.
     Verify(VerifyArgs),
+    /// Copy a backup to other locations; what an interrupted copy left there is not sent again.
+    Copy(CopyArgs),
+    /// Show the copies of a backup and whether they are there; exits with 1 when one is missing.
+    Copies(CopiesArgs),
+    /// Replace what is damaged in a backup by the bytes of a good copy.
+    Repair(RepairArgs),
     /// Write the objects of a backup as plain YAML, one file per namespace and resource.
     Export(ExportArgs),
     /// Show what differs between two backups, or a backup and the cluster; exits with 1 if anything does.
@@ -141,6 +148,41 @@ pub(crate) struct VerifyArgs {
     pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+/// Flags of `copy`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    /// Locations to copy it to.
+    #[arg(long, required = true, value_delimiter = ',', value_name = "LOCATIONS")]
+    pub(crate) to: Vec<String>,
+    /// How many of the copies must succeed: any, all, quorum, or a number [default: all].
+    #[arg(long, value_name = "RULE")]
+    pub(crate) rule: Option<CopyRule>,
+    /// How long the copies are kept, counted from the backup; 0s for good [default: as the backup says].
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) ttl: Option<GoDuration>,
+}
+
+/// Flags of `copies`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CopiesArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Flags of `repair`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    /// Locations that may have good copies [default: those that are known, and those of the configuration].
+    #[arg(long, value_delimiter = ',', value_name = "LOCATIONS")]
+    pub(crate) from: Vec<String>,
 }
 
 /// Flags of `diff`.
@@ -287,7 +329,33 @@ pub(crate) struct TemplateArgs {
     #[arg(long, value_name = "ORDER")]
     pub(crate) ordered_resources: Option<String>,
     #[command(flatten)]
+    pub(crate) copies: CopyToArgs,
+    #[command(flatten)]
     pub(crate) volumes: VolumeArgs,
+}
+
+/// Which copies a backup, or each backup of a schedule, is to have.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Copies")]
+pub(crate) struct CopyToArgs {
+    /// Locations to copy the backup to when it is done.
+    #[arg(long, value_delimiter = ',', value_name = "LOCATIONS")]
+    pub(crate) copy_to: Vec<String>,
+    /// How many of the copies must be there: any, all, quorum, or a number [default: all].
+    #[arg(long, value_name = "RULE", requires = "copy_to")]
+    pub(crate) copy_rule: Option<CopyRule>,
+    /// How long the copies are kept, counted from the backup; 0s for good [default: as the backup].
+    #[arg(long, value_name = "DURATION", requires = "copy_to")]
+    pub(crate) copy_ttl: Option<GoDuration>,
+}
+
+impl CopyToArgs {
+    /// The annotations that ask for these copies.
+    pub(crate) fn annotations(&self) -> Result<StringMap, CopyError> {
+        let rule = self.copy_rule.unwrap_or_default();
+        let request = CopyRequest::new(&self.copy_to, rule, self.copy_ttl)?;
+        Ok(request.annotations())
+    }
 }
 
 /// Volume flags of `create`. Volume data is not captured: each use is reported in the result.

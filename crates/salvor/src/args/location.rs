@@ -1,7 +1,7 @@
 //! `backup-location`.
 
 use clap::{Args, Subcommand, ValueEnum};
-use salvor_api::go::SignedGoDuration;
+use salvor_api::go::{GoDuration, SignedGoDuration};
 
 use super::limits::LimitArgs;
 use super::{ConfirmArgs, Format, FormatArgs};
@@ -23,6 +23,108 @@ pub(crate) enum LocationCommand {
     Check(CheckArgs),
     /// Make a location the default.
     SetDefault(SetDefaultArgs),
+    /// Bring all backups, restores and holds of a location to another, or the files of a folder; goes on where it
+    /// was interrupted.
+    Mirror(MirrorArgs),
+    /// Work with the files of folders that were mirrored.
+    #[command(subcommand)]
+    Files(FilesCommand),
+}
+
+/// Flags of `mirror`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MirrorArgs {
+    /// Source and target; only the target with --from-directory.
+    #[arg(required = true, num_args = 1..=2, value_names = ["SOURCE", "TARGET"])]
+    pub(crate) places: Vec<String>,
+    /// Take the files of this folder, of whatever tool they are.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["prune", "ttl"])]
+    pub(crate) from_directory: Option<std::path::PathBuf>,
+    /// What the files are kept as [default: the name of the folder].
+    #[arg(long, value_name = "NAME", requires = "from_directory")]
+    pub(crate) tree: Option<String>,
+    /// Only show what would be done.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// What happens at the target to backups that were mirrored and are gone at the source.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    pub(crate) prune: Prune,
+    /// How long the copies are kept, counted from each backup; 0s for good [default: as each backup says].
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) ttl: Option<GoDuration>,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// What happens to backups that are gone at the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Prune {
+    /// They stay.
+    #[default]
+    Never,
+    /// They go, unless they are held; first they are shown.
+    Deleted,
+}
+
+/// Commands on mirrored files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilesCommand {
+    /// List what was mirrored, or the files of one.
+    List(FilesListArgs),
+    /// Write files to a new or empty folder.
+    Get(FilesGetArgs),
+    /// Read every file and compare it with its digest.
+    Verify(FilesVerifyArgs),
+    /// Delete what was mirrored under a name, all generations.
+    Delete(FilesDeleteArgs),
+}
+
+/// Flags of `files list`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FilesListArgs {
+    /// What they are kept as [default: list the names].
+    pub(crate) tree: Option<String>,
+    /// Which run [default: the newest].
+    #[arg(long, value_name = "ID", requires = "tree")]
+    pub(crate) generation: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Flags of `files get`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FilesGetArgs {
+    /// What they are kept as.
+    pub(crate) tree: String,
+    /// Only what stands at or below these paths.
+    pub(crate) paths: Vec<String>,
+    /// Folder to write to, new or empty.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: std::path::PathBuf,
+    /// Which run [default: the newest].
+    #[arg(long, value_name = "ID")]
+    pub(crate) generation: Option<String>,
+}
+
+/// Flags of `files verify`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FilesVerifyArgs {
+    /// What they are kept as.
+    pub(crate) tree: String,
+    /// Which run [default: the newest].
+    #[arg(long, value_name = "ID")]
+    pub(crate) generation: Option<String>,
+}
+
+/// Flags of `files delete`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FilesDeleteArgs {
+    /// What they are kept as.
+    pub(crate) tree: String,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
 }
 
 /// Flags of `create`.

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use salvor_api::copies::CopyRequest;
 use salvor_api::go::Time;
 use salvor_api::labels;
+use salvor_api::meta::StringMap;
 use salvor_api::resource_policy::{ResourcePolicies, Use};
 use salvor_api::velero::{Backup, BackupPhase, BackupSpec, BackupType, Hooks, Metadata};
 use salvor_cluster::{Cluster, DiscoverOptions};
-use salvor_location::Location;
+use salvor_location::{BackupRecord, Location};
 use salvor_objects::backup::{self, BackupOptions, BackupOutcome, BackupRequest, ProgressSink};
 use salvor_objects::policy;
 use salvor_text::ByteCount;
@@ -19,7 +21,7 @@ use tracing::info;
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, TemplateArgs, VolumeArgs};
 use crate::args::values;
-use crate::command::{read, served, unknown_resources};
+use crate::command::{backup_copy, read, served, unknown_resources};
 use crate::exit::{Exit, Failure};
 use crate::output::estimate;
 use crate::output::progress::Progress;
@@ -90,10 +92,26 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         Box::pin(backup::run(request, sink)).await?
     };
     let exit = conclude(&outcome, session)?;
-    if outcome.record.is_some() {
-        session.note_if_temporary(&location);
+    let Some(record) = &outcome.record else {
+        return Ok(exit);
+    };
+    session.note_if_temporary(&location);
+    let copied = copies(record, &location, session).await?;
+    Ok(if exit == Exit::Done { copied } else { exit })
+}
+
+/// Makes the copies that the backup asks for. The backup is there in any case.
+async fn copies(
+    record: &BackupRecord,
+    location: &Location,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let request = CopyRequest::of(&record.backup.metadata.annotations);
+    let request = request.map_err(|error| Failure::usage(error.to_string()))?;
+    match request {
+        None => Ok(Exit::Done),
+        Some(request) => backup_copy::copy_to(location, &record.name, &request, session).await,
     }
-    Ok(exit)
 }
 
 /// Says how long the backup will take, by earlier ones of the location. One that cannot be listed says so when it is
@@ -239,8 +257,18 @@ fn requested(args: &CreateArgs, session: &Session, started: Time) -> Result<Back
         .annotation_map()
         .map_err(Failure::usage)?;
     args.limits.annotate(&mut backup.metadata.annotations);
+    backup
+        .metadata
+        .annotations
+        .extend(copy_annotations(&args.template)?);
     backup.spec = spec(&args.template)?;
     Ok(backup)
+}
+
+/// The annotations for the copies that the flags ask for.
+pub(super) fn copy_annotations(args: &TemplateArgs) -> Result<StringMap, Failure> {
+    let annotations = args.copies.annotations();
+    annotations.map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// The specification that the flags ask for.
@@ -328,17 +356,31 @@ pub(super) async fn from_schedule(
     };
     #[derive(serde::Deserialize)]
     struct Schedule {
+        #[serde(default)]
+        metadata: ScheduleMetadata,
         spec: ScheduleSpec,
+    }
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct ScheduleMetadata {
+        annotations: StringMap,
     }
     #[derive(serde::Deserialize)]
     struct ScheduleSpec {
         template: BackupSpec,
     }
-    let Schedule { spec } = serde_json::from_slice(&bytes)
+    let Schedule { metadata, spec } = serde_json::from_slice(&bytes)
         .map_err(|error| Failure::caused(Exit::Internal, doing.clone(), error))?;
     let labels = &mut backup.metadata.labels;
     for (key, value) in &spec.template.metadata.labels {
         labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    let annotations = &mut backup.metadata.annotations;
+    if !annotations.contains_key(labels::COPY_TO) {
+        for key in [labels::COPY_TO, labels::COPY_RULE, labels::COPY_TTL] {
+            let value = metadata.annotations.get(key);
+            annotations.extend(value.map(|value| (key.to_owned(), value.clone())));
+        }
     }
     let value = labels::label_value(schedule);
     labels.insert(labels::SCHEDULE_NAME.to_owned(), value);

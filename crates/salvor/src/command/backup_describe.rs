@@ -110,6 +110,7 @@ async fn served_view(
             url: url.map(|url| url.to_string()).unwrap_or_default(),
             temporary: distance.is_some_and(|distance| distance <= Distance::Cluster),
             archive_bytes: None,
+            ..Origin::default()
         },
     };
     (view, complete)
@@ -140,6 +141,20 @@ async fn view(
     };
     let volumes = salvor_objects::restore::source::read_volumes(location, &name).await?;
     let archive = BackupFile::Archive.name(&name);
+    let found = BackupRecord {
+        backup: record.backup.clone(),
+        name: name.clone(),
+        committed: record.committed,
+    };
+    let copied_from = location.copied_from(&name).await?;
+    let verdicts = location.verdicts_on(&name).await?;
+    let verified = verdicts.of(&record.backup).map(|verdict| {
+        let at = verdict
+            .at
+            .map(|at| at.strftime(" %Y-%m-%d %H:%M:%S UTC").to_string());
+        let found = if verdict.sound { "sound" } else { "damaged" };
+        format!("{found}{}", at.unwrap_or_default())
+    });
     Ok(BackupView {
         backup: record.backup,
         results,
@@ -152,6 +167,9 @@ async fn view(
             temporary: location.is_temporary(),
             durability: session.durability(location.url().distance()),
             archive_bytes: location.file_size(&name, &archive).await?,
+            copies: location.copies_of(&found).await?,
+            copied_from: copied_from.map(|from| from.from.name),
+            verified,
         },
     })
 }

@@ -3,7 +3,7 @@
 use salvor_archive::findings::Severity as ArchiveSeverity;
 use salvor_archive::limits::Limits;
 use salvor_archive::names::BackupFile;
-use salvor_location::{BackupRecord, Finding, Location};
+use salvor_location::{BackupRecord, Finding, Location, Severity, Verification};
 use salvor_objects::source::{self, OpenError};
 use salvor_text::{ByteCount, Table};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::session::Session;
 
 /// One backup's verification, as machines read it.
 #[derive(Debug, Serialize)]
-struct Report {
+pub(crate) struct Report {
     backup: String,
     sound: bool,
     files: u64,
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: &VerifyArgs, session: &Session) -> Result<Exit, Fa
         if session.cancel.is_cancelled() {
             return Err(Failure::new(Exit::Cancelled, session.messages.cancelled()));
         }
-        reports.push(verify(&location, &record).await?);
+        reports.push(verify_and_record(&location, &record, session).await?);
     }
     reports.sort_by(|a, b| a.backup.cmp(&b.backup));
     let sound = reports.iter().all(|report| report.sound);
@@ -101,6 +101,38 @@ pub(crate) async fn run(args: &VerifyArgs, session: &Session) -> Result<Exit, Fa
     } else {
         Exit::VerificationFailed
     })
+}
+
+/// Reads a backup, and writes down beside it what was found: from then on everybody knows.
+pub(crate) async fn verify_and_record(
+    location: &Location,
+    record: &BackupRecord,
+    session: &Session,
+) -> Result<Report, Failure> {
+    let report = verify(location, record).await?;
+    let findings = report.findings.iter().map(|finding| Finding {
+        severity: match finding.severity {
+            "error" => Severity::Error,
+            "warning" => Severity::Warning,
+            _ => Severity::Info,
+        },
+        file: finding.file.clone(),
+        message: finding.message.clone(),
+    });
+    let found = Verification {
+        files: report.files,
+        bytes: report.bytes,
+        findings: findings.collect(),
+    };
+    // A copy that may only be read is verified all the same.
+    if let Err(error) = location.record_verification(record, &found).await {
+        let reason = Failure::from(error).chain();
+        let text = session
+            .messages
+            .verdict_not_recorded(&report.backup, &reason);
+        session.printer.note(&text);
+    }
+    Ok(report)
 }
 
 async fn verify(location: &Location, record: &BackupRecord) -> Result<Report, Failure> {

@@ -1,6 +1,7 @@
 //! What each command does. One file per command: explicit inputs, a session, an exit status.
 
 mod backup_browse;
+mod backup_copy;
 mod backup_create;
 mod backup_delete;
 mod backup_describe;
@@ -10,12 +11,15 @@ mod backup_export;
 mod backup_get;
 mod backup_hold;
 mod backup_logs;
+mod backup_repair;
 mod backup_verify;
 mod extension_check;
 mod install;
 mod location_check;
 mod location_config;
+mod location_files;
 mod location_get;
+mod location_mirror;
 pub(crate) mod read;
 mod records;
 mod restore_create;
@@ -27,6 +31,7 @@ mod retention_plan;
 mod schedule;
 mod served;
 mod server;
+mod transfer;
 mod undelete;
 mod uninstall;
 mod unknown_resources;
@@ -113,6 +118,9 @@ async fn backup(command: BackupCommand, session: &Session) -> Result<Exit, Failu
         BackupCommand::Hold(args) => backup_hold::hold(&args, session).await,
         BackupCommand::Release(args) => backup_hold::release(&args, session).await,
         BackupCommand::Verify(args) => backup_verify::run(&args, session).await,
+        BackupCommand::Copy(args) => backup_copy::run(&args, session).await,
+        BackupCommand::Copies(args) => backup_copy::show(&args, session).await,
+        BackupCommand::Repair(args) => backup_repair::run(&args, session).await,
         BackupCommand::Export(args) => backup_export::run(&args, session).await,
         BackupCommand::Diff(args) => backup_diff::run(&args, session).await,
         BackupCommand::Browse(args) => backup_browse::run(&args, session).await,
@@ -138,6 +146,8 @@ async fn location(command: LocationCommand, session: &Session) -> Result<Exit, F
         LocationCommand::Describe(args) => location_get::describe(&args, session).await,
         LocationCommand::Check(args) => location_check::run(&args, session).await,
         LocationCommand::SetDefault(args) => location_config::set_default(&args, session),
+        LocationCommand::Mirror(args) => location_mirror::run(&args, session).await,
+        LocationCommand::Files(command) => location_files::run(command, session).await,
     }
 }
 

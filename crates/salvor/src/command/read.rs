@@ -1,8 +1,10 @@
 //! Reading backups and restores for the commands that show them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use salvor_api::labels;
 use salvor_api::meta::LabelSelector;
 use salvor_api::name::{BackupName, RestoreName};
 use salvor_api::selector::Selector;
@@ -10,6 +12,7 @@ use salvor_api::velero::{Backup, Restore, RestorePhase};
 use salvor_archive::files::{read_json_gz, read_text_gz};
 use salvor_archive::names::{BackupFile, RestoreFile};
 use salvor_extension::{Actions, Origin, Providers};
+use salvor_location::verified::Verdicts;
 use salvor_location::{BackupRecord, Damaged, Location, RestoreRecord};
 use salvor_objects::restore::Source;
 use serde::de::DeserializeOwned;
@@ -70,6 +73,50 @@ impl Place {
             Self::Location(location) => {
                 let (records, damaged) = backups(location, names, selector).await?;
                 Ok((backup_kinds(records), damaged))
+            }
+        }
+    }
+
+    /// The backups of a schedule whose newest verification did not fail. Those that are passed over are said.
+    pub(crate) async fn trusted_backups(
+        &self,
+        schedule: &str,
+        session: &Session,
+    ) -> Result<Vec<Backup>, Failure> {
+        let (mut backups, _) = self.backups(&[], None).await?;
+        let label = labels::label_value(schedule);
+        backups.retain(|backup| backup.metadata.labels.get(labels::SCHEDULE_NAME) == Some(&label));
+        let mut verdicts = BTreeMap::new();
+        for backup in &backups {
+            let storage = &backup.spec.storage_location;
+            if !verdicts.contains_key(storage) {
+                verdicts.insert(storage.clone(), self.verdicts(storage, session).await?);
+            }
+        }
+        backups.retain(|backup| {
+            let damaged = verdicts[&backup.spec.storage_location].is_damaged(backup);
+            if damaged {
+                let name = &backup.metadata.name;
+                session
+                    .printer
+                    .warning(&session.messages.damaged_is_passed_over(name));
+            }
+            !damaged
+        });
+        Ok(backups)
+    }
+
+    /// What verifications found. Where the server's store cannot be read from here, nothing is known.
+    async fn verdicts(&self, storage: &str, session: &Session) -> Result<Verdicts, Failure> {
+        match self {
+            Self::Location(location) => Ok(location.verdicts().await?),
+            Self::Server(served) => {
+                let read =
+                    async { Ok::<_, Failure>(served.open(storage).await?.verdicts().await?) };
+                Ok(read.await.unwrap_or_else(|failure| {
+                    session.printer.note(&failure.chain());
+                    Verdicts::default()
+                }))
             }
         }
     }

@@ -68,7 +68,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         // The kind has no word for it, so it is chosen here, as Velero's client does.
         if partial_too && !restore.spec.schedule_name.is_empty() {
             let place = Place::of(session).await?;
-            choose_of_schedule(&mut restore, true, &place).await?;
+            choose_of_schedule(&mut restore, true, &place, session).await?;
         }
         return served::restore::create(args, restore, session, &served).await;
     }
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     }
     if !restore.spec.schedule_name.is_empty() {
         let place = Place::of(session).await?;
-        choose_of_schedule(&mut restore, partial_too, &place).await?;
+        choose_of_schedule(&mut restore, partial_too, &place, session).await?;
     }
     let backup = read::backup_name(&restore.spec.backup_name)?;
     let location = session.location_of(Some(backup.as_str())).await?;
@@ -321,9 +321,10 @@ async fn choose_of_schedule(
     restore: &mut Restore,
     allow_partially_failed: bool,
     place: &Place,
+    session: &Session,
 ) -> Result<(), Failure> {
     let schedule = std::mem::take(&mut restore.spec.schedule_name);
-    let (backups, _) = place.backups(&[], None).await?;
+    let backups = place.trusted_backups(&schedule, session).await?;
     let Some(newest) = newest_of_schedule(&backups, &schedule, allow_partially_failed) else {
         return Err(Failure::new(
             Exit::NotFound,

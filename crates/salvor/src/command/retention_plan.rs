@@ -6,6 +6,7 @@ use salvor_api::go::Time;
 use salvor_api::labels;
 use salvor_api::meta::StringMap;
 use salvor_api::retention::{Guard, Inventory, RetentionPlan, Scope, group};
+use salvor_api::velero::Backup;
 
 use crate::args::retention::PlanArgs;
 use crate::exit::{Exit, Failure};
@@ -41,14 +42,22 @@ pub(crate) async fn run(args: &PlanArgs, session: &Session) -> Result<Exit, Fail
             label.is_none() || of == label.as_ref()
         })
         .collect();
+    let verdicts = location.verdicts().await?;
+    let holds = location.holds().await?;
+    let holds: BTreeMap<String, Vec<String>> = holds
+        .iter()
+        .filter(|(_, holds)| !holds.active.is_empty())
+        .map(|(name, holds)| (name.clone(), holds.reasons().map(str::to_owned).collect()))
+        .collect();
     let inventory = Inventory {
         location: location.name(),
         // Without a cluster nothing is another one's.
         cluster: "",
         backups: &backups,
         schedules: &[],
-        verified: &BTreeSet::new(),
-        holds: &BTreeMap::new(),
+        verified: &named(&backups, |backup| verdicts.is_sound(backup)),
+        damaged: &named(&backups, |backup| verdicts.is_damaged(backup)),
+        holds: &holds,
         used_by: &used_by,
     };
     let (mut series, unreadable) = group(&inventory);
@@ -73,4 +82,9 @@ pub(crate) async fn run(args: &PlanArgs, session: &Session) -> Result<Exit, Fail
     session.printer.result(&plan.to_string())?;
     let goes = plan.series.iter().any(|one| one.removed().next().is_some());
     Ok(if goes { Exit::Differences } else { Exit::Done })
+}
+
+fn named(backups: &[Backup], chosen: impl Fn(&Backup) -> bool) -> BTreeSet<String> {
+    let chosen = backups.iter().filter(|backup| chosen(backup));
+    chosen.map(|backup| backup.metadata.name.clone()).collect()
 }

@@ -44,6 +44,8 @@ pub(crate) async fn create(args: &CreateArgs, session: &Session) -> Result<Exit,
     let filters = &args.template.filters;
     schedule.metadata.labels = filters.label_map().map_err(Failure::usage)?;
     schedule.metadata.annotations = filters.annotation_map().map_err(Failure::usage)?;
+    let copies = backup_create::copy_annotations(&args.template)?;
+    schedule.metadata.annotations.extend(copies);
     let spec = &mut schedule.spec;
     spec.template = backup_create::spec(&args.template)?;
     spec.schedule.clone_from(&args.schedule);

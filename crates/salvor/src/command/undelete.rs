@@ -36,7 +36,7 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     let cluster = session.cluster(None).await?;
     let candidates = match from_backup {
         Some(name) => vec![read::backup_name(name)?],
-        None => newest_first(&location, &cluster.identity().await?.uid).await?,
+        None => newest_first(&location, &cluster.identity().await?.uid, session).await?,
     };
     let (backup, source, key) =
         first_with(&wanted, &candidates, *damage, &location, &cluster, session).await?;
@@ -193,14 +193,31 @@ async fn first_with(
 
 /// The backups of this cluster that can be restored, newest first. One that does not say which cluster it is
 /// of, because Velero made it, counts as well.
-async fn newest_first(location: &Location, cluster_uid: &str) -> Result<Vec<BackupName>, Failure> {
+///
+/// One whose newest verification found damage is passed over: whoever wants it names it.
+async fn newest_first(
+    location: &Location,
+    cluster_uid: &str,
+    session: &Session,
+) -> Result<Vec<BackupName>, Failure> {
     let mut records = location.backups().await?.entries;
+    let verdicts = location.verdicts().await?;
     records.retain(|record| {
         let annotations = &record.backup.metadata.annotations;
         record.backup.status.phase.is_restorable()
             && annotations
                 .get(labels::CLUSTER_UID)
                 .is_none_or(|uid| uid == cluster_uid)
+    });
+    records.retain(|record| {
+        let damaged = verdicts.is_damaged(&record.backup);
+        if damaged {
+            let text = session
+                .messages
+                .damaged_is_passed_over(record.name.as_str());
+            session.printer.warning(&text);
+        }
+        !damaged
     });
     records.sort_by_key(|record| {
         let status = &record.backup.status;

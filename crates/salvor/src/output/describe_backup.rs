@@ -5,6 +5,7 @@ use salvor_api::labels;
 use salvor_api::meta::LabelSelector;
 use salvor_api::velero::{Backup, BackupPhase, BackupSpec, BackupStatus};
 use salvor_archive::files::{BackupOperation, BackupVolumeInfo, ResourceList, ResultSet, Results};
+use salvor_location::copy::state::{CopyRecord, CopyState};
 use salvor_text::DescribeWriter;
 use serde_json::{Map, Value, json};
 
@@ -41,6 +42,12 @@ pub(crate) struct Origin {
     pub(crate) durability: String,
     /// Bytes of the archive.
     pub(crate) archive_bytes: Option<u64>,
+    /// How its copies elsewhere stand.
+    pub(crate) copies: Vec<CopyRecord>,
+    /// Name of the location that it was copied from.
+    pub(crate) copied_from: Option<String>,
+    /// What its newest verification found, and when; empty when it was never verified.
+    pub(crate) verified: Option<String>,
 }
 
 /// The description as text.
@@ -429,6 +436,16 @@ fn own(d: &mut DescribeWriter, backup: &Backup, volumes: &[BackupVolumeInfo], or
     if let Some(bytes) = origin.archive_bytes {
         d.nested(1, "Archive size", salvor_text::ByteCount(bytes));
     }
+    if let Some(from) = &origin.copied_from {
+        d.nested(1, "Copied from", from);
+    }
+    if let Some(verified) = &origin.verified {
+        d.nested(1, "Verified", verified);
+    }
+    if !origin.copies.is_empty() {
+        let copies: Vec<String> = origin.copies.iter().map(copy_line).collect();
+        d.list(1, "Copies", &copies);
+    }
     let mut skipped: Vec<String> = volumes
         .iter()
         .filter(|volume| volume.skipped)
@@ -442,6 +459,29 @@ fn own(d: &mut DescribeWriter, backup: &Backup, volumes: &[BackupVolumeInfo], or
         .collect();
     skipped.sort();
     d.list(1, "Volumes without data", &skipped);
+}
+
+/// `offsite: done 2026-01-02 03:04:05 UTC`, or why it is not there.
+fn copy_line(copy: &CopyRecord) -> String {
+    let name = &copy.target.name;
+    match (copy.state, copy.finished) {
+        (CopyState::Done, Some(at)) => {
+            format!("{name}: done {}", at.strftime("%Y-%m-%d %H:%M:%S UTC"))
+        }
+        (CopyState::Done, None) => format!("{name}: done"),
+        (CopyState::Running, _) => {
+            format!(
+                "{name}: begun {}",
+                copy.started.strftime("%Y-%m-%d %H:%M:%S UTC")
+            )
+        }
+        (CopyState::Failed, _) => {
+            format!(
+                "{name}: failed after {} attempts: {}",
+                copy.attempts, copy.message
+            )
+        }
+    }
 }
 
 /// The description as a value, with the keys of Velero's structured describe.
@@ -510,6 +550,9 @@ pub(crate) fn value(view: &BackupView, details: bool) -> Value {
             "endpoint": origin.endpoint,
             "temporary": origin.temporary,
             "archiveBytes": origin.archive_bytes,
+            "copies": origin.copies,
+            "copiedFrom": origin.copied_from,
+            "verified": origin.verified,
         }),
     );
     Value::Object(out)

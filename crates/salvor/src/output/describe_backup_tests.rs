@@ -49,6 +49,7 @@ fn completed() -> BackupView {
             temporary: true,
             durability: "temporary: lost with the cluster".into(),
             archive_bytes: Some(1536),
+            ..Origin::default()
         },
         ..BackupView::default()
     }

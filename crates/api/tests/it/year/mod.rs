@@ -253,6 +253,7 @@ impl Lane {
             phase: phase.unwrap_or_else(|| end_of(number, at)),
             expiration: expiration(self.case.policy().as_ref(), taken, self.case.ttl()),
             verified: luck.is_multiple_of(5),
+            damaged: false,
             holds: luck
                 .is_multiple_of(89)
                 .then(|| "audit".to_owned())
