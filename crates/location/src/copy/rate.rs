@@ -1,52 +1,19 @@
 //! How fast bytes come from one location and go to another, measured with a few of them before a long transfer begins.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use salvor_storage::{GetOptions, Key, PutMode};
 
 use crate::error::{Error, Result};
+use crate::estimate::Measured;
 use crate::layout;
 use crate::location::Location;
 use crate::run::RunId;
 
 /// Bytes of a sample: enough that the time of a request counts little, and little beside what is to come.
 const SAMPLE: u64 = 4 << 20;
-
-/// Bytes per second, measured.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rate {
-    bytes: u64,
-    took: Duration,
-}
-
-impl Rate {
-    /// What was measured.
-    #[must_use]
-    pub fn new(bytes: u64, took: Duration) -> Self {
-        Self { bytes, took }
-    }
-
-    /// Bytes per second; `None` when there was nothing to measure.
-    #[must_use]
-    pub fn per_second(&self) -> Option<u64> {
-        let millis = self.took.as_millis();
-        if self.bytes == 0 || millis == 0 {
-            return None;
-        }
-        u64::try_from(u128::from(self.bytes) * 1000 / millis)
-            .ok()
-            .filter(|rate| *rate > 0)
-    }
-
-    /// How long so many bytes take at this rate; `None` when it is not known.
-    #[must_use]
-    pub fn time_for(&self, bytes: u64) -> Option<Duration> {
-        let rate = self.per_second()?;
-        Some(Duration::from_secs(bytes.div_ceil(rate)))
-    }
-}
 
 /// Reads a sample of the largest file of one of these backups at the source and, with `write`, writes it to the
 /// target and removes it. The slower of both counts. `None` when there is nothing to measure with.
@@ -58,7 +25,7 @@ pub async fn measure(
     backups: &[&str],
     target: &Location,
     write: bool,
-) -> Result<Option<Rate>> {
+) -> Result<Option<Measured>> {
     let mut largest: Option<(u64, Key)> = None;
     // A few are enough: it is about the way, not about the cargo.
     for name in backups.iter().take(8) {
@@ -89,7 +56,7 @@ pub async fn measure(
     }
     let sample: Bytes = sample.freeze();
     let length = sample.len() as u64;
-    let reading = Rate::new(length, began.elapsed());
+    let reading = measured(length, began);
     if !write {
         return Ok(Some(reading));
     }
@@ -97,7 +64,7 @@ pub async fn measure(
     let doing = || format!("write a sample to location `{}`", target.name());
     let began = Instant::now();
     let put = target.store.put(&probe, sample, PutMode::Create).await;
-    let writing = Rate::new(length, began.elapsed());
+    let writing = measured(length, began);
     put.map_err(Error::store(doing()))?;
     target
         .store
@@ -112,16 +79,8 @@ pub async fn measure(
     Ok(Some(slower))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_says_how_long_it_takes_or_that_it_does_not_know() {
-        let rate = Rate::new(10 << 20, Duration::from_secs(2));
-        assert_eq!(rate.per_second(), Some(5 << 20));
-        assert_eq!(rate.time_for(50 << 20), Some(Duration::from_secs(10)));
-        assert_eq!(Rate::new(0, Duration::from_secs(1)).time_for(1), None);
-        assert_eq!(Rate::new(5, Duration::ZERO).time_for(1), None);
-    }
+fn measured(bytes: u64, began: Instant) -> Measured {
+    let mut measured = Measured::default();
+    measured.add(bytes, began.elapsed());
+    measured
 }

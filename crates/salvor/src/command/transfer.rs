@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use salvor_location::Location;
 use salvor_location::copy::Transfer;
-use salvor_location::copy::rate::Rate;
+use salvor_location::estimate::Measured;
 use salvor_text::ByteCount;
-use salvor_text::duration::elapsed;
+use salvor_text::duration::about;
 
 use crate::exit::Failure;
 use crate::output::progress::Progress;
@@ -36,7 +36,7 @@ pub(crate) async fn follow<T>(
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
-    let mut progress = Progress::begin(what);
+    let mut progress = Progress::begin(what).with_remaining(session.messages);
     let mut look = tokio::time::interval(LOOK);
     let began = Instant::now();
     loop {
@@ -44,32 +44,30 @@ pub(crate) async fn follow<T>(
             done = &mut work => return done,
             _ = look.tick() => {
                 let (sent, kept) = (transfer.sent(), transfer.kept());
-                progress.update(sent + kept, total, &rate(sent, kept, total, began.elapsed()));
+                progress.update(sent + kept, total, &rate(sent, kept, began.elapsed()));
             }
             () = session.cancel.cancelled(), if !transfer.is_stopped() => transfer.stop(),
         }
     }
 }
 
-/// `12 MiB/s, 3m left`, from what was sent; what is not known is left out.
-fn rate(sent: u64, kept: u64, total: u64, took: Duration) -> String {
-    let measured = Rate::new(sent, took);
-    let Some(per_second) = measured.per_second().filter(|_| took >= WARM_UP) else {
-        return String::new();
-    };
-    let rest = total.saturating_sub(sent + kept);
-    match measured.time_for(rest) {
-        Some(left) if rest > 0 => format!("{}/s, {} left", ByteCount(per_second), elapsed(left)),
-        _ => format!("{}/s", ByteCount(per_second)),
+/// `40 MiB, 12 MiB/s`, from what was sent; a rate that means nothing yet is left out.
+fn rate(sent: u64, kept: u64, took: Duration) -> String {
+    let mut measured = Measured::default();
+    measured.add(sent, took);
+    let done = ByteCount(sent + kept);
+    match measured.per_second().filter(|_| took >= WARM_UP) {
+        Some(rate) => format!("{done}, {}/s", ByteCount(rate as u64)),
+        None => done.to_string(),
     }
 }
 
 /// How long it will take, for the line that a transfer begins with; empty when that is not known.
-pub(crate) fn estimate(total: u64, measured: Option<Rate>, session: &Session) -> String {
-    let known = measured.and_then(|rate| Some((rate.per_second()?, rate.time_for(total)?)));
+pub(crate) fn estimate(total: u64, measured: Option<Measured>, session: &Session) -> String {
+    let known = measured.and_then(|rate| Some((rate.per_second()?, rate.time_for(total, None)?)));
     known.map_or_else(String::new, |(per_second, time)| {
-        let rate = ByteCount(per_second).to_string();
-        session.messages.transfer_estimate(&elapsed(time), &rate)
+        let rate = ByteCount(per_second as u64).to_string();
+        session.messages.transfer_estimate(&about(time), &rate)
     })
 }
 
@@ -79,10 +77,8 @@ mod tests {
 
     #[test]
     fn a_rate_is_shown_when_it_means_something() {
-        let secs = Duration::from_secs;
-        assert_eq!(rate(1 << 20, 0, 4 << 20, secs(1)), "");
-        let shown = rate(20 << 20, 10 << 20, 50 << 20, secs(10));
-        assert!(shown.contains("/s, ") && shown.contains("10"), "{shown}");
-        assert!(!rate(20 << 20, 0, 20 << 20, secs(10)).contains("left"));
+        assert!(!rate(1 << 20, 0, Duration::from_secs(1)).contains("/s"));
+        let shown = rate(20 << 20, 10 << 20, Duration::from_secs(10));
+        assert_eq!(shown, "30 MiB, 2.0 MiB/s");
     }
 }
