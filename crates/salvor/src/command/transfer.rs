@@ -79,6 +79,6 @@ mod tests {
     fn a_rate_is_shown_when_it_means_something() {
         assert!(!rate(1 << 20, 0, Duration::from_secs(1)).contains("/s"));
         let shown = rate(20 << 20, 10 << 20, Duration::from_secs(10));
-        assert_eq!(shown, "30 MiB, 2.0 MiB/s");
+        assert_eq!(shown, "30 MiB, 2 MiB/s");
     }
 }
