@@ -32,6 +32,8 @@ pub enum Kind {
     Key,
     /// Who works on the repository.
     Lock,
+    /// What the next sweep may remove; ours, ignored by restic.
+    Mark,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             Self::Snapshot => "snapshots",
             Self::Key => "keys",
             Self::Lock => "locks",
+            Self::Mark => "salvor/marks",
         }
     }
 

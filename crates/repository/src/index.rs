@@ -117,6 +117,16 @@ impl Index {
             .map(|record| (record.kind(), BlobId::from(record.id), record.place()))
     }
 
+    /// The numbers of all places of a blob in [`Index::blobs`].
+    pub fn ordinals(&self, kind: BlobKind, id: &BlobId) -> impl Iterator<Item = usize> {
+        let first = self.ordinal(kind, id);
+        first.into_iter().flat_map(move |first| {
+            let of_the_same =
+                move |record: &&Record| record.id == *id.as_bytes() && record.kind() == kind;
+            first..first + self.records[first..].iter().take_while(of_the_same).count()
+        })
+    }
+
     /// The number of a blob in [`Index::blobs`], for tables beside the index.
     #[must_use]
     pub fn ordinal(&self, kind: BlobKind, id: &BlobId) -> Option<usize> {

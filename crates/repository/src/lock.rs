@@ -37,6 +37,7 @@ pub struct Holder {
 #[derive(Debug)]
 pub struct Lock {
     repository: Arc<Repository>,
+    exclusive: bool,
     state: Arc<Mutex<State>>,
     stop: Option<mpsc::Sender<()>>,
     refresher: Option<JoinHandle<()>>,
@@ -75,10 +76,17 @@ impl Lock {
         });
         Ok(Self {
             repository: Arc::clone(repository),
+            exclusive,
             state,
             stop: Some(stop),
             refresher: Some(refresher),
         })
+    }
+
+    /// Whether nobody else may work meanwhile.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
     }
 
     /// Fails when the lock may be taken for dead by others. To be called before anything is committed or

@@ -301,11 +301,15 @@ impl Repository {
     }
 
     fn place(&self, index: &Index, kind: BlobKind, id: &BlobId) -> Result<Place> {
-        index.find(kind, id).ok_or_else(|| Error::NoBlob {
+        index.find(kind, id).ok_or_else(|| self.no_blob(kind, id))
+    }
+
+    pub(crate) fn no_blob(&self, kind: BlobKind, id: &BlobId) -> Error {
+        Error::NoBlob {
             kind: kind.noun(),
             id: *id,
             place: self.files.place(),
-        })
+        }
     }
 
     /// Sealed bytes of a tree. The whole pack is fetched and kept for a while: its neighbours are wanted next.

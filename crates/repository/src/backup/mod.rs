@@ -7,10 +7,10 @@
 
 mod budget;
 mod directory;
-mod packer;
+pub(crate) mod packer;
 mod parent;
 mod reader;
-mod seal;
+pub(crate) mod seal;
 mod worker;
 
 use std::sync::mpsc::sync_channel;
@@ -224,10 +224,10 @@ fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>, failure: &Failed) {
 
 /// The first failure of any thread; the others stop when there is one.
 #[derive(Debug, Default)]
-struct Failed(Mutex<Option<Error>>);
+pub(crate) struct Failed(Mutex<Option<Error>>);
 
 impl Failed {
-    fn note(&self, result: Result<()>) {
+    pub(crate) fn note(&self, result: Result<()>) {
         if let Err(error) = result {
             let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // What was cancelled because of another failure must not hide it.
@@ -237,7 +237,7 @@ impl Failed {
         }
     }
 
-    fn happened(&self) -> bool {
+    pub(crate) fn happened(&self) -> bool {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -251,7 +251,7 @@ impl Failed {
         act()
     }
 
-    fn take(&self) -> Result<()> {
+    pub(crate) fn take(&self) -> Result<()> {
         let first = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         first.map_or(Ok(()), Err)
     }

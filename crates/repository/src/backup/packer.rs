@@ -27,17 +27,17 @@ const WAITING: usize = 2;
 
 /// What was stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) data_blobs: u64,
-    pub(super) tree_blobs: u64,
+pub(crate) struct Stored {
+    pub(crate) data_blobs: u64,
+    pub(crate) tree_blobs: u64,
     /// Bytes of new blobs, before compression.
-    pub(super) plain: u64,
+    pub(crate) plain: u64,
     /// Bytes that they take.
-    pub(super) sealed: u64,
+    pub(crate) sealed: u64,
 }
 
 /// Takes blobs of all workers.
-pub(super) struct Packer<'r> {
+pub(crate) struct Packer<'r> {
     repository: &'r Repository,
     index: &'r Index,
     /// Blobs that this run stores: who claims one stores it.
@@ -51,7 +51,7 @@ pub(super) struct Packer<'r> {
 
 impl<'r> Packer<'r> {
     /// A packer, and where its packs come out.
-    pub(super) fn new(
+    pub(crate) fn new(
         repository: &'r Repository,
         index: &'r Index,
     ) -> (Self, Receiver<SealedPack>) {
@@ -69,12 +69,12 @@ impl<'r> Packer<'r> {
     }
 
     /// Whether the caller must store this blob: it is in no index, and nobody else has it in hand.
-    pub(super) fn claim(&self, kind: BlobKind, id: &BlobId) -> bool {
+    pub(crate) fn claim(&self, kind: BlobKind, id: &BlobId) -> bool {
         !self.index.has(kind, id) && lock(&self.claimed).insert((kind, *id))
     }
 
     /// Takes a sealed blob.
-    pub(super) fn add(
+    pub(crate) fn add(
         &self,
         kind: BlobKind,
         id: BlobId,
@@ -113,7 +113,7 @@ impl<'r> Packer<'r> {
     }
 
     /// Hands over what is open and says what was stored. Two small leftovers of data become one pack.
-    pub(super) fn finish(&self) -> Result<Stored> {
+    pub(crate) fn finish(&self) -> Result<Stored> {
         let [first, second] = self
             .data
             .each_ref()
@@ -127,7 +127,7 @@ impl<'r> Packer<'r> {
     }
 
     /// No pack comes any more; uploaders end when they have stored what came.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         lock(&self.uploads).take();
     }
 
@@ -159,14 +159,14 @@ fn merge(mut first: PackWriter, second: PackWriter) -> Vec<PackWriter> {
 }
 
 /// Brings packs into the store and then into the index.
-pub(super) struct Uploader<'r> {
+pub(crate) struct Uploader<'r> {
     repository: &'r Repository,
     packs: Mutex<Receiver<SealedPack>>,
     waiting: Mutex<Vec<IndexedPack>>,
 }
 
 impl<'r> Uploader<'r> {
-    pub(super) fn new(repository: &'r Repository, packs: Receiver<SealedPack>) -> Self {
+    pub(crate) fn new(repository: &'r Repository, packs: Receiver<SealedPack>) -> Self {
         Self {
             repository,
             packs: Mutex::new(packs),
@@ -176,7 +176,7 @@ impl<'r> Uploader<'r> {
 
     /// Stores packs until there are no more. After a failure it still takes them, so that nobody is left
     /// waiting, and drops them.
-    pub(super) fn run(&self, failure: &Failed) {
+    pub(crate) fn run(&self, failure: &Failed) {
         loop {
             let next = lock(&self.packs).recv();
             let Ok(pack) = next else {
@@ -205,7 +205,7 @@ impl<'r> Uploader<'r> {
     }
 
     /// Writes what no index file says yet.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         let packs = std::mem::take(&mut *lock(&self.waiting));
         if packs.is_empty() {
             return Ok(());

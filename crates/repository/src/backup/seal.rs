@@ -12,14 +12,14 @@ const LEVEL: i32 = 1;
 const PROBE: usize = 64 << 10;
 
 /// A sealed blob.
-pub(super) struct SealedBlob<'a> {
-    pub(super) bytes: &'a [u8],
+pub(crate) struct SealedBlob<'a> {
+    pub(crate) bytes: &'a [u8],
     /// Length of the plaintext, where it is compressed.
-    pub(super) uncompressed: Option<u32>,
+    pub(crate) uncompressed: Option<u32>,
 }
 
 /// Buffers and contexts that one worker uses again and again.
-pub(super) struct Sealer<'k> {
+pub(crate) struct Sealer<'k> {
     key: &'k MasterKey,
     compresses: bool,
     verifies: bool,
@@ -31,7 +31,7 @@ pub(super) struct Sealer<'k> {
 }
 
 impl<'k> Sealer<'k> {
-    pub(super) fn new(key: &'k MasterKey, compresses: bool, verifies: bool) -> io::Result<Self> {
+    pub(crate) fn new(key: &'k MasterKey, compresses: bool, verifies: bool) -> io::Result<Self> {
         Ok(Self {
             key,
             compresses,
@@ -45,7 +45,7 @@ impl<'k> Sealer<'k> {
     }
 
     /// Seals a blob. `must_compress` is for trees, which always gain by it.
-    pub(super) fn seal(&mut self, id: &BlobId, plain: &[u8]) -> Result<SealedBlob<'_>> {
+    pub(crate) fn seal(&mut self, id: &BlobId, plain: &[u8]) -> Result<SealedBlob<'_>> {
         let failed = |source| Error::Source {
             what: format!("seal blob {id}"),
             source,

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod damage;
+mod faults;
+mod prune;
 mod restic;
 mod round_trip;
 mod support;

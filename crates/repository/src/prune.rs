@@ -1,0 +1,397 @@
+//! Forgetting snapshots and giving back their space.
+//!
+//! In two phases. **Mark**, beside running backups (shared lock): packs that no snapshot needs are written down,
+//! and what is still needed of packs that are mostly waste is copied into new ones. Nothing is removed. **Sweep**,
+//! alone (exclusive lock), a grace period later: what is needed is found out anew, and of the packs that were marked
+//! long enough ago those go that still nobody needs; first from the index, then from the store.
+//!
+//! One listing never decides: a pack goes when two walks, a grace period apart, did not reach it, and no walk
+//! counts in which a snapshot was missing that the caller knows of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::backup::packer::{Packer, Uploader};
+use crate::backup::seal::SealedBlob;
+use crate::error::{Error, Result};
+use crate::files::{Kind, Listed};
+use crate::format::index_file::{BlobKind, IndexFile};
+use crate::id::{BlobId, FileId};
+use crate::index::{Index, Place};
+use crate::lock::Lock;
+use crate::progress::Progress;
+use crate::reach::Reached;
+use crate::repository::Repository;
+
+/// A pack is copied when more than this share of it is waste, in percent.
+const WASTE: u64 = 50;
+
+/// Least time between a mark and the sweep: longer than any backup runs.
+pub const GRACE: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What a mark writes down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    version: u32,
+    time: Timestamp,
+    packs: BTreeSet<FileId>,
+}
+
+/// Version of [`Mark`].
+const VERSION: u32 = 1;
+
+/// What marking found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// Packs that may go.
+    pub packs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packs of which the needed rest was copied; they are among those that may go.
+    pub copied: usize,
+    /// Bytes of needed blobs that were copied.
+    pub copied_bytes: u64,
+}
+
+/// What sweeping did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Packs that were removed.
+    pub packs: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Marked packs that a snapshot needs again.
+    pub needed_again: usize,
+    /// Marked packs whose grace period is not over.
+    pub waiting: usize,
+}
+
+/// Removes snapshots. Their data stays until a sweep.
+///
+/// # Errors
+/// The store fails; those before the one that failed are gone.
+pub fn forget(repository: &Repository, lock: &Lock, snapshots: &[FileId]) -> Result<()> {
+    for id in snapshots {
+        lock.check()?;
+        repository.files().remove(Kind::Snapshot, id)?;
+    }
+    Ok(())
+}
+
+/// What is known of a pack.
+#[derive(Clone, Debug, Default)]
+struct Use {
+    needed: u64,
+    wasted: u64,
+}
+
+/// Marks what no snapshot needs. `known` are snapshots that must be there (those of recovery points).
+///
+/// # Errors
+/// A known snapshot is missing, damage, the lock was lost, or the store fails.
+pub fn mark(
+    repository: &Repository,
+    lock: &Lock,
+    known: &[FileId],
+    progress: &Progress,
+) -> Result<Marked> {
+    // Packs first: one that is uploaded after this is in no mark.
+    let stored = packs(repository)?;
+    let index = repository.load_index()?;
+    let reached = walk(repository, &index, known, progress)?;
+    // What an earlier mark copied is not copied again: its old place is avoided.
+    let mut avoid = absent(&index, &stored);
+    avoid.extend(
+        marks(repository)?
+            .into_iter()
+            .flat_map(|(_, mark)| mark.packs),
+    );
+    let uses = uses(&index, &reached, &avoid);
+    let mut marked = Marked::default();
+    let mut gone = BTreeSet::new();
+    let mut copy = Vec::new();
+    for (number, (id, used)) in index.packs().iter().zip(&uses).enumerate() {
+        let Some(listed) = stored.get(id) else {
+            continue;
+        };
+        let all = used.needed + used.wasted;
+        let mostly_waste = used.wasted * 100 > all * WASTE;
+        if used.needed == 0 || mostly_waste {
+            marked.packs += 1;
+            marked.bytes += listed.size;
+            gone.insert(*id);
+        }
+        if used.needed > 0 && mostly_waste {
+            marked.copied += 1;
+            copy.push(number as u32);
+        }
+    }
+    // Packs that no index names: of backups that did not end, or that have not written their index yet. The
+    // grace period tells them apart.
+    let indexed: BTreeSet<&FileId> = index.packs().iter().collect();
+    for (id, listed) in &stored {
+        if !indexed.contains(id) {
+            marked.packs += 1;
+            marked.bytes += listed.size;
+            gone.insert(*id);
+        }
+    }
+    marked.copied_bytes = copy_needed(repository, &index, &reached, &copy, progress)?;
+    lock.check()?;
+    if !gone.is_empty() {
+        let mark = Mark {
+            version: VERSION,
+            time: Timestamp::now(),
+            packs: gone,
+        };
+        repository.write_document(Kind::Mark, &mark)?;
+    }
+    Ok(marked)
+}
+
+/// Removes what was marked at least `grace` ago and is still not needed. `lock` must be exclusive.
+///
+/// # Errors
+/// A known snapshot is missing, damage, the lock was lost, or the store fails. What was not removed is by the
+/// next sweep.
+pub fn sweep(
+    repository: &Repository,
+    lock: &Lock,
+    known: &[FileId],
+    grace: SignedDuration,
+    progress: &Progress,
+) -> Result<Swept> {
+    if !lock.is_exclusive() {
+        return Err(Error::Invalid(
+            "a sweep needs the repository for itself".to_owned(),
+        ));
+    }
+    let stored = packs(repository)?;
+    let index = repository.load_index()?;
+    let reached = walk(repository, &index, known, progress)?;
+    let marks = marks(repository)?;
+    let mut avoid = absent(&index, &stored);
+    avoid.extend(marks.iter().flat_map(|(_, mark)| &mark.packs));
+    let needed: BTreeSet<FileId> = index
+        .packs()
+        .iter()
+        .zip(uses(&index, &reached, &avoid))
+        .filter(|(_, used)| used.needed > 0)
+        .map(|(id, _)| *id)
+        .collect();
+    let now = Timestamp::now();
+    let mut swept = Swept::default();
+    let mut gone = BTreeSet::new();
+    let mut done = Vec::new();
+    let mut waiting = BTreeSet::new();
+    for (file, mark) in marks {
+        if now.duration_since(mark.time) < grace {
+            waiting.extend(mark.packs.difference(&needed).copied());
+            continue;
+        }
+        swept.needed_again += mark.packs.intersection(&needed).count();
+        gone.extend(mark.packs.difference(&needed).copied());
+        done.push(file);
+    }
+    waiting.retain(|pack| !gone.contains(pack));
+    swept.waiting = waiting.len();
+    lock.check()?;
+    drop_from_index(repository, &index, &gone)?;
+    for id in &gone {
+        progress.check()?;
+        lock.check()?;
+        if let Some(listed) = stored.get(id) {
+            repository.files().remove(Kind::Pack, id)?;
+            swept.packs += 1;
+            swept.bytes += listed.size;
+        }
+    }
+    for file in done {
+        repository.files().remove(Kind::Mark, &file)?;
+    }
+    Ok(swept)
+}
+
+fn packs(repository: &Repository) -> Result<BTreeMap<FileId, Listed>> {
+    let listed = repository.files().list(Kind::Pack)?;
+    Ok(listed.into_iter().map(|file| (file.id, file)).collect())
+}
+
+/// What the snapshots need; refused when a known one is missing: the listing cannot be trusted then.
+fn walk(
+    repository: &Repository,
+    index: &Index,
+    known: &[FileId],
+    progress: &Progress,
+) -> Result<Reached> {
+    let reached = Reached::walk(repository, index, progress)?;
+    let listed: BTreeSet<&FileId> = reached.snapshots.iter().collect();
+    let missing: Vec<String> = known
+        .iter()
+        .filter(|id| !listed.contains(id))
+        .map(ToString::to_string)
+        .collect();
+    if missing.is_empty() {
+        return Ok(reached);
+    }
+    Err(Error::Invalid(format!(
+        "the repository at {} does not list snapshots that recovery points need ({}); nothing was removed: either the listing is cut off, or they were removed by another program",
+        repository.files().place(),
+        missing.join(", ")
+    )))
+}
+
+/// Needed and wasted bytes of every pack, by number. Of a blob that stands several times one is needed: one in a
+/// pack that is not in `avoid`, if there is one.
+fn uses(index: &Index, reached: &Reached, avoid: &BTreeSet<FileId>) -> Vec<Use> {
+    let avoided: Vec<bool> = index.packs().iter().map(|id| avoid.contains(id)).collect();
+    let mut uses = vec![Use::default(); index.packs().len()];
+    let mut blobs = index.blobs().enumerate().peekable();
+    while let Some((first, (kind, id, place))) = blobs.next() {
+        let mut places = vec![place];
+        let mut needed = reached.needs(first);
+        while let Some((ordinal, (_, _, place))) =
+            blobs.next_if(|(_, (other, same, _))| (*other, *same) == (kind, id))
+        {
+            places.push(place);
+            needed |= reached.needs(ordinal);
+        }
+        let kept = places
+            .iter()
+            .position(|place| !avoided[place.pack as usize])
+            .unwrap_or(0);
+        for (i, place) in places.iter().enumerate() {
+            let used = &mut uses[place.pack as usize];
+            if needed && i == kept {
+                used.needed += u64::from(place.length);
+            } else {
+                used.wasted += u64::from(place.length);
+            }
+        }
+    }
+    uses
+}
+
+/// Packs that must not be what a needed blob is kept by: those that the index names and the store has not.
+fn absent(index: &Index, stored: &BTreeMap<FileId, Listed>) -> BTreeSet<FileId> {
+    index
+        .packs()
+        .iter()
+        .filter(|id| !stored.contains_key(id))
+        .copied()
+        .collect()
+}
+
+fn marks(repository: &Repository) -> Result<Vec<(FileId, Mark)>> {
+    let mut marks = Vec::new();
+    for file in repository.files().list(Kind::Mark)? {
+        let mark: Mark = repository.read_document(Kind::Mark, &file.id)?;
+        if mark.version != VERSION {
+            return Err(Error::Invalid(format!(
+                "{} has version {} and this program knows {VERSION}: use a newer one",
+                Kind::Mark.path(&file.id),
+                mark.version
+            )));
+        }
+        marks.push((file.id, mark));
+    }
+    Ok(marks)
+}
+
+/// Copies what is needed of some packs into new ones, as it is sealed. Returns how many bytes.
+fn copy_needed(
+    repository: &Repository,
+    index: &Index,
+    reached: &Reached,
+    from: &[u32],
+    progress: &Progress,
+) -> Result<u64> {
+    let wanted: BTreeSet<u32> = from.iter().copied().collect();
+    let mut blobs: Vec<(BlobKind, BlobId, Place)> = index
+        .blobs()
+        .enumerate()
+        .filter(|(ordinal, (_, _, place))| wanted.contains(&place.pack) && reached.needs(*ordinal))
+        .map(|(_, blob)| blob)
+        .collect();
+    if blobs.is_empty() {
+        return Ok(0);
+    }
+    // By id until here: what stands in two of these packs is copied once.
+    blobs.dedup_by_key(|(kind, id, _)| (*kind, *id));
+    blobs.sort_unstable_by_key(|(_, _, place)| (place.pack, place.offset));
+    let (packer, packs) = Packer::new(repository, index);
+    let uploader = Uploader::new(repository, packs);
+    let failure = crate::backup::Failed::default();
+    let copied = std::thread::scope(|scope| {
+        scope.spawn(|| uploader.run(&failure));
+        let copied = copy_blobs(repository, index, &packer, &blobs, progress)
+            .and_then(|bytes| packer.finish().map(|_| bytes));
+        packer.close();
+        copied
+    });
+    failure.take()?;
+    let bytes = copied?;
+    uploader.finish()?;
+    Ok(bytes)
+}
+
+fn copy_blobs(
+    repository: &Repository,
+    index: &Index,
+    packer: &Packer<'_>,
+    blobs: &[(BlobKind, BlobId, Place)],
+    progress: &Progress,
+) -> Result<u64> {
+    let mut bytes = 0;
+    for (kind, id, place) in blobs {
+        progress.check()?;
+        let pack = index.pack(place.pack);
+        let (from, length) = (u64::from(place.offset), u64::from(place.length));
+        let sealed = repository
+            .files()
+            .read_range(Kind::Pack, &pack, from, length)?;
+        // What is copied must be whole: the original goes.
+        let plain = repository.open_blob(&pack, place, id, &sealed)?;
+        let blob = SealedBlob {
+            bytes: &sealed,
+            uncompressed: place.uncompressed,
+        };
+        packer.add(*kind, *id, &blob, plain.len())?;
+        bytes += length;
+    }
+    Ok(bytes)
+}
+
+/// Writes index files anew that name packs which go: the new ones first, so that no needed blob is ever in none.
+pub(crate) fn drop_from_index(
+    repository: &Repository,
+    index: &Index,
+    gone: &BTreeSet<FileId>,
+) -> Result<()> {
+    let mut old = Vec::new();
+    for id in index.files() {
+        let file: IndexFile = repository.read_document(Kind::Index, id)?;
+        if !file.packs.iter().any(|pack| gone.contains(&pack.id)) {
+            continue;
+        }
+        old.push(*id);
+        let packs: Vec<_> = file
+            .packs
+            .into_iter()
+            .filter(|pack| !gone.contains(&pack.id))
+            .collect();
+        if !packs.is_empty() {
+            let file = IndexFile {
+                supersedes: vec![*id],
+                packs,
+            };
+            repository.write_document(Kind::Index, &file)?;
+        }
+    }
+    for id in old {
+        repository.files().remove(Kind::Index, &id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Every call to the store fails, lies or is the last one before a crash, in turn.
+
+use std::sync::Arc;
+
+use salvor_repository::backup::{self, BackupOptions};
+use salvor_repository::check::{self, Depth};
+use salvor_repository::lock::{Holder, Lock, unlock};
+use salvor_repository::source::tree::{TreeOptions, TreeSource};
+use salvor_repository::{Error, FileId, Files, InitOptions, Progress, Repository, Work, prune};
+use salvor_storage::testing::{Fault, FaultStore};
+use salvor_storage::{ErrorKind, MemoryStore, ObjectStore};
+
+use crate::support::{Place, back_up, noise, options, secret};
+
+/// A few files: enough for packs of both kinds, an index and a snapshot, and few calls.
+fn small_tree(place: &Place) -> std::path::PathBuf {
+    let tree = place.path("tree");
+    std::fs::create_dir_all(tree.join("sub")).unwrap();
+    std::fs::write(tree.join("a"), noise(1, 7_000)).unwrap();
+    std::fs::write(tree.join("sub/b"), b"text ".repeat(500)).unwrap();
+    tree
+}
+
+/// A place whose repository is in memory: hundreds of them are made.
+struct World {
+    place: Place,
+    store: Arc<MemoryStore>,
+}
+
+impl World {
+    fn new() -> (Self, Arc<Repository>) {
+        let world = Self {
+            place: Place::new(),
+            store: Arc::new(MemoryStore::new()),
+        };
+        let options = InitOptions {
+            work: Work::Machine,
+            who: ("tester".to_owned(), "here".to_owned()),
+            restic_boundaries: false,
+        };
+        let repository = Repository::init(world.files(), &secret(), &options).unwrap();
+        (world, Arc::new(repository))
+    }
+
+    fn files(&self) -> Files {
+        self.place
+            .files_in(Arc::clone(&self.store) as Arc<dyn ObjectStore>)
+    }
+
+    /// The same store, failing.
+    fn faulty(&self) -> (FaultStore, Files) {
+        let store = FaultStore::new(Arc::clone(&self.store) as Arc<dyn ObjectStore>);
+        let files = self.place.files_in(Arc::new(store.clone()));
+        (store, files)
+    }
+
+    fn open(&self) -> Arc<Repository> {
+        Arc::new(Repository::open(self.files(), &secret()).unwrap())
+    }
+}
+
+fn holder() -> Holder {
+    Holder {
+        hostname: "here".to_owned(),
+        username: "tester".to_owned(),
+    }
+}
+
+fn work(files: Files, tree: &std::path::Path) -> Result<FileId, Error> {
+    let repository = Arc::new(Repository::open(files, &secret())?);
+    let lock = Lock::take(&repository, false, &holder())?;
+    let mut source = TreeSource::open(tree, TreeOptions::default()).unwrap();
+    let options = BackupOptions {
+        workers: 1,
+        ..options()
+    };
+    backup::run(&repository, &lock, &mut source, &options, &Progress::new())
+        .map(|written| written.id)
+}
+
+/// What must hold whatever happened: everything that is listed is whole.
+fn is_sound(world: &World, what: &str) -> usize {
+    let repository = world.open();
+    let checked = check::run(&repository, Depth::Data, &Progress::new()).unwrap();
+    assert!(checked.is_whole(), "{what}: {:?}", checked.findings);
+    checked.snapshots
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::Before(ErrorKind::Denied),
+    Fault::Before(ErrorKind::Full),
+    Fault::BeforeInDoubt,
+    Fault::AfterWithError,
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+];
+
+#[test]
+fn whatever_call_of_a_backup_fails_nothing_is_lost_and_the_next_one_succeeds() {
+    for fault in FAULTS {
+        let mut operation = 0;
+        loop {
+            let (world, repository) = World::new();
+            let tree = small_tree(&world.place);
+            std::fs::write(tree.join("before"), b"before").unwrap();
+            let _ = back_up(&repository, &tree, &options());
+            std::fs::write(tree.join("new"), noise(7, 6_000)).unwrap();
+            let (store, files) = world.faulty();
+            store.at(operation, fault);
+            let result = work(files, &tree);
+            let what = format!("{fault:?} at {operation}: {:?}", store.log().get(operation));
+            let snapshots = is_sound(&world, &what);
+            match &result {
+                Ok(_) => assert_eq!(snapshots, 2, "{what}"),
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+            let reached = store.operations() > operation;
+            // The dead one's lock is of a dead process: restic's users say `unlock`, ours does not exclude writers.
+            let again = work(world.files(), &tree);
+            assert!(again.is_ok(), "{what}: {again:?}");
+            is_sound(&world, &what);
+            if !reached {
+                assert!(result.is_ok(), "{what}: {result:?}");
+                break;
+            }
+            operation += 1;
+        }
+        assert!(operation > 8, "only {operation} calls");
+    }
+}
+
+#[test]
+fn a_store_that_lies_about_a_pack_is_found_out_by_the_check() {
+    let (world, _) = World::new();
+    let tree = small_tree(&world.place);
+    let (store, files) = world.faulty();
+    store.on_key("data/", Fault::Lie);
+    work(files, &tree).unwrap();
+    let checked = check::run(&world.open(), Depth::Index, &Progress::new()).unwrap();
+    assert!(!checked.is_whole());
+}
+
+#[test]
+fn whatever_call_of_a_prune_fails_nothing_needed_is_lost() {
+    for fault in FAULTS {
+        let mut operation = 0;
+        loop {
+            let (world, repository) = World::new();
+            let tree = small_tree(&world.place);
+            let first = back_up(&repository, &tree, &options());
+            std::fs::write(tree.join("a"), noise(8, 7_000)).unwrap();
+            let _ = back_up(&repository, &tree, &options());
+            let (store, files) = world.faulty();
+            store.at(operation, fault);
+            let result = pruned(files, first.id);
+            let what = format!("{fault:?} at {operation}: {:?}", store.log().get(operation));
+            assert!(is_sound(&world, &what) >= 1, "{what}");
+            unlock(&world.open(), true).unwrap();
+            let again = pruned(world.files(), first.id);
+            assert!(again.is_ok(), "{what}: {again:?}");
+            assert_eq!(is_sound(&world, &what), 1, "{what}");
+            if store.operations() <= operation {
+                assert!(result.is_ok(), "{what}: {result:?}");
+                break;
+            }
+            operation += 1;
+        }
+        assert!(operation > 12, "only {operation} calls");
+    }
+}
+
+fn pruned(files: Files, forgotten: FileId) -> Result<(), Error> {
+    let repository = Arc::new(Repository::open(files, &secret())?);
+    {
+        let lock = Lock::take(&repository, false, &holder())?;
+        prune::forget(&repository, &lock, &[forgotten])?;
+        prune::mark(&repository, &lock, &[], &Progress::new())?;
+    }
+    let lock = Lock::take(&repository, true, &holder())?;
+    prune::sweep(
+        &repository,
+        &lock,
+        &[],
+        jiff::SignedDuration::ZERO,
+        &Progress::new(),
+    )?;
+    Ok(())
+}
