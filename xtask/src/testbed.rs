@@ -54,10 +54,11 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     match command.as_str() {
         "build" => build(),
         "up" => {
-            build()?;
+            // Before a build of minutes that would be in vain.
             if options.settings.node {
                 node::require()?;
             }
+            build()?;
             let bed = bed_of(&options)?;
             bed.up(&options.settings)?;
             println!("{}", bed.kubeconfig().display());

@@ -85,6 +85,9 @@ impl Served {
             Ok(Ok((_, None))) => Ok(None),
             Ok(Err(failure)) => {
                 debug!(reason = failure.chain(), "no server is looked for");
+                if failure.exit == Exit::Refused {
+                    session.server_is_not_seen(failure.chain());
+                }
                 Ok(None)
             }
             Err(_) => Ok(None),

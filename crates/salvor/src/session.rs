@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use salvor_api::limits::TransferLimits;
@@ -40,6 +40,8 @@ pub(crate) struct Session {
     /// Cancelled by the first Ctrl-C.
     pub(crate) cancel: CancellationToken,
     served: Arc<OnceCell<Option<Served>>>,
+    /// Why the cluster did not let us see whether a server is at work.
+    unseen: Arc<OnceLock<String>>,
 }
 
 impl Session {
@@ -58,6 +60,7 @@ impl Session {
             global,
             cancel: CancellationToken::new(),
             served: Arc::default(),
+            unseen: Arc::default(),
         }
     }
 
@@ -72,13 +75,30 @@ impl Session {
         Ok(found.clone())
     }
 
+    /// Notes that the cluster refused to say whether a server is at work.
+    pub(crate) fn server_is_not_seen(&self, reason: String) {
+        // Looked for once; of two reasons either will do.
+        let _ = self.unseen.set(reason);
+    }
+
+    /// A failure for want of a server or a location, with the reason why no server was seen, if that is known.
+    fn without_server(&self, failure: Failure, hint: &str) -> Failure {
+        let unseen = self.unseen.get();
+        let told = unseen.map(|reason| self.messages.server_is_not_seen(self.namespace(), reason));
+        match told {
+            Some(told) => failure.hint(format!("{hint}; {told}")),
+            None => failure.hint(hint),
+        }
+    }
+
     /// The server in the cluster, for commands that only work through one.
     pub(crate) async fn server(&self, what: &str) -> Result<Served, Failure> {
         if let Some(served) = self.served().await? {
             return Ok(served);
         }
         let text = format!("{what} need a server in the cluster, and none is at work there");
-        Err(Failure::usage(text).hint(
+        Err(self.without_server(
+            Failure::usage(text),
             "start one (see docs/guides/server.md), or pass --server to write the objects all the same",
         ))
     }
@@ -145,8 +165,9 @@ impl Session {
             .or(config.default_location.as_deref());
         let Some(name) = name else {
             let path = self.config_path().display().to_string();
-            return Err(Failure::usage(self.messages.no_location())
-                .hint(self.messages.how_to_give_location(&path)));
+            let failure = Failure::usage(self.messages.no_location());
+            let hint = self.messages.how_to_give_location(&path);
+            return Err(self.without_server(failure, &hint));
         };
         self.profile_called(name)
     }

@@ -11,7 +11,7 @@ use super::layout::{self, Image};
 use super::{CERTIFICATES, NOBODY, architecture, entries};
 use crate::{command, paths, workspace};
 
-/// Builds the binary as `cargo test --release` does and writes its image below `out`; the archive's path.
+/// Builds the binary with the tests of it and writes its image below `out`; the archive's path.
 ///
 /// # Errors
 /// The binary does not build, or a file cannot be read or written.
@@ -41,14 +41,9 @@ pub(crate) fn build(tag: &str, out: &Path) -> Result<PathBuf, String> {
 
 fn binary() -> Result<PathBuf, String> {
     let mut cargo = workspace::cargo();
-    cargo.args([
-        "build",
-        "--release",
-        "--package",
-        "salvor",
-        "--bin",
-        "salvor",
-    ]);
+    // As the tests build it: `cargo build` would choose other features, and build everything a second time.
+    cargo.args(["test", "--release", "--workspace", "--no-run"]);
+    cargo.args(["--test", "e2e_node"]);
     command::run(&mut cargo)?;
     let mut cargo = workspace::cargo();
     cargo.args(["metadata", "--no-deps", "--format-version=1"]);

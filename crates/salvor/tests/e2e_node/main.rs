@@ -11,7 +11,9 @@
 )]
 mod support;
 
+mod client;
 mod hooks;
+mod http;
 mod killed;
 mod pods;
 mod rights;

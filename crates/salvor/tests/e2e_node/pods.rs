@@ -1,11 +1,8 @@
 //! Pods that run are backed up, lost, and run again.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
+use crate::http;
 use crate::world::{BUSYBOX, Installed};
 
 const SHOP: &str = "node-pods-shop";
@@ -53,22 +50,6 @@ fn restore(namespace: &str) -> String {
         "metadata": {"name": "back", "namespace": namespace},
         "spec": {"backupName": "shop", "hooks": hooks}})
     .to_string()
-}
-
-/// The status line of an answer to a GET, and the whole of it.
-fn get(address: &str, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    let patience = Some(Duration::from_secs(10));
-    stream.set_read_timeout(patience).expect("a socket");
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
-    )
-    .expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("answered");
-    let status = text.lines().next().unwrap_or_default().to_owned();
-    (status, text)
 }
 
 #[test]
@@ -135,14 +116,12 @@ fn pods_come_back_running_through_a_server_that_is_a_pod_itself() {
     let container = &pod["status"]["containerStatuses"][0];
     assert_eq!(container["ready"], true, "{container}");
     assert_eq!(container["restartCount"], 0, "{container}");
-    let address = format!(
-        "{}:8085",
-        pod["status"]["podIP"].as_str().expect("an address")
-    );
-    for path in ["/healthz", "/readyz"] {
-        assert_eq!(get(&address, path).0, "HTTP/1.1 200 OK", "{path}");
+    let address = pod["status"]["podIP"].as_str().expect("an address");
+    for path in ["healthz", "readyz"] {
+        let answer = http::get(&format!("http://{address}:8085/{path}"));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
-    let (_, metrics) = get(&address, "/metrics");
+    let metrics = http::get(&format!("http://{address}:8085/metrics")).text();
     assert!(
         metrics.contains("velero_restore_success_total{schedule=\"\"} 1"),
         "{metrics}"

@@ -23,6 +23,8 @@ fn an_account_without_rights_gets_nothing() {
     let nobody = world.kubeconfig_of("node-nobody", "nobody");
     for line in [
         "--server backup get",
+        // Whether there is a server is not known without rights: that is said, and not only that no location is given.
+        "backup get",
         "--server backup create theirs",
         "--server backup logs mine",
         "--server backup download mine",

@@ -113,7 +113,8 @@ impl Installed {
         kubectl.output().expect("kubectl runs").into()
     }
 
-    fn kubectl_command(&self) -> Command {
+    /// kubectl without a namespace.
+    pub(crate) fn kubectl_command(&self) -> Command {
         let mut kubectl = Command::new(&self.kubectl);
         kubectl
             .env("HOME", self.home.path())
@@ -124,10 +125,21 @@ impl Installed {
     }
 
     /// Creates or updates what a document says.
+    #[track_caller]
     pub(crate) fn apply(&self, text: &str) {
+        self.fed(&["apply", "--filename", "-"], text).expect(0);
+    }
+
+    /// One request as it stands: `create` is a POST, `replace` a PUT.
+    pub(crate) fn raw(&self, verb: &str, path: &str, body: &Value) -> Run {
+        self.fed(&[verb, "--raw", path, "--filename", "-"], &body.to_string())
+    }
+
+    /// kubectl with something on its standard input.
+    fn fed(&self, words: &[&str], text: &str) -> Run {
         let mut kubectl = self.kubectl_command();
-        kubectl.args(["apply", "--filename", "-"]);
         let mut child = kubectl
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -136,7 +148,7 @@ impl Installed {
         let mut input = child.stdin.take().expect("a pipe");
         input.write_all(text.as_bytes()).expect("it reads");
         drop(input);
-        Run::from(child.wait_with_output().expect("it ends")).expect(0);
+        child.wait_with_output().expect("it ends").into()
     }
 
     /// Waits until a field of an object has a value: `backup/b`, `{.status.phase}=Completed`.

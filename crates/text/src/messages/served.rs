@@ -33,6 +33,17 @@ impl Messages {
         )
     }
 
+    /// The cluster refused to say whether there is a server.
+    #[must_use]
+    pub fn server_is_not_seen(self, namespace: &str, reason: &str) -> String {
+        self.say(
+            format_args!(
+                "whether a server is at work in namespace {namespace} is not known: {reason}"
+            ),
+            format_args!("네임스페이스 {namespace}에서 서버가 동작하는지 알 수 없습니다: {reason}"),
+        )
+    }
+
     /// A list of objects is empty.
     #[must_use]
     pub fn none_in_namespace(self, namespace: &str) -> String {
