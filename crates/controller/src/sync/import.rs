@@ -12,6 +12,7 @@ const LEFT_BEHIND: &[&str] = &[
     labels::CREATED_BY,
     // Set again from the records that it mirrors.
     labels::HOLD,
+    labels::IMPORT_VOLUMES,
     "kubectl.kubernetes.io/last-applied-configuration",
 ];
 

@@ -7,6 +7,7 @@
 
 mod import;
 mod remove;
+mod volumes;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 use self::import::{Place, imported};
 pub(crate) use self::remove::reinstate;
+use self::volumes::Recorded;
 use crate::backup::modify;
 use crate::context::{Context, chain};
 use crate::control::{Next, Reconcile};
@@ -216,6 +218,7 @@ impl Sync {
             .into_iter()
             .collect();
         let imported = self.import(object, &location, &folders).await;
+        self.finish_volumes(object, &location, &known).await?;
         self.mirror_holds(object, &location, &known).await?;
         self.settle_deletions(object, &location, &known).await?;
         self.remove(object, &location, &known, &folders).await?;
@@ -240,7 +243,7 @@ impl Sync {
             .map(|name| {
                 let location = location.clone();
                 async move {
-                    let record = read(&location, &name).await;
+                    let record = read_with_volumes(&location, &name).await;
                     (name, record)
                 }
             })
@@ -248,7 +251,7 @@ impl Sync {
         let mut first_error = None;
         while let Some((name, record)) = records.next().await {
             let problem = match record {
-                Ok(Some(record)) => match self.create(object, &record).await {
+                Ok(Some((record, volumes))) => match self.create(object, &record, &volumes).await {
                     Ok(problem) => problem,
                     Err(error) => {
                         first_error.get_or_insert(SyncError::Kind(error));
@@ -275,6 +278,7 @@ impl Sync {
         &self,
         object: &BackupStorageLocation,
         record: &BackupRecord,
+        volumes: &Recorded,
     ) -> Result<String, KindError> {
         let context = &self.context;
         let has_schedule = |owner: &OwnerReference| {
@@ -287,16 +291,23 @@ impl Sync {
             now: context.now(),
             has_schedule: &has_schedule,
         };
-        let Some(backup) = imported(record, &place) else {
+        let Some(mut backup) = imported(record, &place) else {
             return Ok(String::new());
         };
+        if !volumes.is_empty() {
+            let annotations = &mut backup.metadata.annotations;
+            annotations.insert(volumes::PENDING.to_owned(), "true".to_owned());
+        }
         match context.kinds().create(&backup).await {
             Ok(stored) => {
                 let text = format!("found in location `{}`", object.metadata.name);
                 tracing::info!(backup = %record.name, location = %object.metadata.name, "imported");
                 let events = &context.events;
                 events.record(&stored, EventType::Normal, "Imported", text);
-                Ok(String::new())
+                if volumes.is_empty() {
+                    return Ok(volumes.problem.clone());
+                }
+                self.create_volumes(&stored, volumes).await
             }
             // Made since we looked, by ourselves before we died or by somebody else.
             Err(error) if error.already_exists() => Ok(String::new()),
@@ -372,6 +383,20 @@ impl Sync {
         )
         .await
         .map(drop)
+    }
+}
+
+/// Reads a record and what is recorded of volumes.
+async fn read_with_volumes(
+    location: &Location,
+    name: &str,
+) -> Result<Option<(BackupRecord, Recorded)>, salvor_location::Error> {
+    match read(location, name).await? {
+        None => Ok(None),
+        Some(record) => {
+            let recorded = volumes::read(location, &record.name).await?;
+            Ok(Some((record, recorded)))
+        }
     }
 }
 

@@ -12,4 +12,5 @@ mod policies;
 mod providers;
 mod requests;
 mod serving;
+mod volumes;
 mod world;

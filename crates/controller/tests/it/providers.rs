@@ -5,7 +5,7 @@ use salvor_api::velero::BackupStorageLocation;
 use salvor_apiserver::{ApiServer, Options};
 use salvor_cluster::{ApiResource, Cluster, WriteOptions};
 use salvor_controller::Locations;
-use salvor_storage::{ErrorKind, Key, ObjectStore as _};
+use salvor_storage::{ErrorKind, Key};
 use salvor_testkit::webhook::{Reply, Webhook};
 use serde_json::{Value, json};
 

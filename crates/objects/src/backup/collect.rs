@@ -23,6 +23,7 @@ use super::BackupError;
 use super::action::Extension;
 use super::item::{Header, clean_claim, render};
 use super::namespaces::NamespaceScope;
+use super::old_definitions::OldDefinitions;
 use super::once::Once;
 use super::plan::{Plan, Reach};
 use super::prepare::Selected;
@@ -75,6 +76,7 @@ struct State {
     namespaces_with_items: HashSet<String>,
     resources_with_items: BTreeSet<GroupResource>,
     counts: Counts,
+    old_definitions: OldDefinitions,
 }
 
 /// What came of the items so far.
@@ -130,6 +132,7 @@ impl Collector {
             namespaces_with_items: HashSet::new(),
             resources_with_items: BTreeSet::new(),
             counts: Counts::default(),
+            old_definitions: OldDefinitions::of(&plan),
         };
         let lines = plan.resources.iter();
         let listed = lines
@@ -264,9 +267,15 @@ impl Collector {
             }
             return Ok(());
         }
-        if !self.lock().once.insert(&key, &resource.version) {
+        let mut state = self.lock();
+        if state
+            .old_definitions
+            .holds_back(&key, resource, body, origin)
+            || !state.once.insert(&key, &resource.version)
+        {
             return Ok(());
         }
+        drop(state);
         let rendered = match render(body, &header, &resource.api_version(), &resource.kind) {
             Ok(rendered) => rendered,
             Err(error) => {
@@ -420,6 +429,11 @@ impl Collector {
             .filter(|resource| resource.group.contains('.'))
             .map(|resource| ObjectKey::cluster(crds.clone(), resource.to_string()))
             .collect()
+    }
+
+    /// Changes or reads what waits of old definitions.
+    pub(crate) fn old_definitions<T>(&self, act: impl FnOnce(&mut OldDefinitions) -> T) -> T {
+        act(&mut self.lock().old_definitions)
     }
 
     /// True when an object is in the archive already.

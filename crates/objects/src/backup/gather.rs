@@ -75,6 +75,7 @@ impl Run {
         self.take_bindings().await?;
         self.fetch_wanted().await?;
         self.take_crds().await?;
+        self.take_old_definitions().await?;
         self.take_namespaces().await?;
         // What item actions asked for in the steps before.
         self.fetch_wanted().await

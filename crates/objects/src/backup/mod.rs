@@ -25,6 +25,7 @@ mod gather;
 mod hooked;
 mod item;
 mod namespaces;
+mod old_definitions;
 mod once;
 mod plan;
 mod prepare;

@@ -6,6 +6,7 @@ mod backup_faults;
 mod backup_hooks;
 mod diff;
 mod extension;
+mod fixtures;
 mod hook_world;
 mod policies;
 mod restore;
