@@ -13,14 +13,13 @@ use salvor_api::velero::{
     AccessMode, Backup, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
     LocationPhase, Restore, RestorePhase, Schedule,
 };
-use salvor_cluster::ApiResource;
 use salvor_location::Holds;
 use salvor_location::verified::Verdicts;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::context::{Context, chain};
+use crate::context::{Context, chain, cluster_uid};
 use crate::control::{self, Next, Reconcile};
 use crate::deletion::request_for;
 use crate::events::EventType;
@@ -148,7 +147,10 @@ impl Collector {
 
     async fn plan(&self, location: &str, backups: &[Arc<Backup>], kept: &Kept) -> RetentionPlan {
         let context = &self.context;
-        let own_cluster = self.own_cluster.get_or_try_init(|| self.ask_who_we_are());
+        // An error is asked again.
+        let own_cluster = self
+            .own_cluster
+            .get_or_try_init(|| cluster_uid(&context.cluster));
         let own_cluster = own_cluster.await.map_or("", String::as_str);
         let backups: Vec<Backup> = backups.iter().map(|backup| (**backup).clone()).collect();
         let schedules = context.schedules.list();
@@ -186,16 +188,6 @@ impl Collector {
             guard: context.options.guard,
         };
         RetentionPlan::new(&scope, series)
-    }
-
-    /// UID of the namespace `kube-system`, by which backups say where they come from. An error is asked again.
-    async fn ask_who_we_are(&self) -> Result<String, salvor_cluster::Error> {
-        let resource = ApiResource::namespaces();
-        let found = self.context.cluster.get(&resource, None, "kube-system");
-        let bytes = found.await?.unwrap_or_default();
-        let object: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-        Ok(uid.to_owned())
     }
 
     /// The location, when backups can be deleted there, and what its records say; else the value of the label that says

@@ -16,6 +16,7 @@ use salvor_extension::{Actions, Providers};
 use salvor_location::Location;
 use serde_json::Value;
 
+use crate::copy::KnownVerdicts;
 use crate::download::{Downloads, Endpoint};
 use crate::events::Recorder;
 use crate::informer::Informer;
@@ -40,6 +41,10 @@ pub struct ServerOptions {
     pub validate_every: Duration,
     /// Backups that are made at once.
     pub concurrent_backups: usize,
+    /// Backups that are copied to other locations at once.
+    pub concurrent_copies: usize,
+    /// Pause after a copy that failed; doubles with each further failure, up to ten minutes.
+    pub copy_pause: Duration,
     /// Restores that are carried out at once.
     pub concurrent_restores: usize,
     /// How long a restore waits for one thing: a definition, a namespace.
@@ -85,6 +90,8 @@ impl ServerOptions {
             default_ttl: salvor_api::velero::DEFAULT_TTL.0,
             validate_every: Duration::from_secs(60),
             concurrent_backups: 1,
+            concurrent_copies: 2,
+            copy_pause: Duration::from_secs(5),
             concurrent_restores: 1,
             resource_timeout: Duration::from_secs(600),
             schedules: salvor_api::schedule::Server::default(),
@@ -124,6 +131,7 @@ pub(crate) struct Context {
     pub(crate) schedules: Informer<Schedule>,
     pub(crate) delete_requests: Informer<DeleteBackupRequest>,
     pub(crate) stops: Stops,
+    pub(crate) verdicts: KnownVerdicts,
     pub(crate) endpoint: Endpoint,
     pub(crate) metrics: Metrics,
 }
@@ -194,6 +202,16 @@ impl Context {
             reason: chain(&error),
         })
     }
+}
+
+/// UID of the namespace `kube-system`, by which backups say where they come from.
+pub(crate) async fn cluster_uid(cluster: &Cluster) -> Result<String, salvor_cluster::Error> {
+    let resource = ApiResource::namespaces();
+    let found = cluster.get(&resource, None, "kube-system");
+    let bytes = found.await?.unwrap_or_default();
+    let object: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+    Ok(uid.to_owned())
 }
 
 /// The objects of an informer, as checks want them.

@@ -21,6 +21,7 @@ mod bucket_rules;
 mod collect;
 mod context;
 mod control;
+mod copy;
 mod deletion;
 mod download;
 mod events;

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::bucket_rules::BucketRules;
 use crate::context::{Clock, Context, ServerOptions};
 use crate::control;
+use crate::copy::KnownVerdicts;
 use crate::deletion::Deletions;
 use crate::download::{DownloadRequests, Endpoint};
 use crate::events::Recorder;
@@ -25,7 +26,7 @@ use crate::schedule::Schedules;
 use crate::server_status::StatusRequests;
 use crate::storage_location::StorageLocations;
 use crate::sync::{Stops, Sync};
-use crate::{backup, collect, presence, restore};
+use crate::{backup, collect, copy, presence, restore};
 
 /// Name of the lease that the leader holds.
 pub const LEASE: &str = "salvor-server";
@@ -260,6 +261,7 @@ impl Term {
             schedules: informer(server, &tasks, &leaving),
             delete_requests: informer(server, &tasks, &leaving),
             stops: Stops::default(),
+            verdicts: KnownVerdicts::default(),
             endpoint: Endpoint::start(options.downloads.as_ref(), &tasks, &leaving),
             metrics: server.metrics.clone(),
         };
@@ -298,6 +300,7 @@ impl Term {
             let deletions = Deletions::new(&context);
             control::run(deletions, &context.delete_requests, 4, &spawner, &leave);
             collect::start(&context, &spawner, &leave);
+            copy::start(&context, &spawner, &leave);
             let requests = DownloadRequests {
                 context: context.clone(),
                 requests: downloads.clone(),

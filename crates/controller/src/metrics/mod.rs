@@ -4,6 +4,7 @@
 //! Counters are kept here and outlive a term of leadership. What can be read off the objects is not kept: it is
 //! computed when somebody asks, so it is right after a restart as well, and absent where another server leads.
 
+mod copies;
 mod counts;
 mod state;
 mod stores;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use salvor_cluster::Cluster;
 
+use self::copies::Copies;
 use self::counts::Counts;
 use self::state::State;
 use self::stores::Stores;
@@ -83,6 +85,7 @@ struct Shared {
     registry: Registry,
     counts: Counts,
     state: State,
+    copies: Copies,
     stores: Stores,
     stage: Mutex<Stage>,
     /// The objects, while this server leads.
@@ -99,12 +102,14 @@ impl Metrics {
         cluster.register_metrics(&mut registry);
         let counts = Counts::register(&mut registry);
         let state = State::register(&mut registry);
+        let copies = Copies::register(&mut registry);
         let stores = Stores::register(&mut registry);
         Self {
             shared: Arc::new(Shared {
                 registry,
                 counts,
                 state,
+                copies,
                 stores,
                 stage: Mutex::default(),
                 term: Mutex::default(),
@@ -121,6 +126,7 @@ impl Metrics {
         // Before the objects were read they would seem to be gone.
         let context = term.as_ref().filter(|_| serving);
         self.shared.state.update(context, &self.shared.counts);
+        self.shared.copies.update(context);
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.shared.registry);
@@ -129,6 +135,10 @@ impl Metrics {
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.shared.counts
+    }
+
+    pub(crate) fn copies(&self) -> &Copies {
+        &self.shared.copies
     }
 
     pub(crate) fn stage(&self) -> Stage {

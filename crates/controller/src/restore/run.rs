@@ -1,5 +1,6 @@
 //! One restore, from the moment when its turn comes, or comes again.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use salvor_api::labels;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use super::{CANCELLED, finalize};
 use crate::backup::modify;
 use crate::context::{Context, chain, owned};
+use crate::copy::damaged_of;
 use crate::events::EventType;
 use crate::kinds::KindError;
 use crate::runs::{Handle, Stop};
@@ -101,7 +103,11 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         Ok(named) => named,
         Err(error) => return Ok(End::Interrupted(chain(&error))),
     };
-    let (backup, storage) = match choose(context, &restore, named, resume) {
+    let damaged = match restore.spec.backup_name.as_str() {
+        "" => damaged_of(context, &restore.spec.schedule_name).await,
+        _ => BTreeSet::new(),
+    };
+    let (backup, storage) = match choose(context, &restore, named, &damaged, resume) {
         Ok(chosen) => chosen,
         Err(errors) if resume => return Ok(End::Failed(errors.join("; "))),
         Err(errors) => return Ok(End::Refused(errors)),
@@ -205,19 +211,24 @@ struct Named {
     policies: ConfigMapFound,
 }
 
-/// The backup that is restored, and the location that holds it; or everything that is wrong with the restore.
+/// The backup that is restored, and the location that holds it; or everything that is wrong with the restore. The
+/// latest of a schedule is the latest that is not `damaged`.
 /// One that has begun was found good before.
 fn choose(
     context: &Context,
     restore: &Restore,
     named: Named,
+    damaged: &BTreeSet<String>,
     begun: bool,
 ) -> Result<(BackupName, String), Vec<String>> {
     let spec = &restore.spec;
     let backups = context.backups.list();
     let all = || backups.iter().map(|backup| &**backup);
     let chosen = match spec.backup_name.as_str() {
-        "" => newest_of_schedule(all(), &spec.schedule_name, false),
+        "" => {
+            let trusted = all().filter(|backup| !damaged.contains(&backup.metadata.name));
+            newest_of_schedule(trusted, &spec.schedule_name, false)
+        }
         name => all().find(|backup| backup.metadata.name == name),
     };
     let facts = RestoreFacts {

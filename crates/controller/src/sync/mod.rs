@@ -220,6 +220,8 @@ impl Sync {
         let imported = self.import(object, &location, &folders).await;
         self.finish_volumes(object, &location, &known).await?;
         self.mirror_holds(object, &location, &known).await?;
+        let verdicts = location.verdicts().await.map_err(failed)?;
+        self.context.verdicts.set(name, verdicts);
         self.settle_deletions(object, &location, &known).await?;
         self.remove(object, &location, &known, &folders).await?;
         imported

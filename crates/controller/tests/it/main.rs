@@ -1,6 +1,7 @@
 //! The server against the in-process API server.
 
 mod bucket_rules;
+mod copies;
 mod events;
 mod hooks;
 mod install;

@@ -13,6 +13,7 @@ use salvor_cluster::{ApiResource, Body, Cluster, ListOptions, Look, Wait, WriteO
 use salvor_controller::{Kinds, Locations, Server, ServerOptions};
 use salvor_location::claim::ClaimPolicy;
 use salvor_location::{Location, Profile};
+use salvor_storage::testing::FaultStore;
 use salvor_storage::{GetOptions, Key, MemoryStore, ObjectStore, PutMode, StoreUrl};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tower::{BoxError, Service};
 
 pub(crate) const NAMESPACE: &str = "velero";
+/// Path of a location that is not over the common store.
+pub(crate) const ELSEWHERE: &str = "/in/elsewhere";
 /// Longest wait of a test for something that happens within a second or two.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -27,6 +30,8 @@ pub(crate) struct World {
     pub(crate) api: ApiServer,
     pub(crate) cluster: Cluster,
     pub(crate) store: Arc<dyn ObjectStore>,
+    /// The store of locations whose path begins with [`ELSEWHERE`]; it can be made to fail.
+    pub(crate) elsewhere: FaultStore,
 }
 
 impl World {
@@ -46,6 +51,7 @@ impl World {
             cluster,
             api,
             store: Arc::new(MemoryStore::new()),
+            elsewhere: FaultStore::new(Arc::new(MemoryStore::new())),
         };
         for crd in salvor_api::crds::all() {
             let crd: Value = serde_saphyr::from_str(crd.yaml).expect("YAML");
@@ -246,10 +252,14 @@ impl World {
     /// A server on this cluster that reaches it through `cluster`.
     pub(crate) fn server(&self, cluster: &Cluster, identity: &str) -> Server {
         let store = Arc::clone(&self.store);
+        let elsewhere: Arc<dyn ObjectStore> = Arc::new(self.elsewhere.clone());
         let locations = Locations::with_stores(
             cluster,
             NAMESPACE,
-            Arc::new(move |_| Ok(Arc::clone(&store))),
+            Arc::new(move |url| {
+                let far = url.path.starts_with(ELSEWHERE);
+                Ok(Arc::clone(if far { &elsewhere } else { &store }))
+            }),
         )
         .with_claims(ClaimPolicy {
             lease: Duration::from_millis(1500),
@@ -349,6 +359,7 @@ fn options(identity: &str) -> ServerOptions {
         sync_every: Duration::from_secs(1),
         sync_confirm: Duration::from_millis(200),
         pause_look: Duration::from_millis(200),
+        copy_pause: Duration::from_millis(200),
         ..ServerOptions::new(NAMESPACE, identity)
     }
 }
