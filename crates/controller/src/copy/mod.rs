@@ -115,7 +115,8 @@ impl Reconcile for Copier {
 
 /// What came of one attempt.
 enum Attempt {
-    Done(Copied),
+    /// It is there.
+    Done(Box<Copied>),
     /// A repetition may bring it there.
     Failed(String),
     /// Somebody must do something first. It is tried again all the same.
@@ -212,7 +213,7 @@ impl Copier {
             follow(&context, &leaving, &source, &target, &name, &options).await
         });
         match work.await {
-            Ok(Ok(copied)) => Attempt::Done(copied),
+            Ok(Ok(copied)) => Attempt::Done(Box::new(copied)),
             Ok(Err(error)) if error.is_cancelled() => Attempt::Stopped,
             Ok(Err(error)) => judged(&error),
             Err(error) => Attempt::Failed(format!("the copy broke off: {error}")),
