@@ -19,4 +19,5 @@ mod world;
 mod restore_world;
 
 mod backup;
+mod migration;
 mod restore;

@@ -83,7 +83,7 @@ fn objects(namespace: &str) -> Vec<Value> {
     ]
 }
 
-async fn fill(cluster: &Cluster, namespace: &str) -> usize {
+pub(crate) async fn fill(cluster: &Cluster, namespace: &str) -> usize {
     let mut created = 0;
     let mut discovery = None;
     for object in objects(namespace) {
@@ -113,7 +113,7 @@ async fn fill(cluster: &Cluster, namespace: &str) -> usize {
 }
 
 /// Asks for the deletion of everything that the test made.
-async fn remove(cluster: &Cluster, namespaces: &[&str]) {
+pub(crate) async fn remove(cluster: &Cluster, namespaces: &[&str]) {
     let options = DiscoverOptions::default();
     let discovery = cluster.discover(options).await.expect("discovery");
     let wide = format!("{}-wide", namespaces[0]);
@@ -138,7 +138,7 @@ async fn remove(cluster: &Cluster, namespaces: &[&str]) {
     }
 }
 
-async fn stored(cluster: &Cluster, location: &Location, namespace: &str) {
+pub(crate) async fn stored(cluster: &Cluster, location: &Location, namespace: &str) {
     let backup = backup_request("b", |b| {
         b.spec.included_namespaces = vec![namespace.to_owned()];
         b.spec.include_cluster_resources = Some(true);
