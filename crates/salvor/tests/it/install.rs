@@ -101,6 +101,58 @@ fn veleros_command_line_works_and_says_what_it_does_not_need() {
 }
 
 #[test]
+fn an_older_installation_is_brought_up_to_date_and_no_object_is_converted() {
+    let place = Place::with_cluster();
+    // Definitions of a release that knew less: what it does not name it cuts off.
+    let older = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "backups.velero.io", "labels": {"component": "velero"}},
+        "spec": {"group": "velero.io", "scope": "Namespaced",
+            "names": {"plural": "backups", "singular": "backup", "kind": "Backup", "listKind": "BackupList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "properties": {
+                    "spec": {"type": "object", "properties": {"ttl": {"type": "string"}}},
+                    "status": {"type": "object", "properties": {"phase": {"type": "string"}}}}}}}]}});
+    place.apply(&[namespace("velero"), older]);
+    let backup = |name: &str| {
+        json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {"namespace": "velero", "name": name},
+            "spec": {"ttl": "720h0m0s", "storageLocation": "default"}, "status": {"phase": "Completed"}})
+    };
+    place.apply(&[backup("of-before")]);
+    let before = place
+        .get("backup", Some("velero"), "of-before")
+        .expect("there");
+    assert_eq!(before["spec"], json!({"ttl": "720h0m0s"}));
+
+    let run = place
+        .run("install --provider aws --bucket b --no-secret --backup-location-config region=x");
+    let lines: Vec<&str> = run.expect(0).lines().collect();
+    assert!(
+        lines.contains(&"definition backups.velero.io is up to date"),
+        "{lines:?}"
+    );
+    let last = lines
+        .iter()
+        .rposition(|line| line.starts_with("definition "));
+    let other = lines
+        .iter()
+        .position(|line| !line.starts_with("definition "));
+    assert!(last < other, "definitions come first: {lines:?}");
+    let after = place
+        .get("backup", Some("velero"), "of-before")
+        .expect("there");
+    assert_eq!(after, before, "nothing was written to it");
+    place.apply(&[backup("of-after")]);
+    let newer = place
+        .get("backup", Some("velero"), "of-after")
+        .expect("there");
+    assert_eq!(newer["spec"]["storageLocation"], "default");
+
+    // Once more: nothing to do, and nothing is done.
+    let again = place.run("install --crds-only");
+    assert!(!again.expect(0).contains("created"), "{}", again.out);
+}
+
+#[test]
 fn wait_ends_when_a_pod_of_the_server_is_ready() {
     let place = Place::with_cluster();
     let mut waiting = place.command(&["install", "--wait"]);

@@ -8,6 +8,7 @@ mod bucket;
 mod chart;
 mod damage;
 mod demo;
+mod extensions;
 mod install;
 mod interrupt;
 mod locations;
