@@ -109,6 +109,8 @@ impl Node<'_> {
             format!("--kubelet-client-key={key}"),
             // Names of nodes do not resolve.
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
+            // Webhooks behind a service are called at the addresses of its pods: its own leads nowhere.
+            "--enable-aggregator-routing=true".to_owned(),
         ])
     }
 
