@@ -18,4 +18,5 @@ pub mod extension;
 pub mod hooks;
 pub mod policy;
 pub mod restore;
+pub mod rights;
 pub mod source;

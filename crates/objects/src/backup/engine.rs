@@ -1,6 +1,6 @@
 //! The run: makes ready, gathers while a task of its own uploads, and hands over to the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -31,9 +31,10 @@ use super::runlog::{About, RunLog, Subject};
 use super::sink::ArchiveSink;
 use crate::extension;
 
-use super::{BackupOutcome, BackupRequest, BackupStats, ProgressSink, prepare};
+use super::{BackupOutcome, BackupRequest, BackupStats, ProgressSink, prepare, reads};
 use crate::hooks::Ledger;
 use crate::hooks::of_backup::BackupHooks;
+use crate::rights::{Right, of_contents, of_reads};
 
 /// Makes a backup. Returns an outcome whenever there is something to say about its contents, also for a
 /// partially failed one; see [`super::BackupOutcome::record`].
@@ -199,16 +200,60 @@ async fn make(
         options,
         name: name.clone(),
     };
-    let archived = archive(&run, &mut writer, &sink).await;
-    let index = match archived {
-        Ok(index) => index,
+    let approved = approve(&run, || of_reads(&reads::of(&run.collector))).await;
+    let archived = match approved {
+        Ok(Approved::Yes) => archive(&run, &mut writer, &sink).await,
+        Ok(Approved::No(errors)) => {
+            writer.abandon().await;
+            return Ok(refused(backup, errors));
+        }
+        Err(error) => Err(error),
+    };
+    // What was listed brought other objects along.
+    let approved = match archived {
+        Ok(index) => {
+            let entries = || {
+                index
+                    .iter()
+                    .map(|e| (e.resource(), e.namespace(), e.name()))
+            };
+            let approved = approve(&run, || of_contents(entries())).await;
+            approved.map(|approved| (index, approved))
+        }
+        Err(error) => Err(error),
+    };
+    match approved {
+        Ok((index, Approved::Yes)) => finish(&run, writer, backup, index, clock).await,
+        Ok((_, Approved::No(errors))) => {
+            writer.abandon().await;
+            Ok(refused(backup, errors))
+        }
         Err(error) => {
             // Nothing is committed; the next writer of the name need not wait for our claim to expire.
             writer.abandon().await;
-            return Err(error);
+            Err(error)
         }
+    }
+}
+
+enum Approved {
+    Yes,
+    No(Vec<String>),
+}
+
+async fn approve(
+    run: &Run,
+    rights: impl FnOnce() -> BTreeSet<Right>,
+) -> Result<Approved, BackupError> {
+    let Some(approval) = &run.options.approval else {
+        return Ok(Approved::Yes);
     };
-    finish(&run, writer, backup, index, clock).await
+    let objections = approval.objections(rights()).await;
+    let objections = objections.map_err(|source| BackupError::Cluster { source })?;
+    Ok(match objections.is_empty() {
+        true => Approved::Yes,
+        false => Approved::No(objections),
+    })
 }
 
 /// A resource that the cluster was not asked about has the name by which it is called.

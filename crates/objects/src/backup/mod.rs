@@ -30,6 +30,7 @@ mod once;
 mod plan;
 mod prepare;
 mod progress;
+pub(crate) mod reads;
 mod references;
 pub(crate) mod runlog;
 mod sink;
@@ -50,6 +51,7 @@ use salvor_location::{BackupRecord, Location, RunId};
 use tokio_util::sync::CancellationToken;
 
 use crate::hooks::OpenHooks;
+use crate::rights::Approval;
 
 pub use engine::run;
 pub use error::BackupError;
@@ -83,6 +85,9 @@ pub struct BackupOptions {
     pub pagers: usize,
     /// Keeps which pods are between their hooks, for whoever comes after a kill.
     pub open_hooks: OpenHooks,
+    /// Who is asked before anything is read, and once more before what was read is committed; `None` when its user
+    /// acts with his own rights.
+    pub approval: Option<Approval>,
     /// Stops the run at the next safe point; nothing is committed then. Post hooks of pods that have begun run
     /// all the same.
     pub cancel: CancellationToken,
@@ -97,6 +102,7 @@ impl Default for BackupOptions {
             actions: Actions::default(),
             pagers: 4,
             open_hooks: OpenHooks::forget(),
+            approval: None,
             cancel: CancellationToken::new(),
         }
     }

@@ -96,6 +96,11 @@ impl BackupHooks {
         Ok(Self { specs: compiled })
     }
 
+    /// True when the spec has none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.specs.is_empty()
+    }
+
     /// False when no pod with this body can have hooks: a quick look that spares reading most pods.
     pub(crate) fn may_concern(&self, body: &[u8]) -> bool {
         !self.specs.is_empty() || body.windows(MARK.len()).any(|window| window == MARK)

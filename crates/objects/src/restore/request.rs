@@ -16,6 +16,7 @@ use super::modifiers::Modifiers;
 use super::selection::Selection;
 use super::source::Source;
 use super::status::StatusSelection;
+use crate::rights::Approval;
 
 /// How long waits for one thing last: a definition, a namespace, the deferred queue. Velero's default.
 pub const DEFAULT_RESOURCE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -33,6 +34,9 @@ pub struct RestoreOptions {
     pub modifiers: Option<Modifiers>,
     /// Item actions besides those that the cluster defines. They are not recorded: who resumes gives them again.
     pub actions: Actions,
+    /// Who is asked before a plan is carried out, also one that is gone on with; `None` when its user acts with his
+    /// own rights. With it, an object's own annotation does not have its status restored.
+    pub approval: Option<Approval>,
     /// How long waits for one thing last.
     pub resource_timeout: Duration,
     /// The source was opened without what is damaged in it ([`Source::open_readable`]); a restore that is
@@ -48,6 +52,7 @@ impl Default for RestoreOptions {
             relink_owners: false,
             modifiers: None,
             actions: Actions::default(),
+            approval: None,
             resource_timeout: DEFAULT_RESOURCE_TIMEOUT,
             skip_damaged: false,
         }

@@ -12,6 +12,8 @@ use super::body;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatusSelection {
     lists: Option<IncludesExcludes>,
+    /// Whether the annotations of items count for nothing.
+    lists_alone: bool,
 }
 
 impl StatusSelection {
@@ -30,14 +32,26 @@ impl StatusSelection {
                 excluded_resources,
             )?),
         };
-        Ok(Self { lists })
+        Ok(Self {
+            lists,
+            lists_alone: false,
+        })
+    }
+
+    /// The same, but an item's own annotation no longer brings its status back.
+    #[must_use]
+    pub fn without_annotations(self) -> Self {
+        Self {
+            lists_alone: true,
+            ..self
+        }
     }
 
     /// True when this object's status is restored. `names` are all names of its resource.
     #[must_use]
     pub fn selects(&self, names: &[&str], object: &Value) -> bool {
         match body::annotation(object, RESTORE_STATUS) {
-            "true" => return true,
+            "true" if !self.lists_alone => return true,
             "false" => return false,
             _ => {}
         }
@@ -61,6 +75,7 @@ mod tests {
             excluded_resources: vec!["pods".into()],
         };
         let listed = StatusSelection::new(Some(&spec)).expect("valid");
+        let alone = listed.clone().without_annotations();
         let nothing = StatusSelection::new(None).expect("valid");
         let with = |value: &str| json!({"metadata": {"annotations": {RESTORE_STATUS: value}}});
         let names = ["workflows.argoproj.io", "workflows"];
@@ -73,6 +88,8 @@ mod tests {
             (&nothing, &names[..], json!({}), false),
             (&nothing, &names[..], with("true"), true),
             (&nothing, &names[..], with("maybe"), false),
+            (&alone, &["pods"][..], with("true"), false),
+            (&alone, &names[..], json!({}), true),
         ] {
             assert_eq!(
                 selection.selects(names, &object),

@@ -27,13 +27,14 @@ use salvor_cluster::Cluster;
 use salvor_location::{Location, RestoreWriter, RunId};
 use tokio_util::sync::CancellationToken;
 
-use super::error::{Doing as _, RestoreError};
+use super::error::{Cause, Doing as _, RestoreError};
 use super::order::Stage;
 use super::plan::RestorePlan;
 use super::planner;
 use super::request::{RestoreOptions, RestoreRequest};
 use super::settings::find_actions;
 use super::source::Source;
+use crate::rights::of_restore;
 
 pub use journal::Done;
 pub use stages::{JOURNAL_LINES, JOURNAL_PAUSE};
@@ -127,6 +128,7 @@ pub async fn apply(
         ));
     }
     assert_same_cluster(&request.cluster, &plan).await?;
+    assert_approved(&request.restore, &request.options, &plan).await?;
     let mut recorded = request.restore.clone();
     request.options.record(&mut recorded);
     let mut writer = location.begin_restore(&recorded, run).await.doing(doing)?;
@@ -248,6 +250,13 @@ pub async fn resume_in(
         Ok(()) => with_actions(cluster, &restore, &options, plan).await,
         Err(error) => Err(error),
     };
+    let ready = match ready {
+        Ok(plan) => {
+            let approved = assert_approved(&restore, &options, &plan).await;
+            approved.map(|()| plan)
+        }
+        Err(error) => Err(error),
+    };
     let plan = match ready {
         Ok(plan) => plan,
         Err(error) => {
@@ -300,6 +309,27 @@ async fn store_plan(writer: &mut RestoreWriter, plan: &RestorePlan) -> Result<()
         .put(salvor_archive::names::SALVOR_PLAN, bytes.into())
         .await
         .doing(doing)
+}
+
+/// Who asked for a restore must be allowed to do what its plan does.
+async fn assert_approved(
+    restore: &Restore,
+    options: &RestoreOptions,
+    plan: &RestorePlan,
+) -> Result<(), RestoreError> {
+    let Some(approval) = &options.approval else {
+        return Ok(());
+    };
+    let doing = || "ask what the requester may do".to_owned();
+    let rights = of_restore(plan, !restore.spec.hooks.resources.is_empty());
+    let objections = approval.objections(rights).await.doing(doing)?;
+    match objections.is_empty() {
+        true => Ok(()),
+        false => Err(RestoreError::new(
+            "carry out the plan",
+            Cause::Invalid(objections),
+        )),
+    }
 }
 
 /// A plan is for one cluster: applied to another, its comparisons would be of something else.

@@ -100,7 +100,11 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
             return Err(error);
         }
     };
-    let status = StatusSelection::new(plan.header.status.as_ref()).unwrap_or_default();
+    let mut status = StatusSelection::new(plan.header.status.as_ref()).unwrap_or_default();
+    if options.approval.is_some() {
+        // Approved was what the plan says, not what an object says of itself.
+        status = status.without_annotations();
+    }
     let RestorePlan { header, entries } = plan;
     let header = Arc::new(header);
     let entries = Arc::new(entries);
