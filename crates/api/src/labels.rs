@@ -97,8 +97,9 @@ pub const IMPORT_VOLUMES: &str = "salvor.dev/import-volumes";
 pub const CONFIRM_RETENTION: &str = "salvor.dev/confirm-retention";
 /// Annotation of the server's namespace: `"true"` lets nothing begin; what runs comes to its end.
 pub const PAUSE: &str = "salvor.dev/pause";
-/// Annotation of a request: who made it, written at admission and not by the user.
-pub const CREATED_BY: &str = "salvor.dev/created-by";
+/// Annotation of a request: who asks for it, as JSON with a seal; written at admission, see
+/// `docs/formats/annotations.md`.
+pub const REQUESTED_BY: &str = "salvor.dev/requested-by";
 /// Annotation of a location: most bytes per second that go to it, such as `50Mi`.
 pub const UPLOAD_LIMIT: &str = "salvor.dev/upload-limit";
 /// Annotation of a location: most bytes per second that come from it.

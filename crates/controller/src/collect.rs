@@ -256,7 +256,8 @@ impl Collector {
             kinds.delete(&request).await?;
         }
         self.mark(backup, None).await?;
-        let request = request_for(&context.options.namespace, backup);
+        let mut request = request_for(&context.options.namespace, backup);
+        context.authorizer.sign(&mut request).await;
         match kinds.create(&request).await {
             Ok(_) => {
                 tracing::info!(backup = %backup.metadata.name, "its time is over");

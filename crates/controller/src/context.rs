@@ -1,5 +1,6 @@
 //! What every controller works with.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use salvor_extension::{Actions, Providers};
 use salvor_location::Location;
 use serde_json::Value;
 
+use crate::authorize::{AuthorizeRequests, Authorizer};
 use crate::copy::KnownVerdicts;
 use crate::download::{Downloads, Endpoint};
 use crate::events::Recorder;
@@ -25,6 +27,7 @@ use crate::locations::{LocationError, Locations};
 use crate::metrics::Metrics;
 use crate::runs::Runs;
 use crate::sync::Stops;
+use crate::tls::TlsSource;
 
 /// How a server works. The defaults are those of Velero's server.
 #[derive(Clone, Debug)]
@@ -65,8 +68,26 @@ pub struct ServerOptions {
     pub guard: Guard,
     /// Where files are served to those who may not see the store; `None` for nowhere.
     pub downloads: Option<Downloads>,
+    /// How much a request is worth: what the server may do, or what its requester may do.
+    pub authorize_requests: AuthorizeRequests,
+    /// Where the API server asks who makes requests; needs a certificate. `None` for nowhere.
+    pub admission: Option<SocketAddr>,
+    /// Name by which the API server knows this server, as `system:serviceaccount:velero:salvor`: what it writes is
+    /// its own. Empty when that is not known.
+    pub server_user: String,
     /// Where metrics and probes are served; `None` for nowhere.
     pub metrics: Option<Arc<std::net::TcpListener>>,
+    /// Where the certificate of this server comes from. Downloads are served over TLS when there is one.
+    pub tls: TlsSource,
+    /// Names and addresses of this server beside those of its Service and of the downloads, for a certificate that
+    /// is generated.
+    pub tls_names: Vec<String>,
+    /// How often keys and certificates are looked at: what was renewed elsewhere is in use this long after.
+    pub tls_look: Duration,
+    /// Whether metrics and probes are served over TLS as well.
+    pub metrics_tls: bool,
+    /// Names of which a client's certificate must have one to read the metrics; empty when everybody may.
+    pub metrics_clients: Vec<String>,
     /// How long the address of a file works.
     pub download_lasts: Duration,
     /// How long the answer to a status request is kept.
@@ -101,7 +122,15 @@ impl ServerOptions {
             collect_every: Duration::from_secs(3600),
             guard: Guard::default(),
             downloads: None,
+            authorize_requests: AuthorizeRequests::default(),
+            admission: None,
+            server_user: String::new(),
             metrics: None,
+            tls: TlsSource::Off,
+            tls_names: Vec::new(),
+            tls_look: Duration::from_secs(30),
+            metrics_tls: false,
+            metrics_clients: Vec::new(),
             download_lasts: Duration::from_secs(600),
             status_lasts: Duration::from_secs(60),
             actions: Actions::default(),
@@ -121,6 +150,7 @@ pub(crate) struct Context {
     pub(crate) options: Arc<ServerOptions>,
     pub(crate) locations: Locations,
     pub(crate) events: Recorder,
+    pub(crate) authorizer: Authorizer,
     pub(crate) clock: Clock,
     pub(crate) backups: Informer<Backup>,
     pub(crate) restores: Informer<Restore>,

@@ -16,6 +16,8 @@
 //!
 //! Start with [`Server`], then `control` for how every controller works, then `backup`.
 
+mod admission;
+mod authorize;
 mod backup;
 mod bucket_rules;
 mod collect;
@@ -23,6 +25,7 @@ mod context;
 mod control;
 mod copy;
 mod deletion;
+mod desk;
 mod download;
 mod events;
 mod informer;
@@ -36,11 +39,14 @@ mod queue;
 mod restore;
 mod runs;
 mod schedule;
+mod serve;
 mod server;
 mod server_status;
 mod storage_location;
 mod sync;
+pub mod tls;
 
+pub use authorize::AuthorizeRequests;
 pub use context::{Clock, ServerOptions};
 pub use download::Downloads;
 pub use kinds::{KindError, Kinds};

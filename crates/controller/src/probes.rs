@@ -1,81 +1,66 @@
 //! `/metrics`, `/healthz` and `/readyz` over HTTP, whether this server leads or not.
 
-use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metrics::{Metrics, classic};
+use crate::serve::{Body, Security, Serving, full};
+use crate::tls::Peer;
 
-/// How long a client may take to say what it wants, and how long a connection lasts that does nothing.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Connections at once; more wait.
+const CONNECTIONS: usize = 64;
 /// Longest connection; a scraper makes a new one.
 const LONGEST: Duration = Duration::from_secs(600);
-/// Pause after a connection that could not be accepted, such as without file descriptors.
-const PAUSE: Duration = Duration::from_millis(200);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Answers until `cancel` is cancelled.
+/// Answers until `cancel` is cancelled. With names in `scrapers`, metrics are for those alone whose certificate is
+/// for one of them; probes are for everybody, as a kubelet has no certificate.
 pub(crate) async fn serve(
     listener: TcpListener,
+    security: Security,
+    scrapers: Arc<[String]>,
     metrics: Metrics,
     tasks: TaskTracker,
     cancel: CancellationToken,
 ) {
-    loop {
-        let Some(accepted) = cancel.run_until_cancelled(listener.accept()).await else {
-            return;
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::debug!(%error, "a connection to the probes was not accepted");
-                if cancel
-                    .run_until_cancelled(tokio::time::sleep(PAUSE))
-                    .await
-                    .is_none()
-                {
-                    return;
-                }
-                continue;
-            }
-        };
-        let (metrics, cancel) = (metrics.clone(), cancel.clone());
-        tasks.spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let answer = answer(&request, &metrics);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(PATIENCE)
-                .serve_connection(TokioIo::new(stream), service);
-            let limited = tokio::time::timeout(LONGEST, connection);
-            if let Some(Ok(Err(error))) = cancel.run_until_cancelled(limited).await {
-                tracing::trace!(%error, "a probe ended early");
-            }
-        });
-    }
+    let serving = Serving {
+        name: "metrics and probes",
+        listener,
+        security,
+        connections: CONNECTIONS,
+        longest: LONGEST,
+        keep_alive: true,
+    };
+    let answer = move |request, peer: Peer| {
+        let answered = answer(&request, &peer, &scrapers, &metrics);
+        async move { answered }
+    };
+    serving.run(answer, tasks, cancel).await;
 }
 
-fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<Full<Bytes>> {
+fn answer<B>(
+    request: &Request<B>,
+    peer: &Peer,
+    scrapers: &[String],
+    metrics: &Metrics,
+) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let text = "only GET and HEAD\n".to_owned();
         return response(StatusCode::METHOD_NOT_ALLOWED, PLAIN, text);
     }
     match request.uri().path() {
+        "/metrics" if !scrapers.is_empty() && !peer.is_one_of(scrapers) => {
+            let text = "a client certificate of the server's authority is needed\n".to_owned();
+            response(StatusCode::FORBIDDEN, PLAIN, text)
+        }
         "/metrics" => {
             let text = metrics.text();
             let accepts = request.headers().get_all(header::ACCEPT).iter();
@@ -102,8 +87,8 @@ fn answer<B>(request: &Request<B>, metrics: &Metrics) -> Response<Full<Bytes>> {
     }
 }
 
-fn response(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+fn response(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
+    let mut response = Response::new(full(text));
     *response.status_mut() = status;
     let kind = header::HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use salvor_api::velero::{Backup, Kind, Restore};
 use salvor_cluster::{Cluster, DiscoverOptions, Lease, LeaseOptions};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,12 +14,12 @@ use crate::context::{Clock, Context, ServerOptions};
 use crate::control;
 use crate::copy::KnownVerdicts;
 use crate::deletion::Deletions;
+use crate::desk::Desk;
 use crate::download::{DownloadRequests, Endpoint};
 use crate::events::Recorder;
 use crate::informer::Informer;
 use crate::locations::Locations;
 use crate::metrics::{Metrics, Stage};
-use crate::probes;
 use crate::runs::Runs;
 use crate::schedule::Schedules;
 use crate::server_status::StatusRequests;
@@ -78,12 +77,12 @@ pub enum ServerError {
 /// A server, not running.
 #[derive(Clone)]
 pub struct Server {
-    cluster: Cluster,
-    options: Arc<ServerOptions>,
-    locations: Locations,
-    clock: Clock,
+    pub(crate) cluster: Cluster,
+    pub(crate) options: Arc<ServerOptions>,
+    pub(crate) locations: Locations,
+    pub(crate) clock: Clock,
     lease: LeaseOptions,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
 }
 
 impl Server {
@@ -151,21 +150,22 @@ impl Server {
         let probed = CancellationToken::new();
         let _stop = probed.clone().drop_guard();
         self.metrics.set_stage(Stage::Starting);
-        if let Some(listener) = &self.options.metrics {
-            let failed = |source| ServerError::Metrics { source };
-            let listener = listener.try_clone().map_err(failed)?;
-            listener.set_nonblocking(true).map_err(failed)?;
-            let listener = TcpListener::from_std(listener).map_err(failed)?;
-            let serving = probes::serve(listener, self.metrics.clone(), tasks.clone(), probed);
-            tasks.spawn(serving);
-        }
+        let desk = Desk::open(self, &tasks, &probed)?;
+        // Before anything that the cluster may be asked: what is refused until we answer must not wait for it.
+        desk.admit(self, &tasks, &probed);
         self.assert_installed().await?;
         self.assert_alone().await?;
-        self.lead(cancel).await
+        let endpoint = desk.endpoint(self, &tasks, &probed);
+        self.lead(&desk, &endpoint, cancel).await
     }
 
     /// Leads as often as it is this server's turn.
-    async fn lead(&self, cancel: &CancellationToken) -> Result<(), ServerError> {
+    async fn lead(
+        &self,
+        desk: &Desk,
+        endpoint: &Endpoint,
+        cancel: &CancellationToken,
+    ) -> Result<(), ServerError> {
         while !cancel.is_cancelled() {
             tracing::info!(identity = %self.options.identity, "waiting to lead");
             self.metrics.set_stage(Stage::StandingBy);
@@ -179,7 +179,7 @@ impl Server {
                 break;
             };
             tracing::info!(transitions = held.transitions, "leading");
-            let term = Term::begin(self);
+            let term = Term::begin(self, desk, endpoint);
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = held.lost.cancelled() => tracing::warn!("the lease is lost"),
@@ -243,7 +243,7 @@ struct Term {
 }
 
 impl Term {
-    fn begin(server: &Server) -> Self {
+    fn begin(server: &Server, desk: &Desk, endpoint: &Endpoint) -> Self {
         let (tasks, leaving) = (TaskTracker::new(), CancellationToken::new());
         let options = &server.options;
         let context = Context {
@@ -262,7 +262,8 @@ impl Term {
             delete_requests: informer(server, &tasks, &leaving),
             stops: Stops::default(),
             verdicts: KnownVerdicts::default(),
-            endpoint: Endpoint::start(options.downloads.as_ref(), &tasks, &leaving),
+            endpoint: endpoint.clone(),
+            authorizer: desk.authorizer.clone(),
             metrics: server.metrics.clone(),
         };
         server.metrics.begin_term(&context);
@@ -271,6 +272,8 @@ impl Term {
         let (spawner, leave) = (tasks.clone(), leaving.clone());
         tasks.spawn(async move {
             let ready = async {
+                // From here on it is there.
+                context.authorizer.key().await;
                 context.storage_locations.synced().await;
                 context.snapshot_locations.synced().await;
                 context.backups.synced().await;

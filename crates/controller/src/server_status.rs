@@ -42,6 +42,11 @@ impl Reconcile for StatusRequests {
                 after.status.processed_timestamp = Some(now);
                 after.status.server_version = format!("salvor v{}", env!("CARGO_PKG_VERSION"));
                 after.status.plugins = PROVIDERS.iter().map(|name| object_store(name)).collect();
+                let mode = self.context.options.authorize_requests;
+                after.status.plugins.push(PluginInfo {
+                    name: format!("salvor.dev/authorize-requests-{mode}"),
+                    kind: "Setting".to_owned(),
+                });
                 kinds.update(&request, &after).await?;
             }
             // Of a release that knows more.

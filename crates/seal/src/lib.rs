@@ -1,4 +1,4 @@
-//! Secrets, digests and spools: the only crate that names a cipher or a hash for stored data.
+//! Secrets, digests, seals and spools: the only crate that names a cipher or a hash for stored data.
 //!
 //! Invariants:
 //! - a [`Secret`] never shows in `Debug`, `Display` or JSON, and is wiped when dropped;
@@ -8,9 +8,11 @@
 //! Start with [`digest`].
 
 pub mod digest;
+pub mod seal_key;
 pub mod secret;
 pub mod spool;
 
 pub use digest::{Digest, Hasher};
+pub use seal_key::SealKey;
 pub use secret::Secret;
 pub use spool::{Spool, SpoolReader};

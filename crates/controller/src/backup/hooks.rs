@@ -1,9 +1,11 @@
 //! Pods between their hooks are written on the backup's object, so that who leads after a kill lets them go.
 
 use salvor_api::labels;
+use salvor_api::resource::GroupResource;
 use salvor_api::velero::{Backup, BackupPhase};
 use salvor_location::RunId;
 use salvor_objects::hooks::{self, OpenHooks, OpenPod, Released};
+use salvor_objects::rights::Right;
 
 use super::modify;
 use crate::context::Context;
@@ -64,8 +66,22 @@ pub(super) async fn release(
     open: &[OpenPod],
 ) -> Result<(), KindError> {
     let name = &backup.metadata.name;
-    let released = hooks::release(&context.cluster, &backup.spec.hooks, open).await;
+    // The list of these pods stands where others may write: whose pods are they?
+    let pods = GroupResource::new("pods", "");
+    let exec = |pod: &OpenPod| Right::new("create", &pods, Some(&pod.namespace)).of("exec");
+    let rights = open.iter().map(exec).collect();
+    let objections = context.authorizer.objections(backup, rights).await?;
+    let released = match objections.is_empty() {
+        true => hooks::release(&context.cluster, &backup.spec.hooks, open).await,
+        false => Vec::new(),
+    };
     let mut lines = Vec::new();
+    if !objections.is_empty() {
+        let line = format!("no post hook was run: {}", objections.join("; "));
+        let events = &context.events;
+        events.record(backup, EventType::Warning, "PostHooksNotRun", line.clone());
+        lines.push(line);
+    }
     for one in &released {
         let line = say(one);
         let well = one.problems.is_empty();

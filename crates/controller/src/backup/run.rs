@@ -10,16 +10,18 @@ use salvor_api::meta::ObjectMeta;
 use salvor_api::resource_policy::{ResourcePolicies, Use};
 use salvor_api::retention::policy_for;
 use salvor_api::validate::{self, BackupFacts};
-use salvor_api::velero::{self, Backup, BackupPhase};
+use salvor_api::velero::{self, Backup, BackupPhase, Kind as _, Schedule};
 use salvor_location::{Location, RunId};
 use salvor_objects::backup::{
     BackupError, BackupOptions, BackupOutcome, BackupProgress, BackupRequest, ProgressSink,
     run as make,
 };
 use salvor_objects::policy;
+use salvor_objects::rights::Right;
 use tokio::sync::watch;
 
 use super::{CANCELLED, committed, event_of, hooks, modify};
+use crate::authorize::{Warrant, resealed};
 use crate::context::{Context, chain, owned};
 use crate::kinds::KindError;
 use crate::runs::{Handle, Stop};
@@ -62,6 +64,7 @@ struct Begun {
     backup: Backup,
     location: Location,
     policies: ResourcePolicies,
+    warrant: Warrant,
     run: RunId,
 }
 
@@ -83,6 +86,7 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
         storage,
         location,
         policies,
+        warrant,
     } = match opened {
         Ok(opened) => opened,
         Err(errors) => {
@@ -99,13 +103,16 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
             return Ok(None);
         }
     };
+    let key = context.authorizer.key().await;
     let begun = modify(&kinds, &name, |backup: &mut Backup| {
         let ready = backup.status.phase == BackupPhase::ReadyToStart;
         let now = context.now();
-        backup.spec.storage_location.clone_from(&storage);
-        if backup.spec.ttl.is_zero() {
-            backup.spec.ttl = GoDuration(context.options.default_ttl);
-        }
+        resealed(key.as_ref(), backup, |backup| {
+            backup.spec.storage_location.clone_from(&storage);
+            if backup.spec.ttl.is_zero() {
+                backup.spec.ttl = GoDuration(context.options.default_ttl);
+            }
+        });
         let metadata = &mut backup.metadata;
         metadata.labels.insert(
             labels::STORAGE_LOCATION.to_owned(),
@@ -132,6 +139,7 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
             backup,
             location,
             policies,
+            warrant,
             run,
         }
     }))
@@ -143,10 +151,23 @@ struct Opened {
     storage: String,
     location: Location,
     policies: ResourcePolicies,
+    warrant: Warrant,
 }
 
 /// What the backup works with, or everything that is wrong with it.
 async fn check_and_open(context: &Context, backup: &Backup) -> Result<Opened, Vec<String>> {
+    let warrant = context.authorizer.warrant(backup).await;
+    let warrant = warrant.map_err(|unknown| vec![unknown])?;
+    if backup.metadata.labels.contains_key(labels::SCHEDULE_NAME) {
+        // What counts among a schedule's decides what is kept of it.
+        let namespace = Some(context.options.namespace.as_str());
+        let rights = [Right::new("create", &Schedule::group_resource(), namespace)];
+        let objections = warrant.objections(rights.into()).await;
+        let objections = objections.map_err(|error| vec![chain(&error)])?;
+        if !objections.is_empty() {
+            return Err(objections);
+        }
+    }
     let locations = owned(&context.storage_locations);
     let default_location = context.options.default_location.as_str();
     let found = policy::find(
@@ -177,6 +198,7 @@ async fn check_and_open(context: &Context, backup: &Backup) -> Result<Opened, Ve
             storage,
             location: location.limited(&limits),
             policies: found.policies,
+            warrant,
         }),
         Err(error) => Err(vec![chain(&error)]),
     }
@@ -198,6 +220,7 @@ async fn engine(
         backup,
         location,
         policies,
+        warrant,
         run,
     } = begun;
     let name = backup.metadata.name.clone();
@@ -214,6 +237,7 @@ async fn engine(
             run,
             // As they were checked.
             policies: Some(policies),
+            approval: warrant.approval(),
             actions: context.options.actions.clone(),
             cancel: handle.cancel.clone(),
             ..BackupOptions::default()

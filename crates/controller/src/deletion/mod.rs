@@ -14,11 +14,12 @@ use std::time::Duration;
 use salvor_api::labels;
 use salvor_api::name::BackupName;
 use salvor_api::velero::{
-    Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, Restore,
+    Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, Kind as _, Restore,
 };
 use salvor_extension::ActionKind;
 use salvor_location::{Location, RunId};
 use salvor_objects::extension;
+use salvor_objects::rights::Right;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -165,6 +166,15 @@ impl Deletions {
     async fn attempt(&self, request: &DeleteBackupRequest) -> Result<End, KindError> {
         let context = &self.context;
         let kinds = context.kinds::<DeleteBackupRequest>();
+        let namespace = Some(context.options.namespace.as_str());
+        let rights = [Right::new("delete", &Backup::group_resource(), namespace)];
+        let objections = context
+            .authorizer
+            .objections(request, rights.into())
+            .await?;
+        if !objections.is_empty() {
+            return Ok(End::Refused(objections));
+        }
         self.take_others(request).await?;
         let (backup, files) = match self.check(request).await? {
             Checked::Gone => return Ok(End::Done),

@@ -3,21 +3,24 @@
 //!
 //! Where the store can sign URLs, the address is one of the store. The files of the others (folders, stores
 //! whose credentials cannot sign) are served by this process: see [`endpoint`]. An address holds a signature
-//! or a random token; who knows it can read that one file until it expires.
+//! of the store or a seal of ours; who knows it can read that one file until it expires.
 
 mod endpoint;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use salvor_api::go::Time;
 use salvor_api::name::{BackupName, RestoreName};
 use salvor_api::velero::{
     DownloadRequest, DownloadRequestPhase, DownloadTarget, DownloadTargetKind,
 };
 use salvor_location::Location;
+use salvor_objects::restore::Source;
+use salvor_objects::rights;
 
-pub(crate) use self::endpoint::Endpoint;
-use self::endpoint::{Grant, new_token};
+pub(crate) use self::endpoint::{Endpoint, Parts};
+use crate::authorize::{Warrant, read_everything, take};
 use crate::context::{Context, chain};
 use crate::control::{Next, Reconcile};
 use crate::events::EventType;
@@ -30,7 +33,7 @@ pub struct Downloads {
     /// Address to listen on.
     pub listen: SocketAddr,
     /// How users reach that address: `https://backups.example.com`, without a slash at the end. Empty for the
-    /// address itself. TLS is the business of what stands before it.
+    /// address itself.
     pub public_url: String,
 }
 
@@ -58,7 +61,6 @@ impl Reconcile for DownloadRequests {
     async fn reconcile(&self, name: &str) -> Result<Next, KindError> {
         let context = &self.context;
         let Some(request) = self.requests.get(name) else {
-            context.endpoint.withdraw(name);
             return Ok(Next::Wait);
         };
         let now = context.now();
@@ -75,12 +77,10 @@ impl Reconcile for DownloadRequests {
                 let until = until.or_else(|| made.map(|made| made.plus(lasts)));
                 let left = until.map_or(0, |until| until.seconds_since(now));
                 if left <= 0 {
-                    context.endpoint.withdraw(name);
                     context.kinds().delete(&*request).await?;
                     return Ok(Next::Wait);
                 }
                 let left = Duration::from_secs(left.unsigned_abs());
-                self.serve_again(&request, left.min(lasts)).await;
                 Ok(Next::After(left))
             }
             // Of a release that knows more.
@@ -99,8 +99,9 @@ impl DownloadRequests {
         let lasts = context.options.download_lasts;
         let mut after = request.clone();
         let status = &mut after.status;
-        status.expiration = Some(context.now().plus(lasts));
-        match self.address(request, lasts).await {
+        let until = context.now().plus(lasts);
+        status.expiration = Some(until);
+        match self.address(request, until).await {
             Ok(url) => {
                 status.phase = DownloadRequestPhase::Processed;
                 status.download_url = url;
@@ -119,9 +120,12 @@ impl DownloadRequests {
     }
 
     /// Where the file can be read: at the store, if that can sign, and here otherwise.
-    async fn address(&self, request: &DownloadRequest, lasts: Duration) -> Result<String, String> {
-        let endpoint = &self.context.endpoint;
+    async fn address(&self, request: &DownloadRequest, until: Time) -> Result<String, String> {
+        let lasts = self.context.options.download_lasts;
+        // First: whether something exists is not told to everybody.
+        let warrant = self.context.authorizer.warrant(request).await?;
         let (location, file) = self.find(&request.spec.target).await?;
+        self.assert_readable(&warrant, &location, &file).await?;
         let signed = match &file {
             File::Backup(name, file) => location.presign_file(name, file, lasts).await,
             File::Restore(name, file) => location.presign_restore_file(name, file, lasts).await,
@@ -129,30 +133,45 @@ impl DownloadRequests {
         if let Some(url) = signed.map_err(|error| chain(&error))? {
             return Ok(url);
         }
-        let token = new_token()?;
-        let url = endpoint.url(&token).await?;
-        // Before the address is known to anybody.
-        let grant = Grant::new(&request.metadata.name, location, file, lasts);
-        endpoint.grant(&token, grant);
-        Ok(url)
+        self.context.endpoint.url(request, until).await
     }
 
-    /// Serves the file of a request that a server before us has answered: the token stands in its address.
-    async fn serve_again(&self, request: &DownloadRequest, left: Duration) {
-        let context = &self.context;
-        let Some(token) = context
-            .endpoint
-            .token_of(&request.status.download_url)
-            .await
-        else {
-            return;
+    /// Who asks for a file of a backup must be allowed to read what the backup holds, each kind where it is; for
+    /// what a restore tells of itself it is enough to have asked for the restore.
+    async fn assert_readable(
+        &self,
+        warrant: &Warrant,
+        location: &Location,
+        file: &File,
+    ) -> Result<(), String> {
+        let Some(user) = warrant.user() else {
+            return Ok(());
         };
-        if context.endpoint.knows(&token) {
-            return;
-        }
-        if let Ok((location, file)) = self.find(&request.spec.target).await {
-            let grant = Grant::new(&request.metadata.name, location, file, left);
-            context.endpoint.grant(&token, grant);
+        let context = &self.context;
+        let backup = match file {
+            File::Backup(name, _) => name.clone(),
+            File::Restore(name, _) => {
+                let restore = context.restores.get(name.as_str());
+                let restore = restore.ok_or_else(|| format!("restore `{name}` does not exist"))?;
+                let key = context.authorizer.key().await;
+                let asked = key.and_then(|key| take(&key, &*restore));
+                if asked.is_some_and(|asked| asked.is(user)) {
+                    return Ok(());
+                }
+                let backup = restore.spec.backup_name.as_str();
+                BackupName::new(backup).map_err(|error| error.to_string())?
+            }
+        };
+        let rights = match Source::open(location, &backup).await {
+            Ok(source) => rights::of_source(&source),
+            // What it holds cannot be told: it may be anything.
+            Err(_) => read_everything(),
+        };
+        let objections = warrant.objections(rights).await;
+        let objections = objections.map_err(|error| chain(&error))?;
+        match objections.is_empty() {
+            true => Ok(()),
+            false => Err(objections.join("; ")),
         }
     }
 

@@ -7,13 +7,18 @@
 mod iam;
 mod objects;
 mod rbac;
+mod requests;
 mod workload;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::authorize::AuthorizeRequests;
+use crate::tls::TlsSource;
+
 pub use self::iam::iam_policy;
+pub(crate) use self::objects::{authority_map, shared_secret};
 pub use self::objects::{is_left_alone, prometheus_rule, resource_of_manifest};
 
 /// Name of the workload, its account, its service and its roles.
@@ -24,6 +29,8 @@ pub const CREDENTIALS: (&str, &str) = ("cloud-credentials", "cloud");
 pub const METRICS_PORT: u16 = 8085;
 /// Port of downloads.
 pub const DOWNLOADS_PORT: u16 = 8086;
+/// Port where the API server asks who makes requests.
+pub const ADMISSION_PORT: u16 = 8087;
 
 /// What a server may do to the cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +105,12 @@ pub struct Install {
     pub arguments: Vec<String>,
     /// What each asks for.
     pub resources: Resources,
+    /// Where the server's certificate comes from.
+    pub tls: TlsSource,
+    /// Whether metrics and probes are served over TLS too.
+    pub metrics_tls: bool,
+    /// How much a request is worth.
+    pub authorize_requests: AuthorizeRequests,
     /// How users reach the downloads; empty for the service's name in the cluster.
     pub download_url: String,
     /// Labels of the pods, beside ours.
@@ -129,6 +142,9 @@ impl Install {
             replicas: 1,
             arguments: Vec::new(),
             resources: Resources::default(),
+            tls: TlsSource::Generated,
+            metrics_tls: false,
+            authorize_requests: AuthorizeRequests::default(),
             download_url: String::new(),
             pod_labels: BTreeMap::new(),
             pod_annotations: BTreeMap::new(),
@@ -145,14 +161,22 @@ impl Install {
     pub fn manifests(&self) -> Vec<Value> {
         let mut manifests = vec![objects::namespace(self)];
         manifests.extend(rbac::manifests(self));
+        manifests.push(shared_secret(&self.namespace));
+        manifests.push(authority_map(&self.namespace));
         manifests.extend(objects::credentials(self));
         manifests.extend(workload::manifests(self));
+        manifests.extend(requests::manifests(self));
         manifests.extend(objects::storage_location(self));
         manifests.extend(objects::snapshot_location(self));
         if self.prometheus_rule {
             manifests.push(prometheus_rule(&self.namespace));
         }
         manifests
+    }
+
+    /// True when a request is worth what its requester may do.
+    fn is_strict(&self) -> bool {
+        self.authorize_requests == AuthorizeRequests::Strict
     }
 
     /// Name of what belongs to the whole cluster.
@@ -162,7 +186,8 @@ impl Install {
     }
 }
 
-/// Name of the cluster-wide role and binding of the server in a namespace; that of its hooks ends in `-hooks`.
+/// Name of the cluster-wide role and binding of the server in a namespace, and of its webhook configuration. The
+/// role of its hooks ends in `-hooks`, that of asking what requesters may do in `-requests`.
 #[must_use]
 pub fn cluster_name(namespace: &str) -> String {
     format!("{NAME}-{namespace}")

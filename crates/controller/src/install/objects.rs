@@ -2,10 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use salvor_api::labels::EXCLUDE_FROM_BACKUP;
 use salvor_cluster::ApiResource;
 use serde_json::{Value, json};
 
 use super::{CREDENTIALS, Install, labels};
+use crate::tls;
 
 const ALERTS: &str = include_str!("../../../../deploy/alerts.yaml");
 
@@ -13,6 +15,8 @@ pub(super) fn namespace(install: &Install) -> Value {
     let mut labels = labels();
     // The server keeps to it, so nothing else needs to be let in.
     labels["pod-security.kubernetes.io/enforce"] = json!("restricted");
+    // As API servers from 1.21 on write it themselves.
+    labels["kubernetes.io/metadata.name"] = json!(install.namespace);
     json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {"name": install.namespace, "labels": labels},
@@ -28,6 +32,25 @@ pub(super) fn credentials(install: &Install) -> Option<Value> {
         "metadata": {"name": name, "namespace": install.namespace, "labels": labels()},
         "data": {key: encoded},
     }))
+}
+
+/// The Secret that servers share. It is installed empty, so that a server needs no right to create Secrets. It
+/// stays out of backups: who can read one must not be able to speak for the server.
+pub(crate) fn shared_secret(namespace: &str) -> Value {
+    let mut labels = labels();
+    labels[EXCLUDE_FROM_BACKUP] = json!("true");
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": tls::SECRET, "namespace": namespace, "labels": labels},
+    })
+}
+
+/// The ConfigMap that shows clients whom to trust; empty until a server fills it.
+pub(crate) fn authority_map(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": tls::AUTHORITY, "namespace": namespace, "labels": labels()},
+    })
 }
 
 pub(super) fn storage_location(install: &Install) -> Option<Value> {
@@ -93,12 +116,14 @@ pub fn resource_of_manifest(manifest: &Value) -> Option<ApiResource> {
         "Role" => ("roles", true),
         "RoleBinding" => ("rolebindings", true),
         "Secret" => ("secrets", true),
+        "ConfigMap" => ("configmaps", true),
         "Deployment" => ("deployments", true),
         "Service" => ("services", true),
         "NetworkPolicy" => ("networkpolicies", true),
         "PodDisruptionBudget" => ("poddisruptionbudgets", true),
         "BackupStorageLocation" => ("backupstoragelocations", true),
         "VolumeSnapshotLocation" => ("volumesnapshotlocations", true),
+        "MutatingWebhookConfiguration" => ("mutatingwebhookconfigurations", false),
         "PrometheusRule" => ("prometheusrules", true),
         _ => return None,
     };

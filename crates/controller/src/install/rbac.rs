@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Install, NAME, Role, labels};
+use crate::tls;
 
 /// The core group's resources, without the subresources that reach into pods and nodes.
 const CORE: &[&str] = &[
@@ -102,6 +103,9 @@ fn own_rules() -> Vec<Value> {
         ),
         rule(&[""], &["events"], &["create", "patch"]),
         rule(&[""], &["secrets", "configmaps"], &["get", "list"]),
+        // What servers share and what they publish, both installed empty.
+        named(&["secrets"], tls::SECRET, &["patch"]),
+        named(&["configmaps"], tls::AUTHORITY, &["patch"]),
         rule(&["apps"], &["deployments"], &["list"]),
     ]
 }
@@ -137,11 +141,18 @@ fn cluster_rules(install: &Install) -> Vec<Value> {
     rules
 }
 
-fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
+pub(super) fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": groups, "resources": resources, "verbs": verbs})
 }
 
-fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
+/// For one object of the core group.
+fn named(resources: &[&str], name: &str, verbs: &[&str]) -> Value {
+    let mut rule = rule(&[""], resources, verbs);
+    rule["resourceNames"] = json!([name]);
+    rule
+}
+
+pub(super) fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
         "metadata": {"name": name, "labels": labels()},
@@ -149,7 +160,7 @@ fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
     })
 }
 
-fn cluster_binding(name: &str, install: &Install) -> Value {
+pub(super) fn cluster_binding(name: &str, install: &Install) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
         "metadata": {"name": name, "labels": labels()},

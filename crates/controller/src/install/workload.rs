@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CREDENTIALS, DOWNLOADS_PORT, Install, METRICS_PORT, NAME, labels};
+use super::{ADMISSION_PORT, CREDENTIALS, DOWNLOADS_PORT, Install, METRICS_PORT, NAME, labels};
 
 /// A user and group that own nothing, as in images without a distribution.
 const NOBODY: u32 = 65532;
@@ -97,24 +97,33 @@ fn container(install: &Install) -> Value {
             json!({"name": CREDENTIALS.0, "mountPath": CREDENTIALS_FOLDER, "readOnly": true}),
         );
     }
+    let mut probes =
+        [("/healthz", 20, Some(6)), ("/readyz", 5, None)].map(|(path, period, failures)| {
+            let mut probe = json!({
+                "httpGet": {"path": path, "port": "metrics"},
+                "periodSeconds": period, "timeoutSeconds": 5,
+            });
+            if install.metrics_tls {
+                probe["httpGet"]["scheme"] = json!("HTTPS");
+            }
+            if let Some(failures) = failures {
+                probe["failureThreshold"] = json!(failures);
+            }
+            probe
+        });
+    let [liveness, readiness] = probes.each_mut().map(Value::take);
+    let ports: Vec<Value> = ports(install)
+        .map(|(name, port)| json!({"name": name, "containerPort": port}))
+        .collect();
     json!({
         "name": NAME,
         "image": install.image,
         "imagePullPolicy": "IfNotPresent",
         "args": arguments(install),
         "env": env,
-        "ports": [
-            {"name": "metrics", "containerPort": METRICS_PORT},
-            {"name": "downloads", "containerPort": DOWNLOADS_PORT},
-        ],
-        "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": "metrics"},
-            "periodSeconds": 20, "timeoutSeconds": 5, "failureThreshold": 6,
-        },
-        "readinessProbe": {
-            "httpGet": {"path": "/readyz", "port": "metrics"},
-            "periodSeconds": 5, "timeoutSeconds": 5,
-        },
+        "ports": ports,
+        "livenessProbe": liveness,
+        "readinessProbe": readiness,
         "resources": resources(install),
         "securityContext": {
             "allowPrivilegeEscalation": false,
@@ -128,16 +137,32 @@ fn container(install: &Install) -> Value {
 fn arguments(install: &Install) -> Vec<String> {
     let namespace = &install.namespace;
     let url = match install.download_url.as_str() {
-        "" => format!("http://{NAME}.{namespace}.svc:{DOWNLOADS_PORT}"),
+        "" => {
+            let scheme = if install.tls.is_on() { "https" } else { "http" };
+            format!("{scheme}://{NAME}.{namespace}.svc:{DOWNLOADS_PORT}")
+        }
         url => url.to_owned(),
     };
     let mut arguments = vec![
         "server".to_owned(),
         format!("--namespace={namespace}"),
         format!("--metrics-address=:{METRICS_PORT}"),
+        format!("--tls={}", install.tls),
+    ];
+    if install.metrics_tls {
+        arguments.push("--metrics-tls".to_owned());
+    }
+    if install.is_strict() {
+        arguments.extend([
+            "--authorize-requests=strict".to_owned(),
+            format!("--admission-address=0.0.0.0:{ADMISSION_PORT}"),
+            format!("--server-user=system:serviceaccount:{namespace}:{NAME}"),
+        ]);
+    }
+    arguments.extend([
         format!("--download-address=0.0.0.0:{DOWNLOADS_PORT}"),
         format!("--download-url={url}"),
-    ];
+    ]);
     arguments.extend(install.arguments.iter().cloned());
     arguments
 }
@@ -157,33 +182,41 @@ fn resources(install: &Install) -> Value {
     })
 }
 
+/// What the server answers, by name and port.
+fn ports(install: &Install) -> impl Iterator<Item = (&'static str, u16)> {
+    let admission = install.is_strict().then_some(("admission", ADMISSION_PORT));
+    [("metrics", METRICS_PORT), ("downloads", DOWNLOADS_PORT)]
+        .into_iter()
+        .chain(admission)
+}
+
 fn service(install: &Install) -> Value {
+    let ports: Vec<Value> = ports(install)
+        .map(|(name, port)| json!({"name": name, "port": port, "targetPort": name}))
+        .collect();
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": metadata(install),
         "spec": {
             "selector": selector(),
-            "ports": [
-                {"name": "metrics", "port": METRICS_PORT, "targetPort": "metrics"},
-                {"name": "downloads", "port": DOWNLOADS_PORT, "targetPort": "downloads"},
-            ],
+            "ports": ports,
         },
     })
 }
 
-/// Only the two ports are reached from outside. What the server reaches is not limited: where the API server and
-/// the stores are, is not known here.
+/// Only its ports are reached from outside. What the server reaches is not limited: where the API server and the
+/// stores are, is not known here (`docs/guides/security.md` says how to limit it).
 fn network_policy(install: &Install) -> Value {
+    let ports: Vec<Value> = ports(install)
+        .map(|(_, port)| json!({"protocol": "TCP", "port": port}))
+        .collect();
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": metadata(install),
         "spec": {
             "podSelector": {"matchLabels": selector()},
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": [
-                {"protocol": "TCP", "port": METRICS_PORT},
-                {"protocol": "TCP", "port": DOWNLOADS_PORT},
-            ]}],
+            "ingress": [{"ports": ports}],
         },
     })
 }

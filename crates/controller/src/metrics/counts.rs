@@ -2,6 +2,7 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use salvor_api::labels;
@@ -20,6 +21,9 @@ type Histograms = Family<Label, Histogram, fn() -> Histogram>;
 pub(crate) struct Counts {
     /// Times that this server began to lead.
     pub(super) terms: Counter,
+    /// When the certificate ends; 0 while there is none.
+    pub(super) certificate: Gauge,
+    refused: Counters,
     backup: Backups,
     deletion: Deletions,
     restore: Restores,
@@ -80,10 +84,20 @@ impl Counts {
         let terms = Counter::default();
         let help = "Times that this server began to lead";
         r.register("salvor_leader_terms", help, terms.clone());
+        let certificate = Gauge::default();
+        let help = "When the certificate of this server ends, in seconds since 1970; 0 without one";
+        let name = "salvor_certificate_expiry_timestamp_seconds";
+        r.register(name, help, certificate.clone());
         let planned = "Backups that the last pass of the collection would remove";
         let stopped = "1 when the guard against mass deletion stops the collection in a location";
         Self {
             terms,
+            certificate,
+            refused: counters(
+                r,
+                "salvor_requests_refused",
+                "Requests whose requester is not known or may not do what they ask for",
+            ),
             backup: Backups::register(r),
             deletion: Deletions {
                 attempts: counters(
@@ -234,6 +248,13 @@ impl Counts {
     pub(crate) fn restore_interrupted(&self, restore: &Restore) {
         let label = by_schedule(&restore.spec.schedule_name);
         self.restore.interruptions.get_or_create(&label).inc();
+    }
+
+    /// Counts requests of a kind that are refused for want of rights.
+    pub(crate) fn refused(&self, kind: &'static str) -> Counter {
+        self.refused
+            .get_or_create(&[("kind", kind.to_owned())])
+            .clone()
     }
 
     /// A pass of the collection would remove this many backups of a location, and may or may not.

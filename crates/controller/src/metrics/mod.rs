@@ -19,12 +19,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use salvor_cluster::Cluster;
+use tokio::sync::watch;
 
 use self::copies::Copies;
 use self::counts::Counts;
 use self::state::State;
 use self::stores::Stores;
 use crate::context::Context;
+use crate::tls::Material;
 
 /// The one label that most of them have.
 pub(crate) type Label = [(&'static str, String); 1];
@@ -88,6 +90,7 @@ struct Shared {
     copies: Copies,
     stores: Stores,
     stage: Mutex<Stage>,
+    certificate: Mutex<Option<watch::Receiver<Option<Material>>>>,
     /// The objects, while this server leads.
     term: Mutex<Option<Context>>,
 }
@@ -112,9 +115,15 @@ impl Metrics {
                 copies,
                 stores,
                 stage: Mutex::default(),
+                certificate: Mutex::default(),
                 term: Mutex::default(),
             }),
         }
+    }
+
+    /// Shows from now on what `certificate` tells.
+    pub(crate) fn watch_certificate(&self, certificate: watch::Receiver<Option<Material>>) {
+        *lock(&self.shared.certificate) = Some(certificate);
     }
 
     /// All metrics as of now, in the OpenMetrics text format.
@@ -123,6 +132,13 @@ impl Metrics {
         // Held until the text is there, so that a second reader does not see half of it.
         let term = lock(&self.shared.term);
         let serving = *lock(&self.shared.stage) == Stage::Serving;
+        let until = lock(&self.shared.certificate)
+            .as_ref()
+            .and_then(|certificate| {
+                let material = certificate.borrow();
+                material.as_ref().and_then(|material| material.until)
+            });
+        self.shared.counts.certificate.set(until.unwrap_or(0));
         // Before the objects were read they would seem to be gone.
         let context = term.as_ref().filter(|_| serving);
         self.shared.state.update(context, &self.shared.counts);

@@ -20,6 +20,7 @@ use salvor_objects::restore::{
 use tokio::sync::watch;
 
 use super::{CANCELLED, finalize};
+use crate::authorize::{Warrant, resealed};
 use crate::backup::modify;
 use crate::context::{Context, chain, owned};
 use crate::copy::damaged_of;
@@ -99,6 +100,10 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         RestorePhase::Unset | RestorePhase::New => false,
         _ => return Ok(End::Nothing),
     };
+    let warrant = match context.authorizer.warrant(&restore).await {
+        Ok(warrant) => warrant,
+        Err(unknown) => return Ok(End::Refused(vec![unknown])),
+    };
     let named = match find_named(context, &restore, resume).await {
         Ok(named) => named,
         Err(error) => return Ok(End::Interrupted(chain(&error))),
@@ -123,12 +128,15 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         return Ok(End::Restored(Box::new(done)));
     }
     let run = RunId::generate();
+    let key = context.authorizer.key().await;
     let begun = modify(&kinds, name, |restore: &mut Restore| {
         let open = matches!(
             restore.status.phase,
             RestorePhase::Unset | RestorePhase::New | RestorePhase::InProgress
         ) && restore.metadata.deletion_timestamp.is_none();
-        restore.spec.backup_name = backup.to_string();
+        resealed(key.as_ref(), restore, |restore| {
+            restore.spec.backup_name = backup.to_string();
+        });
         finalize::keep_until_deleted(restore);
         restore
             .metadata
@@ -159,6 +167,7 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         backup,
         run,
         resume,
+        warrant,
     };
     Ok(match carry_out(job, handle).await {
         Ok(outcome) => match (outcome.phase(), handle.stopped()) {
@@ -258,6 +267,7 @@ struct Job {
     backup: BackupName,
     run: RunId,
     resume: bool,
+    warrant: Warrant,
 }
 
 async fn carry_out(job: Job, handle: &Handle) -> Result<RestoreOutcome, RestoreError> {
@@ -298,10 +308,12 @@ async fn restore(
         backup,
         run,
         resume,
+        warrant,
     } = job;
     let options = RestoreOptions {
         resource_timeout: context.options.resource_timeout,
         actions: context.options.actions.clone(),
+        approval: warrant.approval(),
         ..RestoreOptions::default()
     };
     if resume && let Ok(name) = RestoreName::new(restore.metadata.name.as_str()) {

@@ -125,6 +125,7 @@ impl Schedules {
             .metadata
             .annotations
             .insert(labels::SCHEDULED_FOR.to_owned(), due);
+        self.context.authorizer.pass_on(schedule, &mut backup).await;
         match self.context.kinds().create(&backup).await {
             Ok(_) => {}
             // Made by ourselves, with a lost answer, or by somebody in the same second.

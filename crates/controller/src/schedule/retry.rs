@@ -87,6 +87,7 @@ impl Schedules {
         ] {
             backup.metadata.annotations.insert(key.to_owned(), value);
         }
+        self.context.authorizer.pass_on(schedule, &mut backup).await;
         match self.context.kinds().create(&backup).await {
             Ok(_) => {}
             // The copy does not show it yet.

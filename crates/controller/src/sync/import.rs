@@ -9,7 +9,7 @@ use salvor_location::BackupRecord;
 /// Annotations that speak about the object in the cluster that it came from, not about the backup.
 const LEFT_BEHIND: &[&str] = &[
     labels::CANCEL,
-    labels::CREATED_BY,
+    labels::REQUESTED_BY,
     // Set again from the records that it mirrors.
     labels::HOLD,
     labels::IMPORT_VOLUMES,

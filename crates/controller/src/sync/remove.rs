@@ -137,8 +137,10 @@ impl Sync {
                 }
                 None if location.profile().read_only => {}
                 None => {
-                    let request = request_for(&self.context.options.namespace, backup);
-                    match self.context.kinds().create(&request).await {
+                    let context = &self.context;
+                    let mut request = request_for(&context.options.namespace, backup);
+                    context.authorizer.sign(&mut request).await;
+                    match context.kinds().create(&request).await {
                         Ok(_) => {}
                         Err(error) if error.already_exists() => {}
                         Err(error) => return Err(error.into()),

@@ -13,5 +13,8 @@ mod policies;
 mod providers;
 mod requests;
 mod serving;
+mod tenancy;
+mod tenants;
+mod tls;
 mod volumes;
 mod world;
