@@ -12,12 +12,14 @@ use salvor_api::velero::{
     DownloadTargetKind, Kind,
 };
 use salvor_archive::files::read_json_gz;
-use salvor_cluster::{Cluster, ErrorKind, Wait};
+use salvor_cluster::{ApiResource, Cluster, ErrorKind, Wait};
+use salvor_controller::tls::{AUTHORITY, CA_CERTIFICATES};
 use salvor_controller::{KindError, Kinds, Locations, Presence, find_server};
 use salvor_location::{Location, RunId};
 use salvor_storage::ByteStream;
 use salvor_storage::remote::read_signed;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -232,7 +234,8 @@ impl Served {
         &self,
         answered: &DownloadRequest,
     ) -> Result<Option<(Option<u64>, ByteStream)>, Failure> {
-        match read_signed(&answered.status.download_url, None, false).await {
+        let authority = self.authority().await;
+        match read_signed(&answered.status.download_url, authority.as_deref(), false).await {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => {
@@ -241,6 +244,24 @@ impl Served {
                 Err(Failure::caused(Exit::Internal, "download", error).hint(hint))
             }
         }
+    }
+
+    /// Certificates of the authority that the server shows itself under, as it publishes them; `None` when it has
+    /// one that everybody knows, or the user may not read it.
+    async fn authority(&self) -> Option<String> {
+        let maps = ApiResource::known("", "v1", "ConfigMap", "configmaps", true);
+        let found = self
+            .cluster
+            .get(&maps, Some(&self.namespace), AUTHORITY)
+            .await;
+        let map: Value = match found {
+            Ok(found) => serde_json::from_slice(&found?).ok()?,
+            Err(error) => {
+                debug!(%error, "the server's authority is not known");
+                return None;
+            }
+        };
+        map["data"][CA_CERTIFICATES].as_str().map(str::to_owned)
     }
 
     /// A file in memory.

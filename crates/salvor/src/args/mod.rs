@@ -158,7 +158,7 @@ pub(crate) enum Command {
     /// Bring one object back with what it needs, or a namespace with all that was in it.
     Undelete(UndeleteArgs),
     /// Serve Velero's kinds in a cluster: schedules, backups and restores that are asked for by objects.
-    Server(server::ServerArgs),
+    Server(Box<server::ServerArgs>),
     /// Install what a server needs in a cluster.
     Install(Box<install::InstallArgs>),
     /// Remove the server, its kinds and its namespace from a cluster; backups stay where they are stored.

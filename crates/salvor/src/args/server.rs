@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use salvor_api::go::GoDuration;
+use salvor_controller::AuthorizeRequests;
+use salvor_controller::tls::TlsSource;
 
 /// Flags of `server`. Names and defaults are those of Velero's server where it has them.
 #[derive(Clone, Debug, Args)]
@@ -38,6 +40,36 @@ pub(crate) struct ServerArgs {
     /// [default: :8085 when that is free].
     #[arg(long, value_name = "[HOST]:PORT")]
     pub(crate) metrics_address: Option<String>,
+    /// Where the certificate of this server comes from: off, generated, secret:NAME, or
+    /// files:CERTIFICATE,KEY[,AUTHORITY]. It is renewed without a restart.
+    #[arg(long, default_value = "off", value_name = "SOURCE")]
+    pub(crate) tls: TlsSource,
+    /// Further name or address of this server, for a generated certificate; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_name: Vec<String>,
+    /// Serve metrics and probes over TLS too.
+    #[arg(long)]
+    pub(crate) metrics_tls: bool,
+    /// Show metrics only to clients with a certificate of the server's authority for this name; may be given several
+    /// times.
+    #[arg(long, value_name = "NAME", requires = "metrics_tls")]
+    pub(crate) metrics_client: Vec<String>,
+    /// How much a request is worth: permissive, what this server may do, as with Velero; strict, what its requester
+    /// may do.
+    #[arg(
+        long,
+        default_value = "permissive",
+        value_name = "MODE",
+        requires_if("strict", "admission_address"),
+        requires_if("strict", "server_user")
+    )]
+    pub(crate) authorize_requests: AuthorizeRequests,
+    /// Address on which the API server asks who makes requests; needs --tls.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) admission_address: Option<SocketAddr>,
+    /// Name of this server's user, such as system:serviceaccount:velero:salvor.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_user: Option<String>,
     /// How long a restore waits for one thing, such as a definition or a namespace.
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     pub(crate) resource_timeout: GoDuration,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use salvor_api::crds;
 use salvor_cluster::{ApiResource, Cluster, ErrorKind, Look, Wait, WriteOptions};
+use salvor_controller::AuthorizeRequests;
 use salvor_controller::install::{
     DefaultLocation, Install, NAME, Resources, Role, iam_policy, is_left_alone,
     resource_of_manifest,
 };
+use salvor_controller::tls::TlsSource;
 use salvor_text::Installed;
 use serde_json::{Value, json};
 
@@ -79,6 +81,9 @@ fn wanted(args: &InstallArgs, session: &Session) -> Result<Install, Failure> {
         api_groups,
         no_hooks,
         replicas,
+        tls,
+        metrics_tls,
+        authorize_requests,
         download_url,
         server_arg,
         garbage_collection_frequency,
@@ -95,6 +100,20 @@ fn wanted(args: &InstallArgs, session: &Session) -> Result<Install, Failure> {
     } = &args.workload;
     if !plugins.is_empty() {
         session.printer.note(&session.messages.plugins_built_in());
+    }
+    if matches!(tls, TlsSource::Files { .. }) {
+        return Err(
+            Failure::usage("the server's pods have no files of yours").hint(
+                "put the certificate into a Secret of its namespace and name it: --tls secret:NAME",
+            ),
+        );
+    }
+    let strict = *authorize_requests == AuthorizeRequests::Strict;
+    if !tls.is_on() && (*metrics_tls || strict) {
+        return Err(Failure::usage(
+            "--metrics-tls and --authorize-requests=strict need a certificate",
+        )
+        .hint("leave --tls out, or name a Secret: --tls secret:NAME"));
     }
     let mut arguments = server_arg.clone();
     if let Some(frequency) = garbage_collection_frequency {
@@ -118,6 +137,9 @@ fn wanted(args: &InstallArgs, session: &Session) -> Result<Install, Failure> {
             cpu_limit: velero_pod_cpu_limit.clone(),
             memory_limit: velero_pod_mem_limit.clone(),
         },
+        tls: tls.clone(),
+        metrics_tls: *metrics_tls,
+        authorize_requests: *authorize_requests,
         download_url: download_url.clone(),
         pod_labels: pod_labels.clone().unwrap_or_default(),
         pod_annotations: pod_annotations.clone().unwrap_or_default(),

@@ -31,10 +31,23 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         download_address,
         download_url,
         metrics_address,
+        tls,
+        tls_name,
+        metrics_tls,
+        metrics_client,
+        authorize_requests,
+        admission_address,
+        server_user,
         schedule_skip_immediately,
         item_actions,
         identity,
     } = args;
+    if !tls.is_on() && (*metrics_tls || admission_address.is_some()) {
+        return Err(
+            Failure::usage("--metrics-tls and --admission-address need a certificate")
+                .hint("add --tls generated, or name one that is there"),
+        );
+    }
     let actions = read::item_actions(item_actions.as_deref())?;
     let providers = match item_actions {
         Some(path) => read::providers(path)?,
@@ -55,6 +68,13 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
             public_url: download_url.clone().unwrap_or_default(),
         }),
         metrics: metrics.map(Arc::new),
+        tls: tls.clone(),
+        tls_names: tls_name.clone(),
+        metrics_tls: *metrics_tls,
+        metrics_clients: metrics_client.clone(),
+        authorize_requests: *authorize_requests,
+        admission: *admission_address,
+        server_user: server_user.clone().unwrap_or_default(),
         actions,
         providers,
         concurrent_backups: usize::from(*concurrent_backups),

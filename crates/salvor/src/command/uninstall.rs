@@ -19,7 +19,7 @@ use crate::session::Session;
 /// How long each thing may take to go.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Removes, in this order: the server, so that nobody deletes files any more; the namespace with the objects in
+/// Removes, in this order: the webhook that needs the server; the server, so that nobody deletes files any more; the namespace with the objects in
 /// it; the definitions, unless other namespaces use them; the rights.
 pub(crate) async fn run(args: &UninstallArgs, session: &Session) -> Result<Exit, Failure> {
     let cluster = session.cluster(None).await?;
@@ -42,6 +42,16 @@ pub(crate) async fn run(args: &UninstallArgs, session: &Session) -> Result<Exit,
             cancel: session.cancel.clone(),
         },
     };
+    let name = cluster_name(namespace);
+    // First: without the server nobody would answer the API server, and nothing could be changed any more.
+    let webhooks = ApiResource::known(
+        "admissionregistration.k8s.io",
+        "v1",
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+        false,
+    );
+    remover.remove(&webhooks, None, &name).await?;
     let deployments = ApiResource::known("apps", "v1", "Deployment", "deployments", true);
     remover.remove(&deployments, Some(namespace), NAME).await?;
     remover.release_restores(namespace).await?;
@@ -53,13 +63,12 @@ pub(crate) async fn run(args: &UninstallArgs, session: &Session) -> Result<Exit,
             remover.remove(&definitions(), None, crd.name).await?;
         }
     }
-    let name = cluster_name(namespace);
     for (kind, plural) in [
         ("ClusterRoleBinding", "clusterrolebindings"),
         ("ClusterRole", "clusterroles"),
     ] {
         let resource = ApiResource::known("rbac.authorization.k8s.io", "v1", kind, plural, false);
-        for name in [&name, &format!("{name}-hooks")] {
+        for name in [&name, &format!("{name}-hooks"), &format!("{name}-requests")] {
             remover.remove(&resource, None, name).await?;
         }
     }

@@ -14,7 +14,8 @@ use crate::support::{Run, connect};
 const NAMESPACE: &str = "install-e2e";
 const SHOP: &str = "install-e2e-shop";
 
-struct Server(Child);
+/// A running server; killed when dropped.
+pub(crate) struct Server(pub(crate) Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -24,22 +25,29 @@ impl Drop for Server {
     }
 }
 
-struct World {
-    real: Real,
-    folder: tempfile::TempDir,
+/// A real API server, and a namespace of it with a server's kinds.
+pub(crate) struct World {
+    pub(crate) real: Real,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) namespace: &'static str,
 }
 
-fn known(api_version: &str, kind: &str, plural: &str, namespaced: bool) -> ApiResource {
+pub(crate) fn known(api_version: &str, kind: &str, plural: &str, namespaced: bool) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     ApiResource::known(group, version, kind, plural, namespaced)
 }
 
-fn velero(kind: &str, plural: &str) -> ApiResource {
+pub(crate) fn velero(kind: &str, plural: &str) -> ApiResource {
     known("velero.io/v1", kind, plural, true)
 }
 
 impl World {
-    async fn create(&self, resource: &ApiResource, namespace: Option<&str>, object: Value) {
+    pub(crate) async fn create(
+        &self,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        object: Value,
+    ) {
         let body = object.to_string();
         let options = WriteOptions::default();
         let made = self
@@ -50,14 +58,19 @@ impl World {
         made.expect("created");
     }
 
-    async fn ask(&self, kind: &str, plural: &str, name: &str, spec: Value) {
+    pub(crate) async fn ask(&self, kind: &str, plural: &str, name: &str, spec: Value) {
         let object = json!({"apiVersion": "velero.io/v1", "kind": kind,
-            "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec});
-        self.create(&velero(kind, plural), Some(NAMESPACE), object)
+            "metadata": {"name": name, "namespace": self.namespace}, "spec": spec});
+        self.create(&velero(kind, plural), Some(self.namespace), object)
             .await;
     }
 
-    async fn get(&self, resource: &ApiResource, namespace: Option<&str>, name: &str) -> Value {
+    pub(crate) async fn get(
+        &self,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Value {
         let found = self
             .real
             .cluster
@@ -70,7 +83,7 @@ impl World {
     }
 
     /// Waits until an object is as `wanted`.
-    async fn until(
+    pub(crate) async fn until(
         &self,
         resource: &ApiResource,
         namespace: &str,
@@ -81,26 +94,50 @@ impl World {
             Some(object) if wanted(object) => Look::Done,
             seen => Look::NotYet(format!("{:?}", seen.map(|object| &object["status"]))),
         };
+        self.wait(resource, Some(namespace), name, look).await
+    }
+
+    /// The same for what is in no namespace.
+    pub(crate) async fn until_global(
+        &self,
+        resource: &ApiResource,
+        name: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let look = |object: Option<&Value>| match object {
+            Some(object) if wanted(object) => Look::Done,
+            seen => Look::NotYet(format!("{seen:?}")),
+        };
+        self.wait(resource, None, name, look).await
+    }
+
+    async fn wait(
+        &self,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        name: &str,
+        look: impl Fn(Option<&Value>) -> Look,
+    ) -> Value {
         let cluster = &self.real.cluster;
         let waited = cluster
-            .wait_until(resource, Some(namespace), name, &patience(), look)
+            .wait_until(resource, namespace, name, &patience(), look)
             .await;
         let bytes = waited.expect("in time").expect("there");
         serde_json::from_slice(&bytes).expect("JSON")
     }
 
     /// Waits until a run has ended; its status.
-    async fn ended(&self, kind: &str, plural: &str, name: &str) -> Value {
+    pub(crate) async fn ended(&self, kind: &str, plural: &str, name: &str) -> Value {
         let ends = ["Completed", "PartiallyFailed", "Failed", "FailedValidation"];
         let is_end = |object: &Value| ends.iter().any(|end| object["status"]["phase"] == *end);
         let object = self
-            .until(&velero(kind, plural), NAMESPACE, name, is_end)
+            .until(&velero(kind, plural), self.namespace, name, is_end)
             .await;
         object["status"].clone()
     }
 
     /// A kubeconfig with the token that Kubernetes made for an account, and nothing else.
-    async fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
+    pub(crate) async fn kubeconfig_of(&self, namespace: &str, account: &str) -> PathBuf {
         let accounts = known("v1", "ServiceAccount", "serviceaccounts", true);
         let has_secret = |account: &Value| account["secrets"][0]["name"].is_string();
         let account = self.until(&accounts, namespace, account, has_secret).await;
@@ -121,8 +158,8 @@ impl World {
     }
 
     /// `server` under another kubeconfig.
-    fn server(&self, kubeconfig: &PathBuf, metrics: &str) -> Command {
-        let line = format!("-n {NAMESPACE} server --metrics-address={metrics}");
+    pub(crate) fn server(&self, kubeconfig: &PathBuf, metrics: &str) -> Command {
+        let line = format!("-n {} server --metrics-address={metrics}", self.namespace);
         let mut command = self.real.command("", &line);
         command.env("KUBECONFIG", kubeconfig).stdout(Stdio::null());
         command
@@ -194,7 +231,7 @@ fn scrape(address: SocketAddr) -> String {
 }
 
 /// An address that was free a moment ago.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound")
 }
@@ -207,6 +244,7 @@ async fn a_server_works_with_the_rights_that_install_gives_and_not_without() {
     let world = World {
         real,
         folder: tempfile::tempdir().expect("a folder"),
+        namespace: NAMESPACE,
     };
     let store = world.folder.path().join("store");
     std::fs::create_dir(&store).expect("a folder");

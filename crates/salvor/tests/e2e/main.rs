@@ -17,3 +17,4 @@ mod install;
 mod killed;
 mod recovery;
 mod server;
+mod tenancy;

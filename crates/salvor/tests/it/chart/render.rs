@@ -89,6 +89,7 @@ impl Release<'_> {
         match words.as_slice() {
             ["not", name] => !is_true(&self.term(name, dot)),
             ["eq", name, text] => self.term(name, dot) == yaml(text),
+            ["ne", name, text] => self.term(name, dot) != yaml(text),
             ["gt", "(int", name, number] => {
                 let value = self.term(name.trim_end_matches(')'), dot);
                 value.as_i64() > number.parse().ok()

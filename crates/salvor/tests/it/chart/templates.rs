@@ -36,19 +36,66 @@ fn only_if(condition: &str, text: &str) -> String {
     format!("{{{{- if {condition} }}}}\n{text}\n{{{{- end }}}}")
 }
 
+/// Lines that are only there under a condition, wherever they stand.
+fn guard(text: &str, condition: &str, guarded: &[&str]) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut out: Vec<String> = Vec::new();
+    let (mut at, mut found) = (0, 0);
+    while at < lines.len() {
+        let ahead = lines[at..]
+            .iter()
+            .take(guarded.len())
+            .map(|line| line.trim());
+        if !ahead.eq(guarded.iter().copied()) {
+            out.push(lines[at].to_owned());
+            at += 1;
+            continue;
+        }
+        let pad = &lines[at][..lines[at].len() - lines[at].trim_start().len()];
+        out.push(format!("{pad}{{{{- if {condition} }}}}"));
+        out.extend(
+            lines[at..at + guarded.len()]
+                .iter()
+                .map(|line| (*line).to_owned()),
+        );
+        out.push(format!("{pad}{{{{- end }}}}"));
+        at += guarded.len();
+        found += 1;
+    }
+    assert!(found > 0, "{guarded:?} is not in:\n{text}");
+    out.join("\n")
+}
+
+const STRICT: &str = "eq .Values.authorizeRequests \"strict\"";
+
 fn deployment(text: &str) -> String {
+    let text = put(text, "--tls=generated", "--tls={{ .Values.tls }}");
+    let text = guard(&text, ".Values.metricsTls", &["- --metrics-tls"]);
+    let text = guard(&text, ".Values.metricsTls", &["scheme: HTTPS"]);
+    let strict = [
+        "- --authorize-requests=strict",
+        "- --admission-address=0.0.0.0:8087",
+        "- --server-user=system:serviceaccount:chart-namespace:salvor",
+    ];
+    let text = guard(&text, STRICT, &strict);
+    let text = guard(&text, STRICT, &["- containerPort: 8087", "name: admission"]);
+    let text = text.as_str();
     let text = put(text, "chart-image", "{{ .Values.image | quote }}");
     let text = put(&text, "replicas: 31337", "replicas: {{ .Values.replicas }}");
     let text = block(&text, "resources", "{{ toJson .Values.resources }}");
     let text = block(&text, "annotations", "{{ toJson .Values.podAnnotations }}");
     let url = "--download-url=chart-url";
-    let default = "--download-url=http://salvor.{{ .Release.Namespace }}.svc:8086";
+    let default = "--download-url=SCHEME://salvor.{{ .Release.Namespace }}.svc:8086";
+    let [plain, secure] = ["http", "https"].map(|scheme| default.replace("SCHEME", scheme));
     let indent = text.find(&format!("- {url}")).expect("the flag");
     let start = text[..indent].rfind('\n').expect("a line") + 1;
     let pad = &text[start..indent];
     let choice = format!(
         "{pad}{{{{- if .Values.downloadUrl }}}}\n{pad}- {{{{ printf \"--download-url=%s\" .Values.downloadUrl | quote }}}}\n\
-         {pad}{{{{- end }}}}\n{pad}{{{{- if not .Values.downloadUrl }}}}\n{pad}- {default}\n{pad}{{{{- end }}}}\n\
+         {pad}{{{{- end }}}}\n{pad}{{{{- if not .Values.downloadUrl }}}}\n\
+         {pad}{{{{- if eq .Values.tls \"off\" }}}}\n{pad}- {plain}\n{pad}{{{{- end }}}}\n\
+         {pad}{{{{- if ne .Values.tls \"off\" }}}}\n{pad}- {secure}\n{pad}{{{{- end }}}}\n\
+         {pad}{{{{- end }}}}\n\
          {pad}{{{{- range .Values.extraArgs }}}}\n{pad}- {{{{ . | quote }}}}\n{pad}{{{{- end }}}}"
     );
     text.replacen(&format!("{pad}- {url}"), &choice, 1)
@@ -140,6 +187,9 @@ pub(super) fn all() -> BTreeMap<String, String> {
         "--snapshot-location-config",
         "a=b",
         "--prometheus-rule",
+        "--authorize-requests",
+        "strict",
+        "--metrics-tls",
         "--role",
     ];
     let with_role = |role: &'static str| {
@@ -154,9 +204,16 @@ pub(super) fn all() -> BTreeMap<String, String> {
     };
     for text in with_role("full") {
         let hooks = text.contains("salvor-chart-namespace-hooks");
+        let requests = text.contains("salvor-chart-namespace-requests");
         match kind(&text).as_str() {
             // helm makes it: --create-namespace.
             "Namespace" => {}
+            "ClusterRole" | "ClusterRoleBinding" if requests => {
+                add("rbac.yaml", only_if(STRICT, &text));
+            }
+            "MutatingWebhookConfiguration" => add("server.yaml", only_if(STRICT, &text)),
+            "ConfigMap" => add("server.yaml", text),
+            "Secret" if text.contains("salvor-keys") => add("server.yaml", text),
             "ClusterRole" if !hooks => {
                 for role in ["backup-only", "restore", "full"] {
                     let of_role = with_role(role)
@@ -186,8 +243,14 @@ pub(super) fn all() -> BTreeMap<String, String> {
                 );
             }
             "Deployment" => add("server.yaml", deployment(&without_mount(&text))),
-            "Service" => add("server.yaml", text),
-            "NetworkPolicy" => add("server.yaml", only_if(".Values.networkPolicy", &text)),
+            "Service" => {
+                let port = ["- name: admission", "port: 8087", "targetPort: admission"];
+                add("server.yaml", guard(&text, STRICT, &port));
+            }
+            "NetworkPolicy" => {
+                let text = guard(&text, STRICT, &["- port: 8087", "protocol: TCP"]);
+                add("server.yaml", only_if(".Values.networkPolicy", &text));
+            }
             "PodDisruptionBudget" => {
                 add("server.yaml", only_if("gt (int .Values.replicas) 1", &text));
             }
@@ -221,6 +284,9 @@ fn without_mount(_with: &str) -> String {
         "chart-url",
         "--pod-annotations",
         "a=b",
+        "--authorize-requests",
+        "strict",
+        "--metrics-tls",
     ];
     let mut documents = install("chart-namespace", &flags).into_iter();
     documents
