@@ -1,7 +1,5 @@
 //! What accounts may do: none, and those of the three roles of `install`.
 
-use serde_json::Value;
-
 use crate::world::{BUSYBOX, Installed};
 
 #[test]
@@ -120,35 +118,59 @@ enum Where {
     Own,
 }
 
+/// Those of the rights that an account has and should not have, or the other way round.
+fn wrong_rights(world: &Installed, number: usize) -> Vec<String> {
+    let own = &world.namespace;
+    let account = format!("system:serviceaccount:{own}:salvor");
+    let mut wrong = Vec::new();
+    for (right, place, who) in RIGHTS {
+        let namespace = match place {
+            Where::Elsewhere => "default",
+            Where::Own => own,
+        };
+        let asked = world.kubectl(&format!("auth can-i {right} -n {namespace} --as={account}"));
+        let may = asked.out.trim().starts_with("yes");
+        if may != who[number] {
+            wrong.push(format!(
+                "{right} in {namespace}: {}{}",
+                asked.out, asked.err
+            ));
+        }
+    }
+    wrong
+}
+
 #[test]
-fn each_role_may_do_its_work_and_no_more() {
-    let roles = ["backup-only", "restore", "full"];
-    for (number, role) in roles.into_iter().enumerate() {
-        let Some(world) = Installed::without_server(&format!("node-{role}")) else {
+fn each_role_does_its_work_and_may_do_no_more() {
+    for (number, role) in ["backup-only", "restore", "full"].into_iter().enumerate() {
+        let Some(mut world) = Installed::with_role(&format!("node-{role}"), role) else {
             return;
         };
-        let list = world.rendered(role, "json");
-        let mut list: Value = serde_json::from_str(list.expect(0)).expect("JSON");
-        let items = list["items"].as_array_mut().expect("a list");
-        items.retain(|manifest| manifest["kind"] != "Deployment");
-        world.apply(&list.to_string());
-        let own = &world.namespace;
-        let mut wrong = Vec::new();
-        for (right, place, who) in RIGHTS {
-            let namespace = match place {
-                Where::Elsewhere => "default",
-                Where::Own => own,
-            };
-            let account = format!("system:serviceaccount:{own}:salvor");
-            let asked = world.kubectl(&format!("auth can-i {right} -n {namespace} --as={account}"));
-            let may = asked.out.trim().starts_with("yes");
-            if may != who[number] {
-                wrong.push(format!(
-                    "{right} in {namespace}: {}{}",
-                    asked.out, asked.err
-                ));
-            }
+        assert_eq!(wrong_rights(&world, number), Vec::<String>::new(), "{role}");
+
+        let shop = format!("node-{role}-shop");
+        world.namespace(&shop);
+        let make = format!("create configmap settings --from-literal=k=v -n {shop}");
+        world.kubectl(&make).expect(0);
+        let backup = format!("backup create b1 --include-namespaces {shop} --wait");
+        world.salvor(&backup).expect(0);
+        let remove = format!("delete configmap settings -n {shop}");
+        world.kubectl(&remove).expect(0);
+        let restore = world.salvor("restore create r1 --from-backup b1 --wait");
+        let status = world.get("restore r1")["status"].clone();
+        let found = world.kubectl(&format!("get configmap settings -n {shop}"));
+        if role == "backup-only" {
+            assert_ne!(restore.code, 0, "{}", restore.out);
+            assert_ne!(status["phase"], "Completed", "{status}");
+            assert_ne!(
+                found.code, 0,
+                "it came back without a right to: {}",
+                found.out
+            );
+        } else {
+            restore.expect(0);
+            assert_eq!(status["phase"], "Completed", "{role}: {status}");
+            found.expect(0);
         }
-        assert_eq!(wrong, Vec::<String>::new(), "{role}");
     }
 }

@@ -29,11 +29,15 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
-    /// Installs a server and waits until it is ready and its location is available; `None`, said aloud, where
-    /// there is no cluster.
+    /// Installs a server with all rights; `None`, said aloud, where there is no cluster.
     pub(crate) fn new(namespace: &str) -> Option<Self> {
-        let this = Self::without_server(namespace)?;
-        let rendered = this.rendered("full", "yaml");
+        Self::with_role(namespace, "full")
+    }
+
+    /// Installs a server and waits until it is ready and its location is available.
+    pub(crate) fn with_role(namespace: &str, role: &str) -> Option<Self> {
+        let this = Self::prepared(namespace)?;
+        let rendered = this.rendered(role);
         this.apply(rendered.expect(0));
         this.kubectl("rollout status deployment/salvor --timeout=90s")
             .expect(0);
@@ -42,7 +46,7 @@ impl Installed {
     }
 
     /// The definitions and the namespace only.
-    pub(crate) fn without_server(namespace: &str) -> Option<Self> {
+    fn prepared(namespace: &str) -> Option<Self> {
         let kubeconfig = required_path("SALVOR_E2E_NODE_KUBECONFIG")?;
         let image = required_var("SALVOR_E2E_IMAGE")?;
         let kubectl = required_path("SALVOR_KUBECTL_1_32")?;
@@ -67,7 +71,7 @@ impl Installed {
     }
 
     /// What `install` prints for a role.
-    pub(crate) fn rendered(&self, role: &str, format: &str) -> Run {
+    fn rendered(&self, role: &str) -> Run {
         let credentials = self.home.path().join("credentials");
         let text = "[default]\naws_access_key_id = test\naws_secret_access_key = test\n";
         std::fs::write(&credentials, text).expect("written");
@@ -77,7 +81,7 @@ impl Installed {
             credentials.display().to_string(),
         );
         self.salvor(&format!(
-            "install --dry-run -o {format} --role {role} --image {image} --provider aws --bucket {BUCKET} \
+            "install --dry-run -o yaml --role {role} --image {image} --provider aws --bucket {BUCKET} \
              --secret-file {credentials} --use-volume-snapshots=false --backup-location-config \
              region=us-east-1,s3ForcePathStyle=true,s3Url=http://{url}"
         ))
