@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use salvor_api::velero::{Backup, DownloadRequest, DownloadRequestPhase, DownloadTargetKind};
-use salvor_cluster::ApiResource;
+use salvor_cluster::{ApiResource, WriteOptions};
 use salvor_controller::tls::{AUTHORITY, Authority, Pair, SECRET, TlsSource};
 use salvor_controller::{Downloads, ServerOptions};
 use serde_json::Value;
@@ -191,6 +191,48 @@ async fn every_server_serves_files_under_a_certificate_that_clients_can_check() 
     cancel.cancel();
     standby.await.expect("no panic").expect("served");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn servers_that_begin_at_once_share_one_authority_and_fill_an_emptied_secret() {
+    let world = World::new().await;
+    let addresses = [free(), free()];
+    let cancel = CancellationToken::new();
+    let servers = addresses.map(|address| {
+        let identity = address.to_string();
+        let mut options = ServerOptions::new(NAMESPACE, &identity);
+        over_tls(&mut options, address);
+        let server = world
+            .server(&world.cluster, &identity)
+            .with_options(options);
+        let stop = cancel.clone();
+        tokio::spawn(async move { server.run(&stop).await })
+    });
+    let reached = async |authority: &str| {
+        for address in addresses {
+            let connected = async || connect(address, "localhost", authority, None).await.ok();
+            until(connected).await;
+        }
+    };
+    let first = published(&world).await;
+    reached(&first).await;
+    let secrets = ApiResource::known("", "v1", "Secret", "secrets", true);
+    let (body, options) = (br#"{"data": null}"#, WriteOptions::default());
+    let emptied =
+        world
+            .cluster
+            .merge_patch(&secrets, Some(NAMESPACE), SECRET, None, body, &options);
+    emptied.await.expect("emptied");
+    let another = async || {
+        let now = published(&world).await;
+        (now != first).then_some(now)
+    };
+    reached(&until(another).await).await;
+    assert!(shared(&world).await.contains_key("seal.key"));
+    cancel.cancel();
+    for server in servers {
+        server.await.expect("no panic").expect("served");
+    }
 }
 
 #[tokio::test]
