@@ -31,6 +31,7 @@ pub mod format;
 pub mod id;
 pub mod index;
 pub mod lock;
+pub mod path;
 pub mod progress;
 pub mod prune;
 pub mod reach;

@@ -18,6 +18,7 @@ mod estimate;
 mod general;
 mod hold;
 mod location;
+mod repository;
 mod restore;
 mod served;
 mod server;

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::format::node::Node;
 use crate::id::BlobId;
 use crate::index::Index;
 use crate::progress::Progress;
@@ -101,6 +102,31 @@ pub fn run(
     let tally = Tally::default();
     let walk = walk::Walk::new(repository, index, &target, options, progress, &tally);
     walk.run(tree)?;
+    let restored = tally.0.into_inner();
+    Ok(restored.unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Restores one entry that is no directory into the directory `target`.
+///
+/// # Errors
+/// As [`run`].
+pub fn one(
+    repository: &Repository,
+    index: &Index,
+    node: Node,
+    target: &Path,
+    options: &RestoreOptions,
+    progress: &Progress,
+) -> Result<Restored> {
+    if options.delete_extra {
+        return Err(Error::Invalid(
+            "one entry says nothing of what else should be in the directory: nothing extra can be removed".to_owned(),
+        ));
+    }
+    let target = place::Target::open(target, options.existing)?;
+    let tally = Tally::default();
+    let walk = walk::Walk::new(repository, index, &target, options, progress, &tally);
+    walk.run_one(node)?;
     let restored = tally.0.into_inner();
     Ok(restored.unwrap_or_else(PoisonError::into_inner))
 }

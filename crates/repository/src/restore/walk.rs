@@ -67,6 +67,12 @@ impl<'r> Walk<'r> {
         self.flush()
     }
 
+    /// Restores one entry into the root.
+    pub(super) fn run_one(mut self, node: Node) -> Result<()> {
+        self.directory(Path::new(""), vec![node], 0)?;
+        self.flush()
+    }
+
     fn directory(&mut self, path: &Path, nodes: Vec<Node>, depth: usize) -> Result<()> {
         if depth > DEEPEST {
             return Err(Error::Invalid(format!("{} is too deep", path.display())));

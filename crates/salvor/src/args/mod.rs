@@ -6,6 +6,7 @@ pub(crate) mod filters;
 pub(crate) mod install;
 pub(crate) mod limits;
 pub(crate) mod location;
+pub(crate) mod repository;
 pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod schedule;
@@ -140,6 +141,12 @@ pub(crate) enum Command {
     /// See what retention would remove.
     #[command(subcommand)]
     Retention(retention::RetentionCommand),
+    /// Work with repositories, where volume data is stored.
+    #[command(subcommand, visible_alias = "repository", alias = "repositories")]
+    Repo(repository::RepositoryCommand),
+    /// Back up, list and restore file trees.
+    #[command(subcommand)]
+    Volume(repository::VolumeCommand),
     /// Work with extensions.
     #[command(subcommand)]
     Extension(extension::ExtensionCommand),

@@ -22,6 +22,7 @@ mod location_get;
 mod location_mirror;
 pub(crate) mod read;
 mod records;
+mod repository;
 mod restore_create;
 mod restore_delete;
 mod restore_describe;
@@ -61,6 +62,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Retention(RetentionCommand::Plan(args)) => {
             retention_plan::run(&args, session).await
         }
+        Command::Repo(command) => repository::run(command, session).await,
+        Command::Volume(command) => repository::run_volume(command, session).await,
         Command::Extension(ExtensionCommand::Check(args)) => {
             extension_check::run(&args, session).await
         }

@@ -13,6 +13,7 @@ mod install;
 mod interrupt;
 mod locations;
 mod recovery;
+mod repository;
 mod retention;
 mod served;
 mod support;

@@ -1,0 +1,261 @@
+//! `repo` and `volume`: the command line of repositories.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{ConfirmArgs, FormatArgs};
+
+/// Which repository, and what opens it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Repository")]
+pub(crate) struct RepositoryArgs {
+    /// Trust domain of the repository in the location, such as ns-shop or host-db1. Whoever may write to a
+    /// repository can read it, so everything that must not see each other has a domain of its own.
+    #[arg(long, value_name = "NAME", required_unless_present = "repository")]
+    pub(crate) domain: Option<String>,
+    /// A repository at an address of its own, such as one of restic's or of Velero's restic/NAMESPACE: a URL or a folder.
+    #[arg(long, value_name = "URL", conflicts_with = "domain")]
+    pub(crate) repository: Option<String>,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+}
+
+/// Where the password comes from. Never from an argument, which everybody on the machine could see.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PasswordArgs {
+    /// File whose first line is the password; only its owner should be able to read it.
+    #[arg(long, env = "SALVOR_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from the first line of standard input.
+    #[arg(long, conflicts_with = "password_file")]
+    pub(crate) password_stdin: bool,
+}
+
+/// Commands on repositories.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RepositoryCommand {
+    /// Create a repository. It has restic's format: plain restic can read it, too.
+    Init(InitArgs),
+    /// List the repositories of a location.
+    Get(FormatArgs),
+    /// Look whether everything that snapshots need is there and whole. Exit code 7 when it is not.
+    Check(CheckArgs),
+    /// List the snapshots of a repository.
+    Snapshots(SnapshotsArgs),
+    /// Remove snapshots. Their space is given back by `repo prune`.
+    Forget(ForgetArgs),
+    /// Give back the space that no snapshot needs: what is marked now goes by a later prune.
+    Prune(PruneArgs),
+    /// Work with the passwords of a repository.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Remove the locks of the dead.
+    Unlock(UnlockArgs),
+    /// Make a lost or damaged index again from what the packs say.
+    Repair(OnlyArgs),
+}
+
+/// A command that needs no more than the repository.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OnlyArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+}
+
+/// How much work it is to try a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WorkArg {
+    /// A password that a person made: about half a second a try.
+    Passphrase,
+    /// A key of at least 128 random bits, such as `openssl rand -hex 32` makes: opens at once.
+    Machine,
+}
+
+/// Flags of `repo init`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// What kind of password it is.
+    #[arg(long, value_enum, default_value = "passphrase", value_name = "KIND")]
+    pub(crate) password_kind: WorkArg,
+    /// Cut files as restic does, for a repository that restic will extend as well. Slower.
+    #[arg(long)]
+    pub(crate) restic_boundaries: bool,
+}
+
+/// How much `repo check` looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DepthArg {
+    /// That every pack is there.
+    Index,
+    /// And that every directory reads and every file's pieces are known.
+    Trees,
+    /// And every byte.
+    Data,
+}
+
+/// Flags of `repo check`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// How much is looked at.
+    #[arg(long, value_enum, default_value = "trees", value_name = "DEPTH")]
+    pub(crate) depth: DepthArg,
+}
+
+/// Flags of `repo snapshots`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SnapshotsArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+/// Flags of `repo forget`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// Snapshots, by the beginning of their ids.
+    #[arg(required = true, value_name = "SNAPSHOT")]
+    pub(crate) snapshots: Vec<String>,
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+}
+
+/// Flags of `repo prune`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PruneArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// Days after which what was marked goes, if still nothing needs it. Less than a backup runs is dangerous.
+    #[arg(long, default_value_t = 7, value_name = "DAYS")]
+    pub(crate) grace_days: u32,
+}
+
+/// Commands on the passwords of a repository.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// List them.
+    List(OnlyArgs),
+    /// Add one.
+    Add(KeyAddArgs),
+    /// Remove one. Who knew it may have kept the master key: what was written before stays readable to them.
+    Remove(KeyRemoveArgs),
+}
+
+/// Flags of `repo key add`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeyAddArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// File whose first line is the new password.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_password_file: PathBuf,
+    /// What kind of password it is.
+    #[arg(long, value_enum, default_value = "passphrase", value_name = "KIND")]
+    pub(crate) password_kind: WorkArg,
+}
+
+/// Flags of `repo key remove`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeyRemoveArgs {
+    /// Which, by the beginning of its id.
+    pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+}
+
+/// Flags of `repo unlock`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UnlockArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// Also those that were refreshed within half an hour. Their owners may be alive, and lose what they do.
+    #[arg(long)]
+    pub(crate) remove_all: bool,
+}
+
+/// Commands on file trees in a repository.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// Back up a directory of this machine.
+    Backup(VolumeBackupArgs),
+    /// List what a snapshot has.
+    Ls(VolumePathArgs),
+    /// Write a file of a snapshot to standard output.
+    Cat(VolumePathArgs),
+    /// Bring a snapshot, or a directory or file of it, into a directory of this machine.
+    Restore(VolumeRestoreArgs),
+}
+
+/// Flags of `volume backup`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VolumeBackupArgs {
+    /// The directory.
+    pub(crate) directory: PathBuf,
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// Name of the machine or volume in the snapshot [default: this machine's].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Tags of the snapshot.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// Leave out what lies on other file systems.
+    #[arg(long)]
+    pub(crate) one_file_system: bool,
+    /// The directory is a copy whose inodes are always new, such as a cloned volume: files are recognised by
+    /// size and time alone.
+    #[arg(long)]
+    pub(crate) is_copy: bool,
+    /// Read every file, also those that look unchanged.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Store without opening what was sealed once more. Faster, and blind to faults of this machine's memory.
+    #[arg(long)]
+    pub(crate) no_verify_write: bool,
+}
+
+/// A path in a snapshot.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VolumePathArgs {
+    /// Snapshot, by the beginning of its id, or latest.
+    pub(crate) snapshot: String,
+    /// Path in it.
+    #[arg(default_value = "/")]
+    pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+}
+
+/// Flags of `volume restore`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VolumeRestoreArgs {
+    /// Snapshot, by the beginning of its id, or latest.
+    pub(crate) snapshot: String,
+    /// The directory that it is restored into.
+    pub(crate) target: PathBuf,
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// Only this directory or file of the snapshot.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+    /// Bring what stands in the target to the state of the snapshot; only what differs is written.
+    #[arg(long)]
+    pub(crate) in_place: bool,
+    /// Remove from the target what the snapshot does not have.
+    #[arg(long, requires = "in_place")]
+    pub(crate) delete_extra: bool,
+    /// Leave owners as they come; for users without the right to set them.
+    #[arg(long)]
+    pub(crate) no_owners: bool,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+}

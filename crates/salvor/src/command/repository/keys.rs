@@ -1,0 +1,90 @@
+//! `repo init` and `repo key`.
+
+use salvor_repository::{FileId, InitOptions, Repository};
+use salvor_text::Table;
+
+use super::{blocking, files, holder, open, password, password_file, work};
+use crate::args::repository::{InitArgs, KeyAddArgs, KeyRemoveArgs, OnlyArgs, WorkArg};
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Creates a repository.
+pub(super) async fn init(args: &InitArgs, session: &Session) -> Result<Exit, Failure> {
+    let files = files(&args.repository, session).await?;
+    let place = files.place();
+    let password = password(&args.repository.password)?;
+    let options = options(args.password_kind, args.restic_boundaries);
+    let made = blocking(move || Repository::init(files, &password, &options)).await?;
+    let text = session.messages.repository_made(&place, &made.config().id);
+    session.printer.result(&format!("{text}\n"))?;
+    session.printer.note(&session.messages.keep_the_password());
+    Ok(Exit::Done)
+}
+
+fn options(kind: WorkArg, restic_boundaries: bool) -> InitOptions {
+    let holder = holder();
+    InitOptions {
+        work: work(kind),
+        who: (holder.username, holder.hostname),
+        restic_boundaries,
+    }
+}
+
+/// Lists the key slots.
+pub(super) async fn list(args: &OnlyArgs, session: &Session) -> Result<Exit, Failure> {
+    let repository = open(&args.repository, session).await?;
+    let slots = blocking(move || repository.keys()).await?;
+    let mut table = Table::new(&["KEY", "USER", "HOST", "CREATED", "IN USE"]);
+    for slot in slots {
+        let id = slot.id.to_string();
+        table.row(&[
+            &id[..12],
+            &slot.username,
+            &slot.hostname,
+            &slot.created,
+            if slot.is_current { "yes" } else { "" },
+        ]);
+    }
+    session.printer.result(&table.to_string())?;
+    Ok(Exit::Done)
+}
+
+/// Adds a password.
+pub(super) async fn add(args: &KeyAddArgs, session: &Session) -> Result<Exit, Failure> {
+    let new = password_file(&args.new_password_file)?;
+    let repository = open(&args.repository, session).await?;
+    let options = options(args.password_kind, false);
+    let id = blocking(move || repository.add_key(&new, &options)).await?;
+    let text = session.messages.key_added(&id.to_string()[..12]);
+    session.printer.result(&format!("{text}\n"))?;
+    Ok(Exit::Done)
+}
+
+/// Removes a password.
+pub(super) async fn remove(args: &KeyRemoveArgs, session: &Session) -> Result<Exit, Failure> {
+    let repository = open(&args.repository, session).await?;
+    let slots = {
+        let repository = std::sync::Arc::clone(&repository);
+        blocking(move || repository.keys()).await?
+    };
+    let matching: Vec<FileId> = slots
+        .iter()
+        .map(|slot| slot.id)
+        .filter(|id| !args.key.is_empty() && id.to_string().starts_with(&args.key))
+        .collect();
+    let [id] = matching.as_slice() else {
+        let text = format!(
+            "{} keys have an id that begins with `{}`",
+            matching.len(),
+            args.key
+        );
+        return Err(Failure::new(Exit::NotFound, text).hint("see them with `salvor repo key list`"));
+    };
+    let short = id.to_string()[..12].to_owned();
+    session.confirm(args.confirm.yes, &short).await?;
+    let id = *id;
+    blocking(move || repository.remove_key(&id)).await?;
+    let text = session.messages.key_removed(&short);
+    session.printer.result(&format!("{text}\n"))?;
+    Ok(Exit::Done)
+}

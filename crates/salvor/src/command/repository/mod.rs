@@ -1,0 +1,239 @@
+//! `repo` and `volume`: repositories of a location, opened from here.
+
+mod keys;
+mod show;
+mod upkeep;
+mod volume;
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+
+use salvor_repository::lock::{Holder, Lock};
+use salvor_repository::{Error, Files, Progress, Repository, Work};
+use salvor_seal::Secret;
+use salvor_storage::{ObjectStore, PrefixStore};
+use tokio::runtime::Handle;
+
+use crate::args::repository::{
+    KeyCommand, PasswordArgs, RepositoryArgs, RepositoryCommand, VolumeCommand, WorkArg,
+};
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Where a location keeps its repositories.
+const FOLDER: &str = "plugins/salvor/repository";
+
+/// Runs a command of `repo`.
+pub(crate) async fn run(command: RepositoryCommand, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        RepositoryCommand::Init(args) => keys::init(&args, session).await,
+        RepositoryCommand::Get(args) => show::get(args.output, session).await,
+        RepositoryCommand::Check(args) => upkeep::check(&args, session).await,
+        RepositoryCommand::Snapshots(args) => show::snapshots(&args, session).await,
+        RepositoryCommand::Forget(args) => upkeep::forget(&args, session).await,
+        RepositoryCommand::Prune(args) => upkeep::prune(&args, session).await,
+        RepositoryCommand::Key(KeyCommand::List(args)) => keys::list(&args, session).await,
+        RepositoryCommand::Key(KeyCommand::Add(args)) => keys::add(&args, session).await,
+        RepositoryCommand::Key(KeyCommand::Remove(args)) => keys::remove(&args, session).await,
+        RepositoryCommand::Unlock(args) => upkeep::unlock(&args, session).await,
+        RepositoryCommand::Repair(args) => upkeep::repair(&args, session).await,
+    }
+}
+
+/// Runs a command of `volume`.
+pub(crate) async fn run_volume(command: VolumeCommand, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        VolumeCommand::Backup(args) => volume::backup(&args, session).await,
+        VolumeCommand::Ls(args) => volume::ls(&args, session).await,
+        VolumeCommand::Cat(args) => volume::cat(&args, session).await,
+        VolumeCommand::Restore(args) => volume::restore(&args, session).await,
+    }
+}
+
+/// The files of the repository that is meant.
+async fn files(args: &RepositoryArgs, session: &Session) -> Result<Files, Failure> {
+    let store: Arc<dyn ObjectStore> = match (&args.repository, &args.domain) {
+        (Some(address), _) => Arc::clone(session.location_called(address)?.store()),
+        (None, Some(domain)) => {
+            let location = session.location_of(None).await?;
+            let folder = format!("{FOLDER}/{}", domain_name(domain)?);
+            PrefixStore::wrap(Arc::clone(location.store()), &folder)
+        }
+        (None, None) => {
+            return Err(Failure::usage(
+                "name a repository: --domain or --repository",
+            ));
+        }
+    };
+    Ok(Files::new(store, Handle::current()))
+}
+
+/// A domain is a folder: one segment of letters, digits, `-`, `_` and `.`.
+fn domain_name(domain: &str) -> Result<&str, Failure> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if domain.is_empty() || domain.starts_with('.') || !domain.chars().all(good) {
+        return Err(Failure::usage(format!(
+            "--domain {domain:?}: a domain has letters, digits, `-`, `_` and `.`, and begins with none of the last"
+        )));
+    }
+    Ok(domain)
+}
+
+/// The repository that is meant, opened.
+async fn open(args: &RepositoryArgs, session: &Session) -> Result<Arc<Repository>, Failure> {
+    let files = files(args, session).await?;
+    let password = password(&args.password)?;
+    blocking(move || Repository::open(files, &password))
+        .await
+        .map(Arc::new)
+}
+
+/// The password.
+fn password(args: &PasswordArgs) -> Result<Secret, Failure> {
+    if let Some(path) = &args.password_file {
+        return password_file(path);
+    }
+    if args.password_stdin {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map_err(|e| {
+            Failure::caused(Exit::Usage, "read the password from standard input", e)
+        })?;
+        return first_line(line, "standard input");
+    }
+    Err(Failure::usage("no password was given")
+        .hint("name a file with --password-file or SALVOR_PASSWORD_FILE, or pass --password-stdin"))
+}
+
+fn password_file(path: &Path) -> Result<Secret, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::caused(
+            Exit::Usage,
+            format!("read the password from {}", path.display()),
+            e,
+        )
+    })?;
+    first_line(text, &path.display().to_string())
+}
+
+fn first_line(text: String, from: &str) -> Result<Secret, Failure> {
+    let whole = Secret::new(text);
+    let line = whole.expose().lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(Failure::usage(format!(
+            "the first line of {from} is empty: it should be the password"
+        )));
+    }
+    Ok(Secret::new(line.to_owned()))
+}
+
+fn work(kind: WorkArg) -> Work {
+    match kind {
+        WorkArg::Passphrase => Work::Passphrase,
+        WorkArg::Machine => Work::Machine,
+    }
+}
+
+/// This machine and user, for locks and keys.
+fn holder() -> Holder {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    Holder {
+        hostname: hostname(),
+        username: user.unwrap_or_else(|_| "unknown".to_owned()),
+    }
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+}
+
+/// A lock on a repository, taken on a thread that may wait.
+async fn lock(repository: &Arc<Repository>, exclusive: bool) -> Result<Lock, Failure> {
+    let repository = Arc::clone(repository);
+    blocking(move || Lock::take(&repository, exclusive, &holder())).await
+}
+
+/// Runs work of the engine, which waits, beside the runtime.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> salvor_repository::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Failure::from),
+        Err(error) => Err(Failure::caused(
+            Exit::Internal,
+            "work on the repository",
+            error,
+        )),
+    }
+}
+
+/// The same for work that can be stopped: Ctrl-C stops it at the next safe point, and it is waited for. `show` is
+/// called now and then.
+async fn stoppable<T: Send + 'static>(
+    session: &Session,
+    progress: &Arc<Progress>,
+    mut show: impl FnMut(&Progress),
+    work: impl FnOnce() -> salvor_repository::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let work = blocking(work);
+    tokio::pin!(work);
+    let mut ticks = tokio::time::interval(std::time::Duration::from_millis(250));
+    let cancelled = session.cancel.cancelled();
+    tokio::pin!(cancelled);
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            result = wait(&mut work) => return result,
+            () = &mut cancelled, if !asked => {
+                asked = true;
+                progress.stop();
+            }
+            _ = ticks.tick() => show(progress),
+        }
+    }
+}
+
+async fn wait<T>(work: impl Future<Output = T>) -> T {
+    work.await
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (exit, hint) = match &error {
+            Error::Cancelled => (Exit::Cancelled, ""),
+            Error::NoRepository { .. } | Error::NoSnapshot { .. } => (Exit::NotFound, ""),
+            Error::Exists { .. } | Error::Locked { .. } | Error::LockLost { .. } => {
+                (Exit::Refused, "")
+            }
+            Error::WrongPassword { .. } => (
+                Exit::Refused,
+                "check --password-file, and that it is the right repository",
+            ),
+            Error::Invalid(_) | Error::Version { .. } => (Exit::Usage, ""),
+            Error::Store { source, .. } => {
+                let location =
+                    match source.kind {
+                        salvor_storage::ErrorKind::Denied | salvor_storage::ErrorKind::Locked => {
+                            Exit::Refused
+                        }
+                        salvor_storage::ErrorKind::Full => Exit::NoRoom,
+                        salvor_storage::ErrorKind::NoBucket => Exit::NotFound,
+                        // A file that the repository should have.
+                        salvor_storage::ErrorKind::NotFound
+                        | salvor_storage::ErrorKind::Corrupt => Exit::VerificationFailed,
+                        salvor_storage::ErrorKind::Throttled
+                        | salvor_storage::ErrorKind::Transient => Exit::Unavailable,
+                        _ => Exit::Internal,
+                    };
+                (location, source.advice())
+            }
+            error if error.is_damage() => (
+                Exit::VerificationFailed,
+                "look how much is hit with `salvor repo check --depth data`",
+            ),
+            _ => (Exit::Internal, ""),
+        };
+        Self::caused(exit, "", error).hint(hint)
+    }
+}

@@ -1,0 +1,186 @@
+//! `repo check`, `forget`, `prune`, `unlock` and `repair`.
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use salvor_repository::check::{self, Depth};
+use salvor_repository::{FileId, Progress, lock as locks, prune as pruning, repair as repairing};
+use salvor_text::ByteCount;
+
+use super::{blocking, lock, open, stoppable};
+use crate::args::repository::{CheckArgs, DepthArg, ForgetArgs, OnlyArgs, PruneArgs, UnlockArgs};
+use crate::exit::{Exit, Failure};
+use crate::output::progress::Progress as Shown;
+use crate::session::Session;
+
+/// Checks a repository.
+pub(super) async fn check(args: &CheckArgs, session: &Session) -> Result<Exit, Failure> {
+    let repository = open(&args.repository, session).await?;
+    let depth = match args.depth {
+        DepthArg::Index => Depth::Index,
+        DepthArg::Trees => Depth::Trees,
+        DepthArg::Data => Depth::Data,
+    };
+    let held = lock(&repository, false).await?;
+    let progress = Arc::new(Progress::new());
+    let mut shown = Shown::begin(&session.messages.checking_repository());
+    let working = Arc::clone(&progress);
+    let checked = stoppable(
+        session,
+        &progress,
+        |progress| shown.update(progress.bytes() >> 20, progress.total_bytes() >> 20, "MiB"),
+        move || {
+            let checked = check::run(&repository, depth, &working);
+            drop(held);
+            checked
+        },
+    )
+    .await?;
+    drop(shown);
+    for finding in &checked.findings {
+        let text = format!("{}: {}", finding.file, finding.what);
+        if finding.is_damage {
+            session.printer.warning(&text);
+        } else {
+            session.printer.note(&text);
+        }
+    }
+    let read = ByteCount(checked.bytes_read).to_string();
+    let text = if checked.is_whole() {
+        session
+            .messages
+            .repository_whole(checked.snapshots, checked.packs, checked.blobs, &read)
+    } else {
+        let hit: Vec<String> = checked
+            .damaged_snapshots
+            .iter()
+            .map(|id| id.to_string()[..12].to_owned())
+            .collect();
+        session.messages.repository_damaged(&hit.join(", "))
+    };
+    session.printer.result(&format!("{text}\n"))?;
+    Ok(if checked.is_whole() {
+        Exit::Done
+    } else {
+        Exit::VerificationFailed
+    })
+}
+
+/// Removes snapshots.
+pub(super) async fn forget(args: &ForgetArgs, session: &Session) -> Result<Exit, Failure> {
+    let repository = open(&args.repository, session).await?;
+    let wanted = args.snapshots.clone();
+    let finding = Arc::clone(&repository);
+    let found = blocking(move || {
+        let found: salvor_repository::Result<Vec<_>> = wanted
+            .iter()
+            .map(|prefix| finding.snapshot(prefix))
+            .collect();
+        found
+    })
+    .await?;
+    for (id, snapshot) in &found {
+        let text = session.messages.snapshot_will_go(
+            &id.to_string()[..12],
+            &snapshot.time,
+            &snapshot.paths.join(", "),
+        );
+        session.printer.remark(&text);
+    }
+    let name = found[0].0.to_string()[..12].to_owned();
+    session.confirm(args.confirm.yes, &name).await?;
+    let held = lock(&repository, false).await?;
+    let ids: Vec<FileId> = found.iter().map(|(id, _)| *id).collect();
+    let count = ids.len();
+    blocking(move || pruning::forget(&repository, &held, &ids)).await?;
+    let text = session.messages.snapshots_forgotten(count);
+    session.printer.result(&format!("{text}\n"))?;
+    Ok(Exit::Done)
+}
+
+/// Removes what was marked long enough ago, then marks anew.
+pub(super) async fn prune(args: &PruneArgs, session: &Session) -> Result<Exit, Failure> {
+    let repository = open(&args.repository, session).await?;
+    let grace = SignedDuration::from_hours(24 * i64::from(args.grace_days));
+    let progress = Arc::new(Progress::new());
+    let alone = lock(&repository, true).await?;
+    let (working, stop) = (Arc::clone(&repository), Arc::clone(&progress));
+    let swept = stoppable(
+        session,
+        &progress,
+        |_| (),
+        move || {
+            let swept = pruning::sweep(&working, &alone, &[], grace, &stop);
+            drop(alone);
+            swept
+        },
+    )
+    .await?;
+    let text = session.messages.repository_swept(
+        swept.packs,
+        &ByteCount(swept.bytes).to_string(),
+        swept.waiting,
+    );
+    session.printer.result(&format!("{text}\n"))?;
+    let shared = lock(&repository, false).await?;
+    let stop = Arc::clone(&progress);
+    let marked = stoppable(
+        session,
+        &progress,
+        |_| (),
+        move || {
+            let marked = pruning::mark(&repository, &shared, &[], &stop);
+            drop(shared);
+            marked
+        },
+    )
+    .await?;
+    let text = session.messages.repository_marked(
+        marked.packs,
+        &ByteCount(marked.bytes).to_string(),
+        args.grace_days,
+    );
+    session.printer.result(&format!("{text}\n"))?;
+    Ok(Exit::Done)
+}
+
+/// Removes locks.
+pub(super) async fn unlock(args: &UnlockArgs, session: &Session) -> Result<Exit, Failure> {
+    let repository = open(&args.repository, session).await?;
+    let everybody = args.remove_all;
+    let removed = blocking(move || locks::unlock(&repository, everybody)).await?;
+    let text = session.messages.locks_removed(removed);
+    session.printer.result(&format!("{text}\n"))?;
+    Ok(Exit::Done)
+}
+
+/// Makes the index again.
+pub(super) async fn repair(args: &OnlyArgs, session: &Session) -> Result<Exit, Failure> {
+    let repository = open(&args.repository, session).await?;
+    let alone = lock(&repository, true).await?;
+    let progress = Arc::new(Progress::new());
+    let stop = Arc::clone(&progress);
+    let repaired = stoppable(
+        session,
+        &progress,
+        |_| (),
+        move || {
+            let repaired = repairing::index(&repository, &alone, &stop);
+            drop(alone);
+            repaired
+        },
+    )
+    .await?;
+    for pack in &repaired.damaged {
+        session
+            .printer
+            .warning(&session.messages.pack_unreadable(&pack.to_string()));
+    }
+    let text =
+        session
+            .messages
+            .index_repaired(repaired.added, repaired.dropped, repaired.unreadable);
+    session.printer.result(&format!("{text}\n"))?;
+    let whole = repaired.damaged.is_empty() && repaired.dropped == 0;
+    Ok(if whole { Exit::Done } else { Exit::Partial })
+}

@@ -1,0 +1,157 @@
+//! `repo` and `volume`: file trees in a location.
+
+use crate::support::{Place, Run};
+
+/// A place with a password, a tree, and no cluster: none is needed.
+struct Host {
+    place: Place,
+}
+
+impl Host {
+    fn new() -> Self {
+        let place = Place::new();
+        let home = place.home.path();
+        std::fs::create_dir(place.location()).expect("a location");
+        std::fs::create_dir_all(home.join("data/sub")).expect("a tree");
+        std::fs::write(home.join("data/one"), "one\n".repeat(1000)).expect("a file");
+        std::fs::write(home.join("data/sub/two"), "two").expect("a file");
+        std::fs::write(
+            home.join("password"),
+            "0123456789abcdef0123456789abcdef\nignored\n",
+        )
+        .expect("a password");
+        std::fs::write(home.join("other"), "fedcba9876543210fedcba9876543210").expect("a password");
+        Self { place }
+    }
+
+    /// Runs a command on the repository `host-a` with a password file.
+    fn with(&self, password: &str, line: &str) -> Run {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        words.extend(["--domain", "host-a", "--password-file", password]);
+        self.place.salvor(&words)
+    }
+
+    fn run(&self, line: &str) -> Run {
+        self.with("password", line)
+    }
+
+    fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.place.home.path().join(path)).expect(path)
+    }
+}
+
+#[test]
+fn a_directory_is_backed_up_lost_listed_and_restored() {
+    let host = Host::new();
+    host.run("volume backup data").expect(3);
+    host.run("repo init --password-kind machine").expect(0);
+    host.run("repo init --password-kind machine").expect(4);
+    let first = host.run("volume backup data");
+    assert!(first.expect(0).contains("2 files"), "{}", first.out);
+    let listed = host.place.run("repo get -o name");
+    assert_eq!(listed.expect(0), "host-a\n");
+    std::fs::remove_dir_all(host.place.home.path().join("data/sub")).expect("the loss");
+    let ls = host.run("volume ls latest /sub");
+    assert!(ls.expect(0).contains("two"), "{}", ls.out);
+    assert_eq!(host.run("volume cat latest sub/two").expect(0), "two");
+    host.run("volume cat latest sub").expect(2);
+    host.run("volume restore latest back").expect(0);
+    assert_eq!(host.read("back/sub/two"), "two");
+    let refused = host.run("volume restore latest back");
+    refused.expect(2);
+    assert!(refused.err.contains("not empty"), "{}", refused.err);
+    host.run("volume restore latest data --in-place").expect(4);
+    let in_place = host.run("volume restore latest data --in-place --yes");
+    assert!(
+        in_place.expect(0).contains("3 B written"),
+        "{}",
+        in_place.out
+    );
+    assert_eq!(host.read("data/sub/two"), "two");
+    host.run("volume restore latest one --path /sub/two")
+        .expect(0);
+    assert_eq!(host.read("one/two"), "two");
+    host.run("volume ls latest /nowhere").expect(2);
+    host.run("volume ls ffff").expect(3);
+}
+
+#[test]
+fn damage_is_an_exit_code_and_a_lost_index_is_made_again() {
+    let host = Host::new();
+    host.run("repo init --password-kind machine").expect(0);
+    host.run("volume backup data").expect(0);
+    assert!(
+        host.run("repo check --depth data")
+            .expect(0)
+            .contains("no damage")
+    );
+    let folder = host
+        .place
+        .location()
+        .join("plugins/salvor/repository/host-a");
+    std::fs::remove_dir_all(folder.join("index")).expect("the loss");
+    host.run("repo check").expect(7);
+    host.run("volume restore latest back").expect(7);
+    host.run("repo repair").expect(0);
+    host.run("repo check --depth data").expect(0);
+    std::fs::remove_dir_all(folder.join("data")).expect("the loss");
+    let damaged = host.run("repo check");
+    damaged.expect(7);
+    assert!(damaged.err.contains("data/"), "{}", damaged.err);
+}
+
+#[test]
+fn passwords_are_added_and_removed_and_never_shown() {
+    let host = Host::new();
+    host.run("repo init --password-kind machine").expect(0);
+    host.with("other", "repo snapshots").expect(4);
+    host.run("repo key add --new-password-file other --password-kind machine")
+        .expect(0);
+    let listed = host.with("other", "repo key list");
+    let first = listed
+        .expect(0)
+        .lines()
+        .skip(1)
+        .find(|line| !line.ends_with("yes"))
+        .and_then(|line| line.split_whitespace().next())
+        .expect("the first key")
+        .to_owned();
+    host.with("other", &format!("repo key remove {first}"))
+        .expect(4);
+    host.with("other", &format!("repo key remove {first} --yes"))
+        .expect(0);
+    let refused = host.run("repo snapshots");
+    refused.expect(4);
+    assert!(!refused.err.contains("0123456789abcdef"), "{}", refused.err);
+    host.with("nowhere", "repo snapshots").expect(2);
+    host.place.run("repo snapshots --domain host-a").expect(2);
+    host.place
+        .run("repo snapshots --domain ../host-a --password-file password")
+        .expect(2);
+}
+
+#[test]
+fn space_comes_back_after_the_grace_period_and_not_before() {
+    let host = Host::new();
+    host.run("repo init --password-kind machine").expect(0);
+    host.run("volume backup data").expect(0);
+    let id = host
+        .run("repo snapshots -o name")
+        .expect(0)
+        .trim()
+        .to_owned();
+    host.run(&format!("repo forget {id}")).expect(4);
+    host.run(&format!("repo forget {id} --yes")).expect(0);
+    let marked = host.run("repo prune");
+    assert!(
+        marked.expect(0).contains("marked 2 packs"),
+        "{}",
+        marked.out
+    );
+    let early = host.run("repo prune");
+    assert!(early.expect(0).contains("removed 0 packs"), "{}", early.out);
+    let late = host.run("repo prune --grace-days 0");
+    assert!(late.expect(0).contains("removed 2 packs"), "{}", late.out);
+    host.run("repo check --depth data").expect(0);
+    assert_eq!(host.run("repo unlock").expect(0), "0 locks removed\n");
+}

@@ -1,0 +1,251 @@
+//! About repositories and file trees.
+
+use super::{Messages, count};
+
+impl Messages {
+    /// A repository exists now.
+    #[must_use]
+    pub fn repository_made(self, place: &str, id: &str) -> String {
+        self.say(
+            format_args!("repository {id} created at {place}"),
+            format_args!("저장소 {id} 생성됨: {place}"),
+        )
+    }
+
+    /// Without the password nothing comes back.
+    #[must_use]
+    pub fn keep_the_password(self) -> String {
+        self.say(
+            format_args!("keep the password where it survives what you protect against: without it nothing can be restored"),
+            format_args!("비밀번호를 대비하려는 재해에서도 살아남을 곳에 두세요. 비밀번호가 없으면 아무것도 복원할 수 없습니다"),
+        )
+    }
+
+    /// A password was added.
+    #[must_use]
+    pub fn key_added(self, key: &str) -> String {
+        self.say(
+            format_args!("key {key} added"),
+            format_args!("키 {key} 추가됨"),
+        )
+    }
+
+    /// A password was removed.
+    #[must_use]
+    pub fn key_removed(self, key: &str) -> String {
+        self.say(
+            format_args!("key {key} removed"),
+            format_args!("키 {key} 제거됨"),
+        )
+    }
+
+    /// What is being done.
+    #[must_use]
+    pub fn checking_repository(self) -> String {
+        self.say(
+            format_args!("checking the repository"),
+            format_args!("저장소 검사 중"),
+        )
+    }
+
+    /// Nothing is damaged, as far as was looked.
+    #[must_use]
+    pub fn repository_whole(
+        self,
+        snapshots: usize,
+        packs: usize,
+        blobs: usize,
+        read: &str,
+    ) -> String {
+        self.say(
+            format_args!("no damage: {snapshots} snapshots, {packs} packs with {blobs} blobs, {read} of data read"),
+            format_args!("손상 없음: 스냅샷 {snapshots}개, 블롭 {blobs}개가 든 팩 {packs}개, 읽은 데이터 {read}"),
+        )
+    }
+
+    /// Something is damaged.
+    #[must_use]
+    pub fn repository_damaged(self, snapshots: &str) -> String {
+        let known = if snapshots.is_empty() { "-" } else { snapshots };
+        self.say(
+            format_args!(
+                "the repository is damaged; snapshots that are hit, as far as was looked: {known}"
+            ),
+            format_args!("저장소가 손상되었습니다. 지금까지 확인된, 영향을 받는 스냅샷: {known}"),
+        )
+    }
+
+    /// A snapshot that will be removed after the question.
+    #[must_use]
+    pub fn snapshot_will_go(self, id: &str, time: &str, paths: &str) -> String {
+        self.say(
+            format_args!("snapshot {id} of {time} will be removed: {paths}"),
+            format_args!("스냅샷 {id}({time})을(를) 제거합니다: {paths}"),
+        )
+    }
+
+    /// Snapshots are gone.
+    #[must_use]
+    pub fn snapshots_forgotten(self, removed: usize) -> String {
+        let english = count(removed as u64, "snapshot", "snapshots");
+        self.say(
+            format_args!("{english} removed; `salvor repo prune` gives their space back"),
+            format_args!("스냅샷 {removed}개 제거됨. 공간은 `salvor repo prune` 이 돌려줍니다"),
+        )
+    }
+
+    /// What a sweep removed.
+    #[must_use]
+    pub fn repository_swept(self, packs: usize, bytes: &str, waiting: usize) -> String {
+        let english = count(packs as u64, "pack", "packs");
+        self.say(
+            format_args!("removed {english} ({bytes}) that nothing needs; {waiting} wait for their grace period"),
+            format_args!("아무도 쓰지 않는 팩 {packs}개({bytes}) 제거됨. {waiting}개는 유예 기간을 기다립니다"),
+        )
+    }
+
+    /// What a mark found.
+    #[must_use]
+    pub fn repository_marked(self, packs: usize, bytes: &str, days: u32) -> String {
+        let english = count(packs as u64, "pack", "packs");
+        self.say(
+            format_args!("marked {english} ({bytes}); a prune in {days} days or later removes what nothing needs then"),
+            format_args!("팩 {packs}개({bytes}) 표시됨. {days}일 뒤부터의 prune 이 그때도 쓰이지 않는 것을 제거합니다"),
+        )
+    }
+
+    /// Locks are gone.
+    #[must_use]
+    pub fn locks_removed(self, removed: usize) -> String {
+        let english = count(removed as u64, "lock", "locks");
+        self.say(
+            format_args!("{english} removed"),
+            format_args!("잠금 {removed}개 제거됨"),
+        )
+    }
+
+    /// A pack whose header cannot be read.
+    #[must_use]
+    pub fn pack_unreadable(self, pack: &str) -> String {
+        self.say(
+            format_args!("pack {pack} cannot be read; what is in it is lost unless another copy has it"),
+            format_args!("팩 {pack}을(를) 읽을 수 없습니다. 다른 사본에 없으면 그 안의 데이터는 잃은 것입니다"),
+        )
+    }
+
+    /// What a repair of the index did.
+    #[must_use]
+    pub fn index_repaired(self, added: usize, dropped: usize, unreadable: usize) -> String {
+        self.say(
+            format_args!("index made again: {added} packs added, {dropped} missing packs dropped, {unreadable} unreadable index files removed"),
+            format_args!("색인을 다시 만들었습니다: 팩 {added}개 추가, 없는 팩 {dropped}개 제외, 읽을 수 없는 색인 파일 {unreadable}개 제거"),
+        )
+    }
+
+    /// What is being done.
+    #[must_use]
+    pub fn backing_up_files(self) -> String {
+        self.say(
+            format_args!("backing up files"),
+            format_args!("파일 백업 중"),
+        )
+    }
+
+    /// What is being done.
+    #[must_use]
+    pub fn restoring_files(self) -> String {
+        self.say(
+            format_args!("restoring files"),
+            format_args!("파일 복원 중"),
+        )
+    }
+
+    /// An entry that is missing from a snapshot.
+    #[must_use]
+    pub fn not_backed_up(self, path: &str, why: &str) -> String {
+        self.say(
+            format_args!("not backed up: {path}: {why}"),
+            format_args!("백업되지 않음: {path}: {why}"),
+        )
+    }
+
+    /// A file that was written to while it was read.
+    #[must_use]
+    pub fn changed_while_read(self, path: &str, why: &str) -> String {
+        self.say(
+            format_args!(
+                "changed while it was read, so what is stored may mix two states: {path}: {why}"
+            ),
+            format_args!("읽는 동안 바뀌어 두 상태가 섞였을 수 있음: {path}: {why}"),
+        )
+    }
+
+    /// An entry that is not as it was.
+    #[must_use]
+    pub fn not_restored(self, path: &str, why: &str) -> String {
+        self.say(
+            format_args!("not restored: {path}: {why}"),
+            format_args!("복원되지 않음: {path}: {why}"),
+        )
+    }
+
+    /// A snapshot was written.
+    #[must_use]
+    pub fn snapshot_written(self, id: &str, files: u64, size: &str, added: &str) -> String {
+        let english = count(files, "file", "files");
+        self.say(
+            format_args!("snapshot {id}: {english}, {size}; {added} stored"),
+            format_args!("스냅샷 {id}: 파일 {files}개, {size}. 저장한 양 {added}"),
+        )
+    }
+
+    /// How many entries are missing.
+    #[must_use]
+    pub fn entries_missing(self, missing: u64) -> String {
+        let english = count(missing, "entry is", "entries are");
+        self.say(
+            format_args!("{english} missing or not as they were"),
+            format_args!("{missing}개 항목이 없거나 원래와 다릅니다"),
+        )
+    }
+
+    /// What a restore in place does, before the question.
+    #[must_use]
+    pub fn will_be_overwritten(self, target: &str, delete_extra: bool) -> String {
+        let (english, korean) = if delete_extra {
+            (
+                ", and what the snapshot does not have is removed",
+                ", 스냅샷에 없는 것은 제거합니다",
+            )
+        } else {
+            ("", "")
+        };
+        self.say(
+            format_args!("files in {target} will be brought to the state of the snapshot{english}"),
+            format_args!("{target} 의 파일을 스냅샷의 상태로 되돌립니다{korean}"),
+        )
+    }
+
+    /// A restore ended.
+    #[must_use]
+    pub fn files_restored(self, files: u64, directories: u64, bytes: &str, target: &str) -> String {
+        let english = count(files, "file", "files");
+        let folders = count(directories, "directory", "directories");
+        self.say(
+            format_args!("{english} and {folders} restored into {target}; {bytes} written"),
+            format_args!(
+                "{target} 에 파일 {files}개와 디렉터리 {directories}개 복원됨. 쓴 양 {bytes}"
+            ),
+        )
+    }
+
+    /// Sockets are not restored.
+    #[must_use]
+    pub fn sockets_left_out(self, sockets: u64) -> String {
+        let english = count(sockets, "socket", "sockets");
+        self.say(
+            format_args!("{english} left out: only the program that listens can make them"),
+            format_args!("소켓 {sockets}개는 제외됨. 듣는 프로그램만 만들 수 있습니다"),
+        )
+    }
+}
