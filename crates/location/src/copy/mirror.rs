@@ -7,10 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use salvor_api::name::{BackupName, RestoreName};
 use salvor_api::retention::Guard;
+use tokio::time::Instant;
 
 use crate::copy::place::Place;
 use crate::copy::state::chain;
@@ -24,6 +26,10 @@ use crate::run::RunId;
 const AT_ONCE: usize = 4;
 /// Folders that are looked at at once while a plan is made.
 const LOOKS: usize = 16;
+/// Pause before what somebody else is writing is tried again.
+const WAIT: Duration = Duration::from_secs(10);
+/// How soon a stop is noticed meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
 /// Top-level folders that a mirror knows; `metadata` has nothing but Velero's revision marks.
 const KNOWN: [&str; 4] = [layout::BACKUPS, layout::RESTORES, "plugins", "metadata"];
 
@@ -339,6 +345,7 @@ pub async fn apply(
             (name, action, did)
         });
     run(steps, options, &mut result).await?;
+    wait_for_others(source, target, plan, options, &mut result).await?;
     let steps = work(&plan.restores)
         .into_iter()
         .map(|(name, action)| async move {
@@ -349,6 +356,46 @@ pub async fn apply(
     result.done.sort();
     result.failed.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(result)
+}
+
+/// Backups that somebody else is writing at the target are tried again, until that must be over: a mirror that was
+/// killed a minute ago seems alive for the time of a lease, and whoever repeats it wants it done.
+async fn wait_for_others(
+    source: &Location,
+    target: &Location,
+    plan: &MirrorPlan,
+    options: &CopyOptions,
+    result: &mut Mirrored,
+) -> Result<()> {
+    let patience = target.claims.lease + target.claims.heartbeat;
+    let began = Instant::now();
+    loop {
+        let failed = std::mem::take(&mut result.failed);
+        let is_busy = |(_, error): &(String, Error)| matches!(error, Error::Busy { .. });
+        let (busy, failed): (Vec<_>, Vec<_>) = failed.into_iter().partition(is_busy);
+        result.failed = failed;
+        if busy.is_empty() || began.elapsed() >= patience {
+            result.failed.extend(busy);
+            return Ok(());
+        }
+        tracing::info!(backups = busy.len(), "waiting for whoever writes them");
+        options.transfer.wait_for(busy.len());
+        let until = Instant::now() + WAIT;
+        while Instant::now() < until {
+            options.transfer.go_on(|| "mirror".to_owned())?;
+            tokio::time::sleep(LOOK).await;
+        }
+        options.transfer.wait_for(0);
+        let again = busy.into_iter().filter_map(|(name, _)| {
+            let action = plan.backups.get(&name)?.clone();
+            Some((name, action))
+        });
+        let steps = again.map(|(name, action)| async move {
+            let did = backup(source, target, &name, &action, options).await;
+            (name, action, did)
+        });
+        run(steps, options, result).await?;
+    }
 }
 
 async fn run<F>(

@@ -87,6 +87,7 @@ struct Counters {
     sent: AtomicU64,
     kept: AtomicU64,
     done: AtomicU64,
+    waiting: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -109,6 +110,12 @@ impl Transfer {
         self.0.done.load(Ordering::Relaxed)
     }
 
+    /// Backups that somebody else is writing, and that nothing but waiting is left for; zero while there is work.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.0.waiting.load(Ordering::Relaxed)
+    }
+
     /// Asks it to stop between two pieces. What is complete stays, and is not sent again.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
@@ -126,6 +133,10 @@ impl Transfer {
 
     fn add_kept(&self, bytes: u64) {
         self.0.kept.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn wait_for(&self, backups: usize) {
+        self.0.waiting.store(backups as u64, Ordering::Relaxed);
     }
 
     fn add_done(&self) {

@@ -151,6 +151,49 @@ async fn a_mirror_killed_at_any_operation_is_completed_by_the_next() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_writes_at_the_target_is_waited_for_but_not_for_ever() {
+    use std::time::Duration;
+    for gives_up in [true, false] {
+        let source = busy_location().await;
+        let target = location_called("there", Arc::new(MemoryStore::new()));
+        let run = RunId::generate();
+        let other = target
+            .begin_backup(&name("old-1"), &run)
+            .await
+            .expect("begun");
+        let other = tokio::spawn(async move {
+            let lasts = if gives_up { 60 } else { 3600 };
+            tokio::time::sleep(Duration::from_secs(lasts)).await;
+            other.abandon().await;
+        });
+        let plan = mirror::plan(&source, &target, false)
+            .await
+            .expect("planned");
+        let began = tokio::time::Instant::now();
+        let done = mirror::apply(&source, &target, &plan, &CopyOptions::default()).await;
+        let done = done.expect("mirrored");
+        if gives_up {
+            assert_eq!(
+                (done.done.len(), done.failed.len()),
+                (6, 0),
+                "{:?}",
+                done.failed
+            );
+            assert!(began.elapsed() >= Duration::from_secs(60));
+        } else {
+            assert_eq!(
+                (done.done.len(), done.failed.len()),
+                (5, 1),
+                "nothing else waits"
+            );
+            assert!(matches!(done.failed[0].1, Error::Busy { .. }));
+            assert!(began.elapsed() < Duration::from_secs(600));
+        }
+        other.abort();
+    }
+}
+
 #[tokio::test]
 async fn what_is_deleted_at_the_source_stays_unless_its_removal_is_asked_for() {
     let source = busy_location().await;

@@ -44,6 +44,13 @@ pub(crate) async fn follow<T>(
             done = &mut work => return done,
             _ = look.tick() => {
                 let (sent, kept) = (transfer.sent(), transfer.kept());
+                let waiting = transfer.waiting();
+                if waiting > 0 {
+                    // How long the rest takes is not known then.
+                    let text = session.messages.waiting_for_writers(waiting);
+                    progress.update(sent + kept, 0, &text);
+                    continue;
+                }
                 progress.update(sent + kept, total, &rate(sent, kept, began.elapsed()));
             }
             () = session.cancel.cancelled(), if !transfer.is_stopped() => transfer.stop(),

@@ -6,6 +6,7 @@ mod arguments;
 mod browse;
 mod bucket;
 mod chart;
+mod copies;
 mod damage;
 mod demo;
 mod extensions;

@@ -122,6 +122,20 @@ impl Messages {
         )
     }
 
+    /// Others are writing what a mirror would write.
+    #[must_use]
+    pub fn waiting_for_writers(self, backups: u64) -> String {
+        self.say(
+            format_args!(
+                "waiting: another run writes {}, or died less than three minutes ago",
+                count(backups, "backup", "backups")
+            ),
+            format_args!(
+                "대기 중: 다른 실행이 백업 {backups}개를 쓰고 있거나, 중단된 지 3분이 지나지 않았습니다"
+            ),
+        )
+    }
+
     /// A mirror is done.
     #[must_use]
     pub fn mirror_done(self, done: u64, size: &str, took: &str) -> String {
