@@ -108,6 +108,12 @@ pub const DOWNLOAD_LIMIT: &str = "salvor.dev/download-limit";
 pub const REQUEST_LIMIT: &str = "salvor.dev/request-limit";
 /// Annotation of a location: most requests at once.
 pub const IN_FLIGHT_LIMIT: &str = "salvor.dev/in-flight-limit";
+/// Annotation of a backup: the ConfigMap of the server with volume policies that count after its own (Velero's, from
+/// 1.19).
+pub const GLOBAL_VOLUME_POLICY: &str = "velero.io/global-backup-volume-policy-configmap";
+/// Annotation of a backup: its storage class and how long it takes to read it from there, `DEEP_ARCHIVE, retrieval
+/// 12h`. It mirrors the record beside the backup.
+pub const ARCHIVED: &str = "salvor.dev/archived";
 /// Annotation of a location: what its bucket does by itself, one line per rule, written by the server.
 pub const BUCKET_RULES: &str = "salvor.dev/bucket-rules";
 /// Annotation of a schedule or backup: what is kept, in every location without a rule of its own, as in

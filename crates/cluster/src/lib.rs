@@ -25,6 +25,7 @@ mod page;
 mod path;
 mod resource;
 mod retry;
+mod text;
 mod wait;
 mod watch;
 mod write;

@@ -92,6 +92,8 @@ pub struct ServerOptions {
     pub download_lasts: Duration,
     /// How long the answer to a status request is kept.
     pub status_lasts: Duration,
+    /// ConfigMap with volume policies that count for every backup, after its own; empty for none.
+    pub global_volume_policy: String,
     /// Item actions besides those that ConfigMaps define.
     pub actions: Actions,
     /// Providers besides those that ConfigMaps define.
@@ -133,6 +135,7 @@ impl ServerOptions {
             metrics_clients: Vec::new(),
             download_lasts: Duration::from_secs(600),
             status_lasts: Duration::from_secs(60),
+            global_volume_policy: String::new(),
             actions: Actions::default(),
             providers: Providers::default(),
             pause_look: Duration::from_secs(10),

@@ -130,6 +130,7 @@ impl Location {
             layout::hold_folder(name),
             layout::copies_folder(name),
             layout::verified_folder(name),
+            layout::archived_folder(name),
         ] {
             self.remove_folder(&records).await?;
         }

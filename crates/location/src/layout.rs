@@ -21,6 +21,8 @@ pub const COPIED: &str = "plugins/salvor/copied";
 pub const VERIFIED: &str = "plugins/salvor/verified";
 /// Folder of the plain files that were mirrored here, by the name of their tree.
 pub const TREES: &str = "plugins/salvor/trees";
+/// Folder of what is known of archived backups, by backup.
+pub const ARCHIVED: &str = "plugins/salvor/archived";
 /// What a deletion on a full disk gives up first; it means nothing.
 pub const RESERVE: &str = "plugins/salvor/reserve";
 /// Top-level folders that Velero accepts; any other makes a location unavailable to it.
@@ -93,6 +95,12 @@ pub(crate) fn copied_key(name: &BackupName) -> Key {
 #[must_use]
 pub fn verified_folder(name: &BackupName) -> String {
     format!("{VERIFIED}/{name}")
+}
+
+/// Folder of what is known of an archived backup.
+#[must_use]
+pub fn archived_folder(name: &BackupName) -> String {
+    format!("{ARCHIVED}/{name}")
 }
 
 /// Part of a restore's journal.

@@ -12,6 +12,7 @@
 //! <prefix>/plugins/salvor/location/<n>.json
 //! <prefix>/plugins/salvor/claims/<kind>/<name>/<n>.json
 //! <prefix>/plugins/salvor/holds/<b>/<id>.json
+//! <prefix>/plugins/salvor/archived/<b>/<n>.json
 //! <prefix>/plugins/salvor/reserve         folders only: what a deletion on a full disk gives up
 //! ```
 //!
@@ -24,6 +25,7 @@
 //!
 //! Start with [`location`].
 
+pub mod archive;
 pub mod backup;
 pub mod bucket;
 pub mod check;
@@ -47,6 +49,7 @@ mod trial;
 pub mod verified;
 pub mod verify;
 
+pub use archive::Archived;
 pub use backup::{BackupWriter, FileUpload};
 pub use check::{CheckReport, CheckStep};
 pub use delete::DeletedBackup;

@@ -2,6 +2,7 @@
 
 use futures::{StreamExt as _, stream};
 use salvor_seal::Digest;
+use salvor_storage::ErrorKind;
 
 use crate::backup::digest_of;
 use crate::error::{Error, Result};
@@ -59,6 +60,14 @@ impl Verification {
     }
 }
 
+/// What was found under a name of the manifest.
+enum Found {
+    /// Its bytes were read.
+    Read(u64, Digest),
+    /// It cannot be read now; its length.
+    Frozen(u64),
+}
+
 impl Location {
     /// Reads every file of a backup and compares it with the manifest.
     ///
@@ -92,8 +101,12 @@ impl Location {
                 let key = layout::backup_file(&record.name, &expected.name)
                     .map_err(Error::store(format!("read `{}`", expected.name)))?;
                 match digest_of(self, &key).await {
-                    Ok((info, digest)) => Ok((expected, Some((info.size, digest)))),
+                    Ok((info, digest)) => Ok((expected, Some(Found::Read(info.size, digest)))),
                     Err(error) if error.is_not_found() => Ok((expected, None)),
+                    Err(error) if error.kind == ErrorKind::Frozen => {
+                        let size = self.file_size(&record.name, &expected.name).await?;
+                        Ok((expected, size.map(Found::Frozen)))
+                    }
                     Err(error) => Err(Error::store(format!("read `{key}`"))(error)),
                 }
             })
@@ -102,7 +115,19 @@ impl Location {
             let (expected, found) = outcome?;
             match found {
                 None => report.add(Severity::Error, &expected.name, "it is missing"),
-                Some((size, digest)) => {
+                Some(Found::Frozen(size)) => {
+                    let severity = match size == expected.size {
+                        true => Severity::Warning,
+                        false => Severity::Error,
+                    };
+                    let text = format!(
+                        "it lies in a storage class that must be thawed first, and was not read; it has {size} of \
+                         {} bytes",
+                        expected.size
+                    );
+                    report.add(severity, &expected.name, text);
+                }
+                Some(Found::Read(size, digest)) => {
                     report.files += 1;
                     report.bytes += size;
                     report.compare(&expected.name, expected.size, expected.sha256, size, digest);

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use salvor_storage::ErrorKind;
 
+use crate::explain::code_of;
+
 /// What to do with a damaged archive.
 pub(crate) const SKIP_DAMAGED: &str = "take it from another copy or an earlier backup, or take all that can be read with --skip-damaged \
      (restore create, undelete, backup export)";
@@ -82,12 +84,15 @@ impl Failure {
         doing: impl Into<String>,
         cause: impl Error + Send + Sync + 'static,
     ) -> Self {
+        let frozen = frozen_advice(&cause);
         let exit = match exit {
+            _ if frozen.is_some() => Exit::Refused,
             Exit::Internal if is_full(&cause) => Exit::NoRoom,
             exit => exit,
         };
         Self {
             cause: Some(Box::new(cause)),
+            hint: frozen.map(str::to_owned),
             ..Self::new(exit, doing)
         }
     }
@@ -97,13 +102,25 @@ impl Failure {
         self.cause.as_deref()
     }
 
-    /// Adds what to do next; an empty hint is none.
+    /// Adds what to do next; an empty hint is none. What lies in a cold storage class must be thawed, whatever else
+    /// could be done.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         let hint = hint.into();
-        if !hint.is_empty() {
+        let frozen = self.cause.as_deref().and_then(|cause| frozen_advice(cause));
+        if !hint.is_empty() && frozen.is_none() {
             self.hint = Some(hint);
         }
         self
+    }
+
+    /// The code that `salvor explain` knows; `None` where the text says all there is, as for wrong usage.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        let own = self.cause.as_deref().and_then(|cause| code_of(cause));
+        own.or(match self.exit {
+            Exit::NoRoom => Some("no-room-here"),
+            Exit::VerificationFailed => Some("stored-data-wrong"),
+            _ => None,
+        })
     }
 
     /// The whole chain, joined once by `: `. A cause whose text an outer error repeats is left out.
@@ -124,6 +141,13 @@ impl Failure {
         }
         text
     }
+}
+
+/// What to do when an object lies in a storage class that must be thawed, somewhere in the chain.
+fn frozen_advice(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    salvor_storage::Error::among(error)
+        .filter(|error| error.kind == ErrorKind::Frozen)
+        .map(salvor_storage::Error::advice)
 }
 
 /// True when a local disk is full somewhere in the chain.

@@ -13,8 +13,10 @@
 mod args;
 mod command;
 mod config;
+mod debug;
 mod demo;
 mod exit;
+mod explain;
 mod output;
 mod served;
 mod session;

@@ -136,6 +136,27 @@ impl Error {
         self.kind == ErrorKind::AlreadyExists
     }
 
+    /// The store's error somewhere among the causes of another, also where it went through a reader's.
+    #[must_use]
+    pub fn among<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let boxed = error.downcast_ref::<Box<Self>>().map(|boxed| &**boxed);
+            if let Some(found) = error.downcast_ref::<Self>().or(boxed) {
+                return Some(found);
+            }
+            // Such an error gives the source of what it wraps, not what it wraps.
+            let wrapped = error
+                .downcast_ref::<std::io::Error>()
+                .and_then(std::io::Error::get_ref);
+            next = match wrapped {
+                Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
     /// What the user can do about it; empty when nothing general can be said.
     #[must_use]
     pub fn advice(&self) -> &'static str {

@@ -11,8 +11,10 @@ use std::fmt::Arguments;
 use crate::language::Language;
 
 mod advice;
+mod archive;
 mod backup;
 mod copy;
+mod debug;
 mod demo;
 mod estimate;
 mod general;

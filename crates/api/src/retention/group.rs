@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::archive::marked_class;
 use super::plan::{Point, Series};
 use super::policy::{Policy, PolicyError, policy_for};
 use crate::go::Time;
@@ -138,6 +139,11 @@ fn point(backup: &Backup, inventory: &Inventory) -> Point {
         verified: inventory.verified.contains(name),
         damaged: inventory.damaged.contains(name),
         holds: inventory.holds.get(name).cloned().unwrap_or_default(),
+        archived: backup
+            .metadata
+            .annotations
+            .get(labels::ARCHIVED)
+            .map(|mark| marked_class(mark).to_owned()),
         used_by: inventory.used_by.get(name).cloned().unwrap_or_default(),
     }
 }

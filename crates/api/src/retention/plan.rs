@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::archive;
 use super::policy::Policy;
 use super::rules::{Reason, keep_by_policy, sound};
 use crate::go::{GoDuration, Time};
@@ -28,6 +29,8 @@ pub struct Point {
     pub damaged: bool,
     /// Why it is held, one text per hold; empty when it is not.
     pub holds: Vec<String>,
+    /// The storage class that it was archived in; `None` when it was not.
+    pub archived: Option<String>,
     /// What uses it now, such as a restore; empty when nothing does.
     pub used_by: String,
 }
@@ -94,6 +97,8 @@ pub struct Scope {
 pub enum Action {
     /// It stays.
     Keep,
+    /// It stays, in a colder storage class.
+    Archive,
     /// It goes.
     Remove,
 }
@@ -107,6 +112,8 @@ pub struct Decision {
     pub taken: Time,
     /// What happens to it.
     pub action: Action,
+    /// The storage class that it goes to, or lies in already.
+    pub class: Option<String>,
     /// Every reason to keep it, or the one to remove it; never empty.
     pub reasons: Vec<Reason>,
 }
@@ -205,6 +212,15 @@ impl RetentionPlan {
             .take(6)
             .map(|byte| format!("{byte:02x}"))
             .collect()
+    }
+
+    /// Backups that are to be archived, and in which storage class. None while the plan stops: ages may be wrong.
+    pub fn to_archive(&self) -> impl Iterator<Item = (&str, &str)> {
+        let stopped = self.stop.is_some();
+        let decisions = self.series.iter().flat_map(|series| &series.decisions);
+        decisions
+            .filter(move |decision| !stopped && decision.action == Action::Archive)
+            .filter_map(|decision| Some((decision.name.as_str(), decision.class.as_deref()?)))
     }
 
     fn removed(&self) -> BTreeSet<&str> {
@@ -348,12 +364,17 @@ fn decide(point: Point, keep: Vec<Reason>, policy: Option<&Policy>, now: Time) -
     } else {
         (Action::Keep, keep)
     };
-    Decision {
-        name: point.name,
+    let mut decision = Decision {
+        name: point.name.clone(),
         taken: point.taken,
         action,
+        class: point.archived.clone(),
         reasons,
+    };
+    if let Some(policy) = policy {
+        archive::apply(&mut decision, &point, policy, now);
     }
+    decision
 }
 
 /// The expiration that a new backup carries: none under a policy, since Velero would follow it on a

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use super::archive::Archive;
 use crate::labels;
 use crate::meta::StringMap;
 
@@ -131,6 +132,8 @@ pub struct Policy {
     pub yearly: Count,
     /// All that are younger than this.
     pub within: Option<Span>,
+    /// When those that stay are moved to a colder storage class.
+    pub archive: Option<Archive>,
     /// How long failed backups stay, for their logs. They are never counted.
     pub failed: Span,
     /// The clock that says where hours, days, weeks, months and years begin.
@@ -150,6 +153,7 @@ impl Default for Policy {
             monthly: Count::default(),
             yearly: Count::default(),
             within: None,
+            archive: None,
             failed: FAILED,
             zone: TimeZone::UTC,
         }
@@ -164,7 +168,7 @@ pub enum PolicyError {
     Form(String),
     /// A name that no rule has.
     #[error(
-        "`{0}` is no rule: use last, hourly, daily, weekly, monthly, yearly, within, failed or zone"
+        "`{0}` is no rule: use last, hourly, daily, weekly, monthly, yearly, within, archive, failed or zone"
     )]
     Name(String),
     /// A rule that is given twice.
@@ -199,7 +203,7 @@ impl FromStr for Policy {
 
     /// Reads `last=3,daily=7,weekly=4,within=14d`: rules in any order, each at most once, commas between
     /// them, blanks allowed. Counts are numbers or `all`; `within` and `failed` take a [`Span`]; `zone`
-    /// takes an IANA name.
+    /// takes an IANA name, `archive` an [`Archive`].
     fn from_str(text: &str) -> Result<Self, PolicyError> {
         let mut policy = Self::default();
         let mut seen: Vec<&str> = Vec::new();
@@ -263,6 +267,7 @@ impl Policy {
             "monthly" => self.monthly = count()?,
             "yearly" => self.yearly = count()?,
             "within" => self.within = Some(span()?),
+            "archive" => self.archive = Some(value.parse().map_err(wrong)?),
             "failed" => self.failed = span()?,
             "zone" => {
                 self.zone = match value {
@@ -293,6 +298,11 @@ impl fmt::Display for Policy {
             .map(|(name, count)| format!("{name}={count}"))
             .collect();
         parts.extend(self.within.map(|span| format!("within={span}")));
+        parts.extend(
+            self.archive
+                .iter()
+                .map(|archive| format!("archive={archive}")),
+        );
         if self.failed != FAILED {
             parts.push(format!("failed={}", self.failed));
         }

@@ -22,6 +22,7 @@ fn point(name: &str, taken: &str, phase: BackupPhase) -> Point {
         verified: false,
         damaged: false,
         holds: Vec::new(),
+        archived: None,
         used_by: String::new(),
     }
 }
@@ -120,7 +121,7 @@ fn what_is_wrong_with_a_policy_is_said() {
         it would keep nothing but the last good backup: give a count or a time, such as last=3
         `daily` is not of the form name=value, such as daily=7
         `daily` is given twice
-        `dayly` is no rule: use last, hourly, daily, weekly, monthly, yearly, within, failed or zone
+        `dayly` is no rule: use last, hourly, daily, weekly, monthly, yearly, within, archive, failed or zone
         last: `-1` is no number up to 100000, and not `all`
         last: `many` is no number up to 100000, and not `all`
         within: `14` is no length of time: write hours, days, weeks or years, such as 36h, 14d, 2w, 1y
@@ -432,6 +433,7 @@ fn whatever_is_there_the_promises_hold() {
                         .then(|| "h".to_owned())
                         .into_iter()
                         .collect(),
+                    archived: None,
                     used_by: String::new(),
                 }
             })
@@ -492,5 +494,80 @@ fn whatever_is_there_the_promises_hold() {
     assert!(
         removed > 5_000,
         "only {removed} were removed: the cases are too tame"
+    );
+}
+
+#[test]
+fn what_is_kept_for_long_and_not_needed_at_hand_is_archived() {
+    let mut points = nights(9);
+    points[4].holds = vec!["audit".to_owned()];
+    points[5].archived = Some("GLACIER".to_owned());
+    points[6].phase = BackupPhase::Failed;
+    points[7].used_by = "restore r".to_owned();
+    let now = "2026-11-20T12:00:00Z";
+    let plan = plan(now, Some("daily=30,archive=3d:GLACIER,failed=60d"), points);
+    let names: Vec<&str> = plan.to_archive().map(|(name, _)| name).collect();
+    assert_eq!(names, ["n-20261117020000", "n-20261112020000"]);
+    let text = plan.to_string();
+    for line in [
+        "  n-20261120020000 keep: last good one, daily 2026-11-20\n",
+        "  n-20261117020000 archive to GLACIER: daily 2026-11-17\n",
+        "  n-20261115020000 keep in GLACIER: daily 2026-11-15\n",
+        "keep 9 (2 to be archived), remove 0 of 9\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_policy_without_archiving_archives_nothing_and_a_stopped_plan_neither() {
+    let now = "2026-11-20T12:00:00Z";
+    assert_eq!(
+        plan(now, Some("daily=30"), nights(9)).to_archive().count(),
+        0
+    );
+    assert_eq!(plan(now, None, nights(9)).to_archive().count(), 0);
+    let stopped = plan(now, Some("daily=5,archive=1d:GLACIER"), nights(30));
+    assert!(stopped.stop.is_some());
+    assert_eq!(stopped.to_archive().count(), 0);
+    // Not yet, by a second.
+    let young = nights(2);
+    let soon = plan(
+        "2026-11-20T01:59:59Z",
+        Some("last=9,archive=1d:GLACIER"),
+        young.clone(),
+    );
+    assert_eq!(soon.to_archive().count(), 0);
+    let due = plan(
+        "2026-11-20T02:00:00Z",
+        Some("last=9,archive=1d:GLACIER"),
+        young,
+    );
+    assert_eq!(due.to_archive().count(), 1);
+}
+
+#[test]
+fn a_rule_of_archiving_is_read_and_printed() {
+    for text in [
+        "last=3,archive=90d:DEEP_ARCHIVE",
+        "last=3,archive=1y:STANDARD_IA",
+    ] {
+        let read: Policy = text.parse().expect(text);
+        assert_eq!(read.to_string().parse::<Policy>(), Ok(read), "{text}");
+    }
+    for text in [
+        "last=3,archive=90d",
+        "last=3,archive=GLACIER",
+        "last=3,archive=90d:glacier",
+        "last=3,archive=90d:",
+        "last=3,archive=x:GLACIER",
+        "archive=90d:GLACIER",
+    ] {
+        assert!(text.parse::<Policy>().is_err(), "{text}");
+    }
+    assert_eq!(super::mark("DEEP_ARCHIVE"), "DEEP_ARCHIVE, retrieval 12h");
+    assert_eq!(
+        super::marked_class(&super::mark("STANDARD_IA")),
+        "STANDARD_IA"
     );
 }

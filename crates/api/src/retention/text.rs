@@ -6,10 +6,14 @@ use super::plan::{Action, Decision, RetentionPlan};
 
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.action {
-            Action::Keep => "keep: ",
-            Action::Remove => "remove: ",
-        })?;
+        match (self.action, &self.class) {
+            (Action::Keep, None) => f.write_str("keep: ")?,
+            (Action::Keep, Some(class)) => write!(f, "keep in {class}: ")?,
+            (Action::Archive, class) => {
+                write!(f, "archive to {}: ", class.as_deref().unwrap_or_default())?;
+            }
+            (Action::Remove, _) => f.write_str("remove: ")?,
+        }
         for (position, reason) in self.reasons.iter().enumerate() {
             write!(f, "{}{reason}", if position > 0 { ", " } else { "" })?;
         }
@@ -30,7 +34,15 @@ impl fmt::Display for RetentionPlan {
             removed += series.removed().count();
             all += series.decisions.len();
         }
-        writeln!(f, "keep {}, remove {removed} of {all}", all - removed)?;
+        let archived = match self.to_archive().count() {
+            0 => String::new(),
+            count => format!(" ({count} to be archived)"),
+        };
+        writeln!(
+            f,
+            "keep {}{archived}, remove {removed} of {all}",
+            all - removed
+        )?;
         if let Some(stop) = &self.stop {
             writeln!(f, "stopped: {stop}; confirm with {}", self.digest())?;
         }

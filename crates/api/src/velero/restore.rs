@@ -173,6 +173,19 @@ impl RestorePhase {
         )
     }
 
+    /// True when it was begun and has not come to its end.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        matches!(
+            self,
+            Self::InProgress
+                | Self::WaitingForPluginOperations
+                | Self::WaitingForPluginOperationsPartiallyFailed
+                | Self::Finalizing
+                | Self::FinalizingPartiallyFailed
+        )
+    }
+
     /// The phase as an object in a cluster may carry it: Velero's definition has no `Cancelled`, so a
     /// cancelled restore is `Failed` there and its failure reason says who stopped it.
     #[must_use]

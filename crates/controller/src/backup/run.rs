@@ -6,10 +6,10 @@ use std::time::Duration;
 use salvor_api::go::GoDuration;
 use salvor_api::labels;
 use salvor_api::limits::TransferLimits;
-use salvor_api::meta::ObjectMeta;
+use salvor_api::meta::{ObjectMeta, TypedLocalObjectReference};
 use salvor_api::resource_policy::{ResourcePolicies, Use};
 use salvor_api::retention::policy_for;
-use salvor_api::validate::{self, BackupFacts};
+use salvor_api::validate::{self, BackupFacts, ConfigMapFound};
 use salvor_api::velero::{self, Backup, BackupPhase, Kind as _, Schedule};
 use salvor_location::{Location, RunId};
 use salvor_objects::backup::{
@@ -121,6 +121,12 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
         metadata
             .annotations
             .insert(labels::RUN_ID.to_owned(), run.to_string());
+        let global = &context.options.global_volume_policy;
+        if !global.is_empty() {
+            metadata
+                .annotations
+                .insert(labels::GLOBAL_VOLUME_POLICY.to_owned(), global.clone());
+        }
         let governed = is_governed(&backup.metadata, &storage);
         let expiration = (!governed).then(|| now.plus(backup.spec.ttl.0));
         let status = &mut backup.status;
@@ -176,7 +182,8 @@ async fn check_and_open(context: &Context, backup: &Backup) -> Result<Opened, Ve
         backup.spec.resource_policy.as_ref(),
         Use::Backup,
     );
-    let found = found.await.map_err(|error| vec![chain(&error)])?;
+    let mut found = found.await.map_err(|error| vec![chain(&error)])?;
+    add_global_policies(context, &mut found).await?;
     let facts = BackupFacts {
         locations: &locations,
         default_location,
@@ -202,6 +209,45 @@ async fn check_and_open(context: &Context, backup: &Backup) -> Result<Opened, Ve
         }),
         Err(error) => Err(vec![chain(&error)]),
     }
+}
+
+/// Adds the server's own volume policies behind those of a backup. Where they cannot be had, the backup is refused: it
+/// would treat volumes otherwise than the server was told to.
+async fn add_global_policies(
+    context: &Context,
+    found: &mut policy::Found,
+) -> Result<(), Vec<String>> {
+    let name = context.options.global_volume_policy.as_str();
+    if name.is_empty() {
+        return Ok(());
+    }
+    let wrong = |reason: String| {
+        vec![format!(
+            "the server's volume policies, ConfigMap {name}: {reason}"
+        )]
+    };
+    let reference = TypedLocalObjectReference {
+        api_group: None,
+        kind: "configmap".to_owned(),
+        name: name.to_owned(),
+    };
+    let namespace = &context.options.namespace;
+    let global = policy::find(&context.cluster, namespace, Some(&reference), Use::Backup).await;
+    let global = global.map_err(|error| wrong(chain(&error)))?;
+    match global.state {
+        ConfigMapFound::Missing => return Err(wrong("it does not exist".to_owned())),
+        ConfigMapFound::Broken { reason } => return Err(wrong(reason)),
+        _ => {}
+    }
+    if global.policies.filter_resources() {
+        let reason = "it may hold volumePolicies only: which resources are taken, each backup says";
+        return Err(wrong(reason.to_owned()));
+    }
+    found
+        .policies
+        .volume_policies
+        .extend(global.policies.volume_policies);
+    Ok(())
 }
 
 /// True when a policy of its schedule decides how long a backup is kept: it carries no expiration, which a Velero

@@ -4,7 +4,6 @@ use salvor_api::labels;
 use salvor_api::name::BackupName;
 use salvor_api::velero::{
     AccessMode, Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase, LocationPhase,
-    RestorePhase,
 };
 use salvor_location::Location;
 
@@ -87,7 +86,7 @@ impl Deletions {
             ));
         }
         let reading = context.restores.list().into_iter().find(|restore| {
-            restore.spec.backup_name == *name && restore.status.phase == RestorePhase::InProgress
+            restore.spec.backup_name == *name && restore.status.phase.is_under_way()
         });
         reading.map(|restore| {
             format!(

@@ -126,7 +126,7 @@ impl Restores {
         let mut open: Vec<Arc<Restore>> = self.context.restores.list();
         open.retain(|restore| {
             restore.metadata.deletion_timestamp.is_none()
-                && (is_new(restore) || restore.status.phase == RestorePhase::InProgress)
+                && (is_new(restore) || restore.status.phase.is_under_way())
         });
         open.sort_by_key(|restore| {
             (

@@ -17,6 +17,7 @@ use salvor_objects::restore::settings::find_modifiers;
 use salvor_objects::restore::{
     self, Observer, Progress, RestoreError, RestoreOptions, RestoreOutcome, RestoreRequest, Source,
 };
+use salvor_storage::ErrorKind;
 use tokio::sync::watch;
 
 use super::{CANCELLED, finalize};
@@ -96,7 +97,7 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
         return Ok(End::Nothing);
     }
     let resume = match restore.status.phase {
-        RestorePhase::InProgress => true,
+        ref phase if phase.is_under_way() => true,
         RestorePhase::Unset | RestorePhase::New => false,
         _ => return Ok(End::Nothing),
     };
@@ -130,10 +131,9 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
     let run = RunId::generate();
     let key = context.authorizer.key().await;
     let begun = modify(&kinds, name, |restore: &mut Restore| {
-        let open = matches!(
-            restore.status.phase,
-            RestorePhase::Unset | RestorePhase::New | RestorePhase::InProgress
-        ) && restore.metadata.deletion_timestamp.is_none();
+        let begun = restore.status.phase.is_under_way();
+        let open =
+            (begun || super::is_new(restore)) && restore.metadata.deletion_timestamp.is_none();
         resealed(key.as_ref(), restore, |restore| {
             restore.spec.backup_name = backup.to_string();
         });
@@ -142,7 +142,10 @@ async fn attempt(context: &Context, name: &str, handle: &Handle) -> Result<End, 
             .metadata
             .annotations
             .insert(labels::RUN_ID.to_owned(), run.to_string());
-        restore.status.phase = RestorePhase::InProgress;
+        // One that was gone on with may have been at its hooks.
+        if !begun {
+            restore.status.phase = RestorePhase::InProgress;
+        }
         restore
             .status
             .start_timestamp
@@ -355,7 +358,14 @@ async fn show(context: &Context, name: &str, progress: &Progress) {
         let shown = restore.status.progress.get_or_insert_default();
         shown.items_restored = i64::try_from(progress.done).unwrap_or(i64::MAX);
         shown.total_items = i64::try_from(progress.total).unwrap_or(i64::MAX);
-        restore.status.phase == RestorePhase::InProgress
+        let open = restore.status.phase.is_under_way();
+        if open && progress.finalizing {
+            restore.status.phase = match progress.errors {
+                0 => RestorePhase::Finalizing,
+                _ => RestorePhase::FinalizingPartiallyFailed,
+            };
+        }
+        open
     });
     if let Err(error) = written.await {
         let error = &error as &dyn std::error::Error;
@@ -367,17 +377,30 @@ fn ended_by(error: &RestoreError, handle: &Handle) -> End {
     if !error.validation_errors().is_empty() {
         return End::Refused(error.validation_errors().to_vec());
     }
+    let frozen = |error: &salvor_storage::Error| error.kind == ErrorKind::Frozen;
     match handle.stopped() {
         Some(Stop::Leaving) => End::Nothing,
+        // It takes hours, and somebody must ask for it.
+        _ if salvor_storage::Error::among(error).is_some_and(frozen) => {
+            End::Failed(with_advice(error))
+        }
         Some(Stop::Asked) if error.is_cancelled() => End::Failed(CANCELLED.to_owned()),
         _ if error.is_retryable() => End::Interrupted(chain(error)),
-        _ => End::Failed(chain(error)),
+        _ => End::Failed(with_advice(error)),
+    }
+}
+
+/// The error with what to do about it, where a store says that.
+fn with_advice(error: &RestoreError) -> String {
+    match salvor_storage::Error::among(error).map(salvor_storage::Error::advice) {
+        Some(advice) if !advice.is_empty() => format!("{}; {advice}", chain(error)),
+        _ => chain(error),
     }
 }
 
 async fn write_end(context: &Context, name: &str, end: End) -> Result<(), KindError> {
     let written = modify(&context.kinds(), name, |restore: &mut Restore| {
-        let open = restore.status.phase == RestorePhase::InProgress || super::is_new(restore);
+        let open = restore.status.phase.is_under_way() || super::is_new(restore);
         match &end {
             End::Restored(done) => {
                 let started = restore.status.start_timestamp;

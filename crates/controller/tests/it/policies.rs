@@ -203,3 +203,57 @@ async fn item_actions_of_the_cluster_stop_what_they_refuse() {
     );
     server.stop().await;
 }
+
+#[tokio::test]
+async fn the_servers_own_volume_policies_count_for_every_backup() {
+    let world = World::new().await;
+    let skip =
+        "version: v1\nvolumePolicies: [{conditions: {volumeTypes: [nfs]}, action: {type: skip}}]";
+    keep(
+        &world,
+        "own",
+        "version: v1\nincludeExcludePolicy: {excludedNamespaceScopedResources: [secrets]}",
+    )
+    .await;
+    let server = world.serve_with(|options| options.global_volume_policy = "global".to_owned());
+    world.back_up("early", |_| ()).await;
+    let final_ = |b: &Backup| b.status.phase.is_final();
+    let early: Backup = world.until("early", final_).await;
+    assert_eq!(early.status.phase, BackupPhase::FailedValidation);
+    let errors = early.status.validation_errors.join("; ");
+    assert!(
+        errors.contains("ConfigMap global: it does not exist"),
+        "{errors}"
+    );
+
+    keep(&world, "global", skip).await;
+    world
+        .back_up("b", |b| b.spec.resource_policy = reference("own"))
+        .await;
+    let backup: Backup = world.until("b", final_).await;
+    assert_eq!(
+        backup.status.phase,
+        BackupPhase::Completed,
+        "{:?}",
+        backup.status
+    );
+    let key = salvor_api::labels::GLOBAL_VOLUME_POLICY;
+    assert_eq!(backup.metadata.annotations[key], "global");
+    server.stop().await;
+
+    keep(
+        &world,
+        "lists",
+        "version: v1\nincludeExcludePolicy: {excludedNamespaceScopedResources: [secrets]}",
+    )
+    .await;
+    let server = world.serve_with(|options| options.global_volume_policy = "lists".to_owned());
+    world.back_up("c", |_| ()).await;
+    let refused: Backup = world.until("c", final_).await;
+    let errors = refused.status.validation_errors.join("; ");
+    assert!(
+        errors.contains("it may hold volumePolicies only"),
+        "{errors}"
+    );
+    server.stop().await;
+}

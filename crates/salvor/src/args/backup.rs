@@ -25,6 +25,10 @@ pub(crate) enum BackupCommand {
     Delete(DeleteArgs),
     /// Keep a backup until it is released: no expiration, no policy and no request removes it.
     Hold(HoldArgs),
+    /// Move a backup to a colder storage class of its store.
+    Archive(ArchiveArgs),
+    /// Make an archived backup readable again, or say how far that is.
+    Thaw(ThawArgs),
     /// Release holds of a backup.
     Release(ReleaseArgs),
     /// Read every stored byte and compare it with what was written.
@@ -115,6 +119,23 @@ pub(crate) struct DeleteArgs {
     pub(crate) item_actions: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
+}
+
+/// Flags of `archive`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
+    /// Storage class, as the store calls it: STANDARD_IA, GLACIER, DEEP_ARCHIVE.
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) to: String,
+}
+
+/// Flags of `thaw`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ThawArgs {
+    /// Name of the backup.
+    pub(crate) name: String,
 }
 
 /// Flags of `hold`.

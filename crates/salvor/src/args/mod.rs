@@ -170,6 +170,10 @@ pub(crate) enum Command {
     Install(Box<install::InstallArgs>),
     /// Remove the server, its kinds and its namespace from a cluster; backups stay where they are stored.
     Uninstall(install::UninstallArgs),
+    /// Explain a code of an error, an exit status or an alert; list all codes.
+    Explain(ExplainArgs),
+    /// Collect what a report of a problem needs, without secrets, into a file.
+    Debug(DebugArgs),
     /// Watch a cluster being backed up, destroyed and recovered; needs nothing installed.
     Demo(DemoArgs),
     /// Print versions.
@@ -179,6 +183,24 @@ pub(crate) enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Flags of `explain`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Code, as in `error[CODE]`, an exit status, or the name of an alert [default: all].
+    pub(crate) code: Option<String>,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: Format,
+}
+
+/// Flags of `debug`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DebugArgs {
+    /// File to write, which must be new [default: salvor-debug-YYYYMMDDhhmmss.tar.gz].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `create <noun>`.

@@ -73,6 +73,9 @@ pub(crate) struct ServerArgs {
     /// How long a restore waits for one thing, such as a definition or a namespace.
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     pub(crate) resource_timeout: GoDuration,
+    /// ConfigMap with volume policies that count for every backup, after its own.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) global_backup_volume_policy_configmap: Option<String>,
     /// File that defines item actions and providers, besides those of the cluster; only here may they be programs.
     #[arg(long, alias = "extensions", value_name = "FILE")]
     pub(crate) item_actions: Option<std::path::PathBuf>,

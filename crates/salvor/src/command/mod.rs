@@ -1,5 +1,6 @@
 //! What each command does. One file per command: explicit inputs, a session, an exit status.
 
+mod backup_archive;
 mod backup_browse;
 mod backup_copy;
 mod backup_create;
@@ -13,6 +14,8 @@ mod backup_hold;
 mod backup_logs;
 mod backup_repair;
 mod backup_verify;
+mod debug;
+mod explain;
 mod extension_check;
 mod install;
 mod location_check;
@@ -99,6 +102,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Server(args) => server::run(&args, session).await,
         Command::Install(args) => install::run(&args, session).await,
         Command::Uninstall(args) => uninstall::run(&args, session).await,
+        Command::Debug(args) => debug::run(&args, session).await,
+        Command::Explain(args) => explain::run(&args, session),
         Command::Demo(args) => crate::demo::run(&args, session).await,
         Command::Version(args) => version::run(&args, session).await,
         Command::Completion { shell } => {
@@ -118,6 +123,8 @@ async fn backup(command: BackupCommand, session: &Session) -> Result<Exit, Failu
         BackupCommand::Logs(args) => backup_logs::run(&args, session).await,
         BackupCommand::Download(args) => backup_download::run(&args, session).await,
         BackupCommand::Delete(args) => backup_delete::run(&args, session).await,
+        BackupCommand::Archive(args) => backup_archive::archive(&args, session).await,
+        BackupCommand::Thaw(args) => backup_archive::thaw(&args, session).await,
         BackupCommand::Hold(args) => backup_hold::hold(&args, session).await,
         BackupCommand::Release(args) => backup_hold::release(&args, session).await,
         BackupCommand::Verify(args) => backup_verify::run(&args, session).await,

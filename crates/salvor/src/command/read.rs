@@ -13,7 +13,7 @@ use salvor_archive::files::{read_json_gz, read_text_gz};
 use salvor_archive::names::{BackupFile, RestoreFile};
 use salvor_extension::{Actions, Origin, Providers};
 use salvor_location::verified::Verdicts;
-use salvor_location::{BackupRecord, Damaged, Location, RestoreRecord};
+use salvor_location::{Archived, BackupRecord, Damaged, Location, RestoreRecord};
 use salvor_objects::restore::Source;
 use serde::de::DeserializeOwned;
 
@@ -147,6 +147,7 @@ pub(crate) async fn backups(
     assert_folder(location)?;
     if names.is_empty() {
         let listing = location.backups().await?;
+        let archived = location.archived().await?;
         let chosen = selector.map(compile).transpose()?;
         let entries = listing
             .entries
@@ -156,20 +157,34 @@ pub(crate) async fn backups(
                     .as_ref()
                     .is_none_or(|selector| selector.matches(&record.backup.metadata.labels))
             })
-            .map(|record| relocated(record, location))
+            .map(|record| {
+                let archived = archived.get(record.name.as_str());
+                relocated(record, archived, location)
+            })
             .collect();
         return Ok((entries, listing.damaged));
     }
     let mut records = Vec::with_capacity(names.len());
     for name in names {
-        let record = location.backup(&backup_name(name)?).await?;
-        records.push(relocated(record, location));
+        let name = backup_name(name)?;
+        let record = location.backup(&name).await?;
+        let archived = location.archived_backup(&name).await?;
+        records.push(relocated(record, archived.as_ref(), location));
     }
     Ok((records, Vec::new()))
 }
 
-/// A backup says which location it was written to; what counts is where it was found.
-fn relocated(mut record: BackupRecord, location: &Location) -> BackupRecord {
+/// A backup says which location it was written to; what counts is where it was found, and in which storage class.
+fn relocated(
+    mut record: BackupRecord,
+    archived: Option<&Archived>,
+    location: &Location,
+) -> BackupRecord {
+    let annotations = &mut record.backup.metadata.annotations;
+    match archived {
+        Some(archived) => annotations.insert(labels::ARCHIVED.to_owned(), archived.mark()),
+        None => annotations.remove(labels::ARCHIVED),
+    };
     spec_name(location).clone_into(&mut record.backup.spec.storage_location);
     record
 }

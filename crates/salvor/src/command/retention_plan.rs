@@ -7,6 +7,7 @@ use salvor_api::labels;
 use salvor_api::meta::StringMap;
 use salvor_api::retention::{Guard, Inventory, RetentionPlan, Scope, group};
 use salvor_api::velero::Backup;
+use salvor_location::Archived;
 
 use crate::args::retention::PlanArgs;
 use crate::exit::{Exit, Failure};
@@ -21,6 +22,7 @@ pub(crate) async fn run(args: &PlanArgs, session: &Session) -> Result<Exit, Fail
         let text = session.messages.damaged(&entry.name, &entry.reason);
         session.printer.warning(&text);
     }
+    let archived = location.archived().await?;
     let restores = location.restores().await?;
     let used_by: StringMap = restores
         .entries
@@ -36,7 +38,14 @@ pub(crate) async fn run(args: &PlanArgs, session: &Session) -> Result<Exit, Fail
     let backups: Vec<_> = listing
         .entries
         .into_iter()
-        .map(|record| record.backup)
+        .map(|record| {
+            let mut backup = record.backup;
+            let mark = archived.get(record.name.as_str()).map(Archived::mark);
+            let key = labels::ARCHIVED.to_owned();
+            let annotations = &mut backup.metadata.annotations;
+            annotations.extend(mark.map(|mark| (key, mark)));
+            backup
+        })
         .filter(|backup| {
             let of = backup.metadata.labels.get(labels::SCHEDULE_NAME);
             label.is_none() || of == label.as_ref()

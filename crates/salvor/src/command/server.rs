@@ -39,6 +39,7 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         admission_address,
         server_user,
         schedule_skip_immediately,
+        global_backup_volume_policy_configmap,
         item_actions,
         identity,
     } = args;
@@ -61,6 +62,9 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         default_ttl: default_backup_ttl.0,
         validate_every: store_validation_frequency.0,
         resource_timeout: resource_timeout.0,
+        global_volume_policy: global_backup_volume_policy_configmap
+            .clone()
+            .unwrap_or_default(),
         sync_every: backup_sync_period.0,
         collect_every: garbage_collection_frequency.0,
         downloads: download_address.map(|listen| Downloads {

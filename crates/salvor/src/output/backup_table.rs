@@ -69,6 +69,11 @@ pub(crate) fn table(backups: &[Backup], columns: &Columns<'_>, now: Timestamp) -
     if *wide {
         headers.extend(["ITEMS", "CLUSTER", "KEPT"].map(str::to_owned));
     }
+    let archived = |backup: &Backup| backup.metadata.annotations.get(labels::ARCHIVED).cloned();
+    let any_archived = backups.iter().any(|backup| archived(backup).is_some());
+    if any_archived {
+        headers.push("ARCHIVED".to_owned());
+    }
     headers.extend(label_columns.iter().map(|key| {
         let name = key.rsplit('/').next().unwrap_or(key);
         name.to_uppercase()
@@ -120,6 +125,9 @@ pub(crate) fn table(backups: &[Backup], columns: &Columns<'_>, now: Timestamp) -
             );
             row.push(annotation(backup, labels::CLUSTER_NAME).to_owned());
             row.push((*durability).to_owned());
+        }
+        if any_archived {
+            row.push(archived(backup).unwrap_or_default());
         }
         row.extend(
             label_columns

@@ -433,6 +433,9 @@ fn own(d: &mut DescribeWriter, backup: &Backup, volumes: &[BackupVolumeInfo], or
         d.nested(1, "Endpoint", endpoint);
     }
     d.nested(1, "Kept", &origin.durability);
+    if let Some(mark) = annotation(labels::ARCHIVED) {
+        d.nested(1, "Archived", mark);
+    }
     if let Some(bytes) = origin.archive_bytes {
         d.nested(1, "Archive size", salvor_text::ByteCount(bytes));
     }

@@ -108,7 +108,11 @@ impl Printer {
 
     /// A failure with its chain and what to do next.
     pub(crate) fn failure(&self, failure: &Failure) {
-        self.labelled(&self.messages.error(), "31", &failure.chain());
+        let label = match failure.code() {
+            Some(code) => format!("{}[{code}]", self.messages.error()),
+            None => self.messages.error(),
+        };
+        self.labelled(&label, "31", &failure.chain());
         if let Some(hint) = &failure.hint {
             let hint = self.messages.advice(hint);
             self.labelled(&self.messages.hint(), "36", &hint);

@@ -72,3 +72,88 @@ fn a_check_refuses_a_bucket_that_deletes_or_locks_by_itself() {
     );
     assert!(!text.contains("hunter2"));
 }
+
+#[test]
+fn an_archived_backup_is_listed_and_says_how_to_thaw_it_before_it_is_restored() {
+    let Some(bucket) = Bucket::start() else {
+        return;
+    };
+    bucket
+        .run("backup create b1 --include-namespaces shop")
+        .expect(0);
+    let moved = bucket.run("backup archive b1 --to DEEP_ARCHIVE");
+    let text = moved.expect(0);
+    assert!(text.contains("salvor backup thaw b1"), "{text}");
+    assert_eq!(
+        bucket.run("backup archive b1 --to DEEP_ARCHIVE").code,
+        0,
+        "twice is once"
+    );
+    for command in ["backup get", "backup describe b1"] {
+        let shown = bucket.run(command);
+        let text = shown.expect(0);
+        assert!(
+            text.contains("DEEP_ARCHIVE, retrieval 12h"),
+            "{command}: {text}"
+        );
+    }
+    let verified = bucket.run("backup verify b1");
+    assert!(
+        verified.out.contains("must be thawed"),
+        "{}{}",
+        verified.out,
+        verified.err
+    );
+    let refused = bucket.run("restore create r1 --from-backup b1");
+    assert_eq!(refused.code, 4, "{}{}", refused.out, refused.err);
+    assert!(
+        refused.err.contains("salvor backup thaw NAME"),
+        "{}",
+        refused.err
+    );
+
+    // moto thaws at once.
+    let thawed = bucket.run("backup thaw b1");
+    assert!(
+        thawed.expect(0).contains("can be read until"),
+        "{}",
+        thawed.out
+    );
+    bucket.place.delete("namespace", None, "shop");
+    bucket.run("restore create r2 --from-backup b1").expect(0);
+    bucket.run("backup delete b1 --yes").expect(0);
+    bucket
+        .run("backup create b1 --include-namespaces shop")
+        .expect(0);
+    let fresh = bucket.run("backup get");
+    assert!(!fresh.expect(0).contains("DEEP_ARCHIVE"), "{}", fresh.out);
+
+    let plan = "retention plan --keep last=3,archive=0h:GLACIER";
+    let planned = bucket.run(plan);
+    assert!(
+        planned.out.contains("keep: last good one"),
+        "{}",
+        planned.out
+    );
+}
+
+#[test]
+fn a_folder_has_no_storage_classes_and_says_so() {
+    let place = Place::with_cluster();
+    place
+        .run("backup create b1 --include-namespaces shop")
+        .expect(0);
+    let refused = place.run("backup archive b1 --to GLACIER");
+    assert_ne!(refused.code, 0);
+    assert!(
+        refused.err.contains("not supported by this store"),
+        "{}",
+        refused.err
+    );
+    let thawed = place.run("backup thaw b1");
+    assert!(
+        thawed.expect(0).contains("can be read now"),
+        "{}",
+        thawed.out
+    );
+}

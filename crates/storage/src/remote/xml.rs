@@ -133,7 +133,7 @@ mod tests {
         for text in [
             "", "x", "<a>", "</a>", "<a></b>", "<a/><b/>", "<a", "<>", "< >", "<!--", &deep, &wide,
         ] {
-            assert!(Element::parse(text).is_err(), "{:.20}", text);
+            assert!(Element::parse(text).is_err(), "{text:.20}");
         }
     }
 }

@@ -259,6 +259,7 @@ impl Lane {
                 .then(|| "audit".to_owned())
                 .into_iter()
                 .collect(),
+            archived: None,
             used_by: String::new(),
         });
     }

@@ -86,6 +86,9 @@ impl Engine {
         }
         self.record
             .say(&format!("hooks of {} restored pods", pods.len()));
+        self.progress.finalizing = true;
+        self.progress.errors = self.record.errors();
+        self.observer.tell(self.progress);
         let hands = self.hands.clone();
         let (sender, seen) = watch::channel(Seen::default());
         let (tell, told) = mpsc::channel(AT_ONCE);

@@ -53,6 +53,10 @@ pub struct Progress {
     pub done: u64,
     /// Objects that wait for something.
     pub waiting: u64,
+    /// The objects are done, hooks in restored pods run.
+    pub finalizing: bool,
+    /// Errors so far.
+    pub errors: u64,
 }
 
 /// Who is told about progress.

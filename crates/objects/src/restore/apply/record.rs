@@ -76,6 +76,11 @@ impl Record {
         self.log.warn(About::Object(key), text);
     }
 
+    /// Errors so far.
+    pub(super) fn errors(&self) -> u64 {
+        self.log.errors()
+    }
+
     pub(super) fn error(&self, key: &ObjectKey, text: &str) {
         self.log.error(About::Object(key), text);
     }

@@ -70,8 +70,8 @@ pub(super) struct Engine {
     written_at: Instant,
     deferred: Vec<Deferred>,
     silent: u32,
-    progress: Progress,
-    observer: Observer,
+    pub(super) progress: Progress,
+    pub(super) observer: Observer,
     cancel: CancellationToken,
 }
 

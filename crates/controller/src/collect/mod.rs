@@ -3,6 +3,8 @@
 //!
 //! A pass looks at the copy of the objects only. The store is asked when something would go, for the holds.
 
+mod archive;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use salvor_api::labels;
 use salvor_api::retention::{Inventory, RetentionPlan, Scope, SeriesPlan, group};
 use salvor_api::velero::{
     AccessMode, Backup, BackupStorageLocation, DeleteBackupRequest, DeleteBackupRequestPhase,
-    LocationPhase, Restore, RestorePhase, Schedule,
+    LocationPhase, Restore, Schedule,
 };
 use salvor_location::Holds;
 use salvor_location::verified::Verdicts;
@@ -102,7 +104,7 @@ impl Collector {
         let plan = self.plan(name, backups, &Kept::default()).await;
         let wanted: Vec<&str> = plan.series.iter().flat_map(SeriesPlan::removed).collect();
         let counts = context.metrics.counts();
-        if wanted.is_empty() {
+        if wanted.is_empty() && plan.to_archive().next().is_none() {
             counts.retention(name, 0, false);
             return Ok(true);
         }
@@ -127,6 +129,7 @@ impl Collector {
                 for backup in named(backups, &names) {
                     self.ask(backup).await?;
                 }
+                archive::carry_out(context, name, &plan, backups).await;
             }
             Err(stop) => {
                 let planned = plan.series.iter().flat_map(SeriesPlan::removed).count();
@@ -155,7 +158,7 @@ impl Collector {
         let backups: Vec<Backup> = backups.iter().map(|backup| (**backup).clone()).collect();
         let schedules = context.schedules.list();
         let restores = context.restores.list();
-        let reads = |restore: &&Arc<Restore>| restore.status.phase == RestorePhase::InProgress;
+        let reads = |restore: &&Arc<Restore>| restore.status.phase.is_under_way();
         let used_by = restores.iter().filter(reads).map(|restore| {
             let text = format!("restore {}", restore.metadata.name);
             (restore.spec.backup_name.clone(), text)
