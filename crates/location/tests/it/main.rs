@@ -1,5 +1,6 @@
 //! The commit protocol, and copies, under races, crashes, kills, lost answers and lying stores.
 
+mod archive;
 mod commit;
 mod copy;
 mod crash;

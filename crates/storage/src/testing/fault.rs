@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::bucket::{BucketRules, Tier};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::{
@@ -237,6 +238,25 @@ impl ObjectStore for FaultStore {
     async fn discard_unfinished(&self, folder: &str) -> Result<usize> {
         let inner = self.inner.discard_unfinished(folder);
         self.run("discard_unfinished", folder, None, inner).await
+    }
+
+    async fn rules(&self) -> Result<Option<BucketRules>> {
+        self.run("rules", "", None, self.inner.rules()).await
+    }
+
+    async fn tier(&self, key: &Key) -> Result<Tier> {
+        self.run("tier", key.as_str(), None, self.inner.tier(key))
+            .await
+    }
+
+    async fn set_class(&self, key: &Key, class: &str) -> Result<()> {
+        let inner = self.inner.set_class(key, class);
+        self.run("set_class", key.as_str(), None, inner).await
+    }
+
+    async fn thaw(&self, key: &Key) -> Result<()> {
+        self.run("thaw", key.as_str(), None, self.inner.thaw(key))
+            .await
     }
 }
 
