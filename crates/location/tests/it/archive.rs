@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use salvor_location::RunId;
+use salvor_location::claim::ClaimPolicy;
 use salvor_storage::testing::{Fault, FaultStore};
 use salvor_storage::{
     Access, ErrorKind, Folder, GetOptions, Key, MemoryStore, MetaStream, Object, ObjectInfo,
     ObjectStore, PutMode, Result, Tier, Upload,
 };
 
-use crate::world::{LONG, assert_whole_or_absent, location, name, write_backup};
+use crate::world::{assert_whole_or_absent, location, name, write_backup};
 
 /// A store with storage classes, all of which are read at once.
 #[derive(Debug, Default)]
@@ -79,8 +81,8 @@ impl ObjectStore for Classes {
 async fn written() -> FaultStore {
     let store = FaultStore::new(Arc::new(Classes::default()));
     let run = RunId::generate();
-    let write = write_backup(&location(Arc::new(store.clone())), &run);
-    write.await.expect("written");
+    let location = location(Arc::new(store.clone()));
+    write_backup(&location, &run).await.expect("written");
     store
 }
 
@@ -108,9 +110,12 @@ async fn a_kill_at_any_point_is_made_up_for_by_the_next_run() {
             let first = location(Arc::new(fault.clone()));
             let _ = first.archive_backup(&nightly, "COLD").await;
             fault.heal();
-            // Whoever died held the name for the time of its lease.
-            tokio::time::advance(LONG).await;
-            let location = location(Arc::new(fault));
+            // A lease of zero: whoever died is silent for long enough.
+            let policy = ClaimPolicy {
+                lease: Duration::ZERO,
+                ..ClaimPolicy::default()
+            };
+            let location = location(Arc::new(fault)).with_claim_policy(policy);
             assert!(assert_whole_or_absent(&location, &context).await.is_some());
             let again = location.archive_backup(&nightly, "COLD").await;
             let again = again.unwrap_or_else(|error| panic!("{context}: {error}"));

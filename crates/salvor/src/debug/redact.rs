@@ -139,7 +139,7 @@ impl Redactor {
         for (name, value) in fields {
             match (name.as_str(), &mut *value) {
                 ("annotations" | "labels", Value::Object(map)) => {
-                    self.map(map, |key| is_plain_key(key));
+                    self.map(map, is_plain_key);
                 }
                 ("config", Value::Object(map)) => {
                     self.map(map, |key| PLAIN_SETTINGS.contains(&key));
