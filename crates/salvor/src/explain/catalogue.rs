@@ -365,4 +365,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         "A backup ended six hours ago or longer, and a copy that it asks for (`salvor.dev/copy-to`) is not in its location.",
         "백업의 사본이 있어야 할 위치에 없습니다."
     ),
+    entry!(
+        Alert,
+        "SalvorCertificateExpires",
+        "SalvorCertificateExpires",
+        "A certificate of the server expires soon, and was not renewed.",
+        "서버의 인증서가 곧 만료되는데 갱신되지 않았습니다."
+    ),
 ];
