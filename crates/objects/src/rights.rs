@@ -225,10 +225,78 @@ pub(crate) fn of_contents<'a>(
 
 #[cfg(test)]
 mod tests {
+    use salvor_api::resource::GroupVersion;
+
     use super::*;
+    use crate::restore::plan::{Destination, PlanEntry};
 
     fn said(rights: &BTreeSet<Right>) -> Vec<String> {
         rights.iter().map(ToString::to_string).collect()
+    }
+
+    fn entry(resource: &GroupResource, namespace: Option<&str>, action: Action) -> PlanEntry {
+        PlanEntry {
+            resource: Arc::new(resource.clone()),
+            namespace: namespace.map(Into::into),
+            name: "a".into(),
+            version: "v1".into(),
+            to: Arc::new(Destination {
+                resource: resource.clone(),
+                group_version: GroupVersion::new("", "v1"),
+            }),
+            action,
+            reason: None,
+            digest: None,
+            live: None,
+            at: 0,
+        }
+    }
+
+    #[test]
+    fn a_restore_takes_what_its_plan_does_where_it_does_it() {
+        let (pods, secrets) = (core("pods"), core("secrets"));
+        let mut plan = RestorePlan::default();
+        let mapping = &mut plan.header.rules.namespaces;
+        mapping.insert("shop".to_owned(), "copy".to_owned());
+        plan.entries = vec![
+            entry(&pods, Some("shop"), Action::Create),
+            entry(&pods, Some("bank"), Action::Update),
+            entry(&secrets, Some("shop"), Action::Recreate),
+            entry(&secrets, Some("bank"), Action::Unchanged),
+            entry(&secrets, Some("vault"), Action::Conflict),
+            entry(&core("namespaces"), None, Action::Update),
+        ];
+        let plain = [
+            "create pods in namespace `copy`",
+            // The commands of a pod that was there are not its maker's.
+            "create pods/exec in namespace `bank`",
+            "create secrets in namespace `copy`",
+            "delete secrets in namespace `copy`",
+            "get namespaces in namespace `a`",
+            "get pods in namespace `bank`",
+            "get pods in namespace `shop`",
+            "get secrets in namespace `shop`",
+            "patch namespaces in namespace `a`",
+            "patch pods in namespace `bank`",
+        ];
+        assert_eq!(said(&of_restore(&plan, false)), plain);
+        let more = |rights: BTreeSet<Right>| -> Vec<String> {
+            let said = said(&rights).into_iter();
+            said.filter(|right| !plain.contains(&right.as_str()))
+                .collect()
+        };
+        let commands = more(of_restore(&plan, true));
+        assert_eq!(commands, ["create pods/exec in namespace `copy`"]);
+        plan.header.status = Some(salvor_api::velero::RestoreStatusSpec::default());
+        assert_eq!(
+            more(of_restore(&plan, false)),
+            [
+                "patch namespaces/status in namespace `a`",
+                "patch pods/status in namespace `bank`",
+                "patch pods/status in namespace `copy`",
+                "patch secrets/status in namespace `copy`",
+            ]
+        );
     }
 
     #[test]
