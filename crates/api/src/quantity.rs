@@ -76,9 +76,50 @@ impl FromStr for Quantity {
     }
 }
 
+/// About what a quantity is worth in whole units, to add up and compare: signs and halves are fine; `None` when the text
+/// is none.
+#[must_use]
+pub fn approximate(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let (number, scale) = SUFFIXES
+        .iter()
+        .find_map(|(suffix, scale)| Some((text.strip_suffix(suffix)?, *scale)))
+        .unwrap_or((text, NANO));
+    // Rust also reads `inf` and `NaN`.
+    let starts_well = number
+        .bytes()
+        .next()
+        .is_some_and(|c| c.is_ascii_digit() || b"+-.".contains(&c));
+    let value: f64 = number.parse().ok().filter(|_| starts_well)?;
+    value
+        .is_finite()
+        .then_some(value * scale as f64 / NANO as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_quantity_is_about_worth_has_signs_and_halves() {
+        for (text, value) in [
+            ("5", Some(5.0)),
+            ("-5", Some(-5.0)),
+            ("500m", Some(0.5)),
+            ("1Gi", Some(1_073_741_824.0)),
+            ("2e3", Some(2000.0)),
+            (" 1.5k ", Some(1500.0)),
+            ("3E", Some(3e18)),
+            ("", None),
+            ("Gi", None),
+            ("1Zi", None),
+            ("inf", None),
+            ("NaN", None),
+            ("ten", None),
+        ] {
+            assert_eq!(approximate(text), value, "{text}");
+        }
+    }
 
     #[test]
     fn quantities_compare_by_what_they_are_worth() {

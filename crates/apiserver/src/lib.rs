@@ -50,7 +50,6 @@ mod openapi;
 mod options;
 mod patch;
 mod protobuf;
-mod quantity;
 mod registry;
 mod request;
 mod rules;

@@ -1,10 +1,10 @@
 //! Claims, volumes and storage classes: what is fixed once they exist.
 
+use salvor_api::quantity::approximate;
 use serde_json::{Value, json};
 
 use super::{Context, Object, immutable};
 use crate::entry::{at, child_mut};
-use crate::quantity::quantity;
 use crate::status::FieldError;
 
 /// Claims start as Pending.
@@ -57,7 +57,7 @@ pub(super) fn update_claim(old: &Object, new: &mut Object, _: &Context<'_>) -> V
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
         ));
     }
-    let size = |object: &Object| at(object, &request).and_then(quantity);
+    let size = |object: &Object| at(object, &request).and_then(worth);
     if let (Some(before), Some(after)) = (size(old), size(new))
         && after < before
     {
@@ -176,4 +176,13 @@ pub(super) fn update_class(
         "field is immutable",
     ));
     errors
+}
+
+/// What a quantity is about worth, be it a number or a text.
+fn worth(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => approximate(text),
+        _ => None,
+    }
 }

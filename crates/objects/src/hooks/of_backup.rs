@@ -75,14 +75,14 @@ impl BackupHooks {
             .map_err(|error| vec![error.to_string()])?;
         let mut compiled = Vec::new();
         for spec in specs {
-            if !selects_pods([&spec.included_resources, &spec.excluded_resources]) {
-                continue;
-            }
             let pods = PodFilter::compile(
+                [&spec.included_resources, &spec.excluded_resources],
                 [&spec.included_namespaces, &spec.excluded_namespaces],
                 spec.label_selector.as_ref(),
-            )
-            .map_err(|error| vec![error])?;
+            );
+            let Some(pods) = pods.map_err(|error| vec![error])? else {
+                continue;
+            };
             let commands = |hooks: &[BackupHook]| {
                 let execs = hooks.iter().filter_map(|hook| hook.exec.as_ref());
                 execs.map(|exec| Command::new(&spec.name, exec)).collect()
@@ -156,21 +156,26 @@ impl Command {
 }
 
 impl PodFilter {
-    /// Compiles a filter: namespaces to include and to exclude, labels.
+    /// Compiles a filter: resources and namespaces to include and to exclude, labels. `None` when the resources leave
+    /// no pods in.
     ///
     /// # Errors
     /// A pattern or the selector is not valid.
-    pub(crate) fn compile(
+    pub(super) fn compile(
+        resources: [&[String]; 2],
         [included, excluded]: [&[String]; 2],
         labels: Option<&LabelSelector>,
-    ) -> Result<Self, String> {
-        Ok(Self {
+    ) -> Result<Option<Self>, String> {
+        if !selects_pods(resources) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
             namespaces: IncludesExcludes::new(included, excluded).map_err(|e| e.to_string())?,
             labels: labels
                 .map(Selector::compile)
                 .transpose()
                 .map_err(|error| error.to_string())?,
-        })
+        }))
     }
 
     pub(crate) fn matches(&self, namespace: &str, labels: &salvor_api::meta::StringMap) -> bool {
@@ -183,7 +188,7 @@ impl PodFilter {
 }
 
 /// True when lists of resources to include and to exclude leave pods in, by whatever name.
-pub(crate) fn selects_pods([included, excluded]: [&[String]; 2]) -> bool {
+fn selects_pods([included, excluded]: [&[String]; 2]) -> bool {
     let lower = |list: &[String]| {
         list.iter()
             .map(|name| name.to_lowercase())

@@ -6,7 +6,7 @@ use salvor_api::validate;
 use salvor_api::velero::{ExecRestoreHook, HookErrorMode, Hooks, RestoreHook};
 use serde_json::{Value, json};
 
-use super::of_backup::{Command, FROM_ANNOTATION, PodFilter, or_default, selects_pods};
+use super::of_backup::{Command, FROM_ANNOTATION, PodFilter, or_default};
 use super::{Pod, annotation};
 
 const EXEC: &str = "post.hook.restore.velero.io";
@@ -52,14 +52,14 @@ impl RestoreHooks {
             .map_err(|error| vec![error.to_string()])?;
         let mut compiled = Vec::new();
         for spec in specs {
-            if !selects_pods([&spec.included_resources, &spec.excluded_resources]) {
-                continue;
-            }
             let pods = PodFilter::compile(
+                [&spec.included_resources, &spec.excluded_resources],
                 [&spec.included_namespaces, &spec.excluded_namespaces],
                 spec.label_selector.as_ref(),
-            )
-            .map_err(|error| vec![error])?;
+            );
+            let Some(pods) = pods.map_err(|error| vec![error])? else {
+                continue;
+            };
             compiled.push(Spec {
                 name: spec.name,
                 pods,

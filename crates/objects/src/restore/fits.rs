@@ -4,8 +4,8 @@
 //! target. [`judge`] compares them and returns findings; nothing here stops a restore.
 
 mod facts;
-mod quantity;
 
+use salvor_api::quantity::approximate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -16,7 +16,6 @@ use super::body;
 use super::transform::Transformed;
 
 pub use facts::Facts;
-pub use quantity::parse_quantity;
 
 /// Code of the finding that claims come back without what was in their volumes.
 pub(crate) const VOLUME_DATA: &str = "volume-data";
@@ -212,7 +211,7 @@ impl Demands {
     }
 
     fn use_quantity(&mut self, object: &Transformed, unit: &str, text: &str) {
-        if let Some(amount) = parse_quantity(text) {
+        if let Some(amount) = approximate(text) {
             self.use_amount(object, unit, amount);
         }
     }

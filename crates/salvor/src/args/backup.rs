@@ -3,10 +3,11 @@
 use clap::{Args, Subcommand};
 use salvor_api::copies::{CopyError, CopyRequest, CopyRule};
 use salvor_api::go::GoDuration;
-use salvor_api::meta::{LabelSelector, StringMap};
+use salvor_api::meta::StringMap;
 
+use super::choice::{ChoiceArgs, DemandArgs};
 use super::filters::FilterArgs;
-use super::{ConfirmArgs, Format, FormatArgs, values};
+use super::{ConfirmArgs, Format, FormatArgs};
 
 /// Commands on backups.
 #[derive(Debug, Subcommand)]
@@ -50,11 +51,8 @@ pub(crate) enum BackupCommand {
 /// Flags of `get`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GetArgs {
-    /// Only these.
-    pub(crate) names: Vec<String>,
-    /// Only those with these labels.
-    #[arg(short = 'l', long, value_parser = values::selector, value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
     /// Show labels as the last column.
     #[arg(long)]
     pub(crate) show_labels: bool,
@@ -68,11 +66,8 @@ pub(crate) struct GetArgs {
 /// Flags of `describe`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// Which [default: all].
-    pub(crate) names: Vec<String>,
-    /// Only those with these labels.
-    #[arg(short = 'l', long, value_parser = values::selector, value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
     /// Also list resources, volumes and operations.
     #[arg(long)]
     pub(crate) details: bool,
@@ -104,17 +99,10 @@ pub(crate) struct DownloadArgs {
 /// Flags of `delete`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// Which.
-    #[arg(required_unless_present_any = ["all", "selector"])]
-    pub(crate) names: Vec<String>,
-    /// All of the location.
-    #[arg(long, conflicts_with_all = ["names", "selector"])]
-    pub(crate) all: bool,
-    /// Those with these labels.
-    #[arg(short = 'l', long, value_parser = values::selector, conflicts_with = "names", value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
-    /// File that defines delete item actions: they are asked first, and may refuse. Those that a cluster defines
-    /// are asked by its server only.
+    #[command(flatten)]
+    pub(crate) which: DemandArgs,
+    /// File that defines delete item actions: they are asked first, and may refuse, beside those that the cluster
+    /// at hand defines.
     #[arg(long, value_name = "FILE")]
     pub(crate) item_actions: Option<std::path::PathBuf>,
     #[command(flatten)]

@@ -221,7 +221,7 @@ pub(crate) struct SetArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
     #[command(flatten)]
-    pub(crate) which: super::schedule::DemandArgs,
+    pub(crate) which: super::choice::DemandArgs,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
 }

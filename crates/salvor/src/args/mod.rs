@@ -1,6 +1,7 @@
 //! The command line as types. Parsing is here, meaning is in [`crate::command`].
 
 pub(crate) mod backup;
+pub(crate) mod choice;
 pub(crate) mod extension;
 pub(crate) mod filters;
 pub(crate) mod install;
@@ -245,7 +246,7 @@ pub(crate) enum DescribeCommand {
     Restores(restore::DescribeArgs),
     /// Describe schedules.
     #[command(alias = "schedule")]
-    Schedules(schedule::ChoiceArgs),
+    Schedules(choice::ChoiceArgs),
     /// Describe locations.
     #[command(aliases = ["backup-location", "bsl"])]
     BackupLocations(location::DescribeArgs),

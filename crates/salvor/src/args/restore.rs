@@ -2,10 +2,10 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use salvor_api::go::GoDuration;
-use salvor_api::meta::LabelSelector;
 
+use super::choice::{ChoiceArgs, DemandArgs};
 use super::filters::FilterArgs;
-use super::{ConfirmArgs, Format, FormatArgs, values};
+use super::{ConfirmArgs, Format, FormatArgs};
 
 /// Commands on restores.
 #[derive(Debug, Subcommand)]
@@ -25,11 +25,8 @@ pub(crate) enum RestoreCommand {
 /// Flags of `get`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GetArgs {
-    /// Only these.
-    pub(crate) names: Vec<String>,
-    /// Only those with these labels.
-    #[arg(short = 'l', long, value_parser = values::selector, value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 }
@@ -37,11 +34,8 @@ pub(crate) struct GetArgs {
 /// Flags of `describe`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DescribeArgs {
-    /// Which [default: all].
-    pub(crate) names: Vec<String>,
-    /// Only those with these labels.
-    #[arg(short = 'l', long, value_parser = values::selector, value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
     /// Also list resources.
     #[arg(long)]
     pub(crate) details: bool,
@@ -60,15 +54,8 @@ pub(crate) struct LogsArgs {
 /// Flags of `delete`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// Which.
-    #[arg(required_unless_present_any = ["all", "selector"])]
-    pub(crate) names: Vec<String>,
-    /// All of the location.
-    #[arg(long, conflicts_with_all = ["names", "selector"])]
-    pub(crate) all: bool,
-    /// Those with these labels.
-    #[arg(short = 'l', long, value_parser = values::selector, conflicts_with = "names", value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
+    #[command(flatten)]
+    pub(crate) which: DemandArgs,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
 }

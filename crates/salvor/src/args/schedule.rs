@@ -1,10 +1,10 @@
 //! `schedule`: Velero's commands and flags. They need a server.
 
 use clap::{Args, Subcommand};
-use salvor_api::meta::LabelSelector;
 
 use super::backup::TemplateArgs;
-use super::{ConfirmArgs, Format, FormatArgs, values};
+use super::choice::{ChoiceArgs, DemandArgs};
+use super::{ConfirmArgs, Format, FormatArgs};
 
 /// Commands on schedules.
 #[derive(Debug, Subcommand)]
@@ -48,16 +48,6 @@ pub(crate) struct CreateArgs {
     pub(crate) output: Format,
 }
 
-/// Which schedules.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ChoiceArgs {
-    /// Only these.
-    pub(crate) names: Vec<String>,
-    /// Only those with these labels.
-    #[arg(short = 'l', long, value_parser = values::selector, value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
-}
-
 /// Flags of `get`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct GetArgs {
@@ -65,20 +55,6 @@ pub(crate) struct GetArgs {
     pub(crate) choice: ChoiceArgs,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
-}
-
-/// Which objects of the cluster, all of them only on demand.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct DemandArgs {
-    /// Which.
-    #[arg(required_unless_present_any = ["all", "selector"])]
-    pub(crate) names: Vec<String>,
-    /// All of the namespace.
-    #[arg(long, conflicts_with_all = ["names", "selector"])]
-    pub(crate) all: bool,
-    /// Those with these labels.
-    #[arg(short = 'l', long, value_parser = values::selector, conflicts_with = "names", value_name = "SELECTOR")]
-    pub(crate) selector: Option<LabelSelector>,
 }
 
 /// Flags of `delete`.

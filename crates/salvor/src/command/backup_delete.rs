@@ -11,6 +11,7 @@ use salvor_text::ByteCount;
 use tracing::info;
 
 use crate::args::backup::DeleteArgs;
+use crate::args::choice::DemandArgs;
 use crate::command::{read, served};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
@@ -21,9 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Deletes backups and the records of their restores after showing them and asking.
 pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Failure> {
     let DeleteArgs {
-        names,
-        all: _,
-        selector,
+        which: DemandArgs {
+            names,
+            all: _,
+            selector,
+        },
         item_actions,
         confirm,
     } = args;

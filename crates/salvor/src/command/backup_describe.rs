@@ -8,6 +8,7 @@ use salvor_storage::{Distance, StoreUrl};
 
 use crate::args::Format;
 use crate::args::backup::DescribeArgs;
+use crate::args::choice::ChoiceArgs;
 use crate::command::read;
 use crate::exit::{Exit, Failure};
 use crate::output::describe_backup::{self, BackupView, Origin};
@@ -17,8 +18,7 @@ use crate::session::Session;
 /// Describes backups, one after another.
 pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, Failure> {
     let DescribeArgs {
-        names,
-        selector,
+        choice: ChoiceArgs { names, selector },
         details,
         output,
     } = args;
@@ -63,7 +63,9 @@ async fn served_backups(
     session: &Session,
     served: &Served,
 ) -> Result<Exit, Failure> {
-    let backups: Vec<Backup> = served.chosen(&args.names, args.selector.as_ref()).await?;
+    let backups: Vec<Backup> = served
+        .chosen(&args.choice.names, args.choice.selector.as_ref())
+        .await?;
     if backups.is_empty() {
         let text = session.messages.none_in_namespace(&served.namespace);
         session.printer.remark(&text);

@@ -2,6 +2,7 @@
 
 use crate::args::Format;
 use crate::args::backup::GetArgs;
+use crate::args::choice::ChoiceArgs;
 use crate::command::read::Place;
 use crate::exit::{Exit, Failure};
 use crate::output::backup_table::{self, Columns};
@@ -11,8 +12,7 @@ use crate::session::Session;
 /// Lists backups. A damaged one is a warning and does not hide the others.
 pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failure> {
     let GetArgs {
-        names,
-        selector,
+        choice: ChoiceArgs { names, selector },
         show_labels,
         label_columns,
         format,

@@ -2,6 +2,7 @@
 
 use salvor_location::RunId;
 
+use crate::args::choice::DemandArgs;
 use crate::args::restore::DeleteArgs;
 use crate::command::{read, records, served};
 use crate::exit::{Exit, Failure};
@@ -10,9 +11,11 @@ use crate::session::Session;
 /// Deletes the records of restores; restored objects stay.
 pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Failure> {
     let DeleteArgs {
-        names,
-        all: _,
-        selector,
+        which: DemandArgs {
+            names,
+            all: _,
+            selector,
+        },
         confirm,
     } = args;
     if let Some(served) = session.served().await? {

@@ -4,6 +4,7 @@ use salvor_api::velero::{DownloadTargetKind as Kind, Restore, RestorePhase};
 use salvor_archive::names::RestoreFile;
 
 use crate::args::Format;
+use crate::args::choice::ChoiceArgs;
 use crate::args::restore::DescribeArgs;
 use crate::command::{read, records};
 use crate::exit::{Exit, Failure};
@@ -14,8 +15,7 @@ use crate::session::Session;
 /// Describes restores, one after another.
 pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, Failure> {
     let DescribeArgs {
-        names,
-        selector,
+        choice: ChoiceArgs { names, selector },
         details,
         output,
     } = args;
@@ -76,7 +76,9 @@ async fn served_restores(
     session: &Session,
     served: &Served,
 ) -> Result<Exit, Failure> {
-    let restores: Vec<Restore> = served.chosen(&args.names, args.selector.as_ref()).await?;
+    let restores: Vec<Restore> = served
+        .chosen(&args.choice.names, args.choice.selector.as_ref())
+        .await?;
     if restores.is_empty() {
         let text = session.messages.none_in_namespace(&served.namespace);
         session.printer.remark(&text);

@@ -3,6 +3,7 @@
 use salvor_api::velero::Restore;
 
 use crate::args::Format;
+use crate::args::choice::ChoiceArgs;
 use crate::args::restore::GetArgs;
 use crate::command::read::{self, Place};
 use crate::command::records;
@@ -14,8 +15,7 @@ use crate::session::Session;
 /// Lists restores.
 pub(crate) async fn run(args: &GetArgs, session: &Session) -> Result<Exit, Failure> {
     let GetArgs {
-        names,
-        selector,
+        choice: ChoiceArgs { names, selector },
         format,
     } = args;
     let place = Place::of(session).await?;

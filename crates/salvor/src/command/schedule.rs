@@ -8,9 +8,9 @@ use salvor_text::{DescribeWriter, ObjectDone, Table};
 
 use super::backup_create;
 use super::served::structured;
+use crate::args::choice::{ChoiceArgs, DemandArgs};
 use crate::args::schedule::{
-    ChoiceArgs, CreateArgs, DeleteArgs, DemandArgs, GetArgs, PauseArgs, ScheduleCommand,
-    UnpauseArgs,
+    CreateArgs, DeleteArgs, GetArgs, PauseArgs, ScheduleCommand, UnpauseArgs,
 };
 use crate::exit::{Exit, Failure};
 use crate::output::{describe_backup, phase};

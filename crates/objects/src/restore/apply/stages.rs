@@ -1,25 +1,25 @@
-//! The stages of a restore, the deferred queue between them, and the journal beside them.
+//! The stages of a restore, and the journal beside them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use salvor_api::go::Time;
 use salvor_api::velero::{Restore, RestorePhase, RestoreProgress};
-use salvor_cluster::{ApiResource, Cluster, DiscoverOptions};
+use salvor_cluster::{Cluster, DiscoverOptions};
 use salvor_location::{RestoreWriter, RunId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::deferred::Deferred;
 use super::hooks::HookJournal;
 use super::item::{Attempt, Hands, Why};
 use super::journal::{self, Done, Line};
 use super::record::Record;
 use super::{Observer, Progress, RestoreOutcome, relink};
 use crate::restore::error::{Doing as _, RestoreError};
-use crate::restore::mapping::is_namespace;
 use crate::restore::order::Stage;
 use crate::restore::plan::{PlanEntry, RestorePlan};
 use crate::restore::request::RestoreOptions;
@@ -33,10 +33,6 @@ pub const JOURNAL_PAUSE: Duration = Duration::from_secs(5);
 /// Objects under way at once. The cluster's limiter decides how many of them are calls; this many more are
 /// read and transformed meanwhile.
 const AHEAD: usize = 64;
-/// First pause of the deferred queue after the last stage.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Longest pause of the deferred queue.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// After so many unanswered calls in a row the target counts as gone and the restore stops, to be resumed.
 const SILENCE: u32 = 200;
 
@@ -52,13 +48,6 @@ pub(super) struct Job {
     pub(super) cancel: CancellationToken,
 }
 
-/// An object that waits.
-struct Deferred {
-    entry: u32,
-    why: Why,
-    message: String,
-}
-
 pub(super) struct Engine {
     pub(super) hands: Arc<Hands>,
     pub(super) entries: Arc<Vec<PlanEntry>>,
@@ -66,13 +55,13 @@ pub(super) struct Engine {
     pub(super) record: Record,
     pub(super) done: BTreeMap<u32, Done>,
     pub(super) hooks: HookJournal,
-    unwritten: Vec<Line>,
+    pub(super) unwritten: Vec<Line>,
     written_at: Instant,
-    deferred: Vec<Deferred>,
+    pub(super) deferred: Vec<Deferred>,
     silent: u32,
     pub(super) progress: Progress,
     pub(super) observer: Observer,
-    cancel: CancellationToken,
+    pub(super) cancel: CancellationToken,
 }
 
 /// Runs a job to its end, or to the point where it was cancelled.
@@ -270,7 +259,7 @@ impl Engine {
     }
 
     /// Attempts objects, many at once; what may work later is deferred.
-    async fn try_all(&mut self, items: Vec<u32>) -> Result<(), RestoreError> {
+    pub(super) async fn try_all(&mut self, items: Vec<u32>) -> Result<(), RestoreError> {
         let hands = self.hands.clone();
         let entries = self.entries.clone();
         let cancel = self.cancel.clone();
@@ -354,7 +343,7 @@ impl Engine {
         Ok(())
     }
 
-    fn record_line(&mut self, line: &Line, earlier: bool) {
+    pub(super) fn record_line(&mut self, line: &Line, earlier: bool) {
         let entry = &self.entries[line.entry as usize];
         self.record.object(entry, line, earlier);
         self.done.insert(line.entry, line.done);
@@ -422,7 +411,7 @@ impl Engine {
         self.rediscover().await
     }
 
-    async fn rediscover(&mut self) -> Result<(), RestoreError> {
+    pub(super) async fn rediscover(&mut self) -> Result<(), RestoreError> {
         let fresh = self
             .hands
             .cluster
@@ -435,124 +424,6 @@ impl Engine {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
         Ok(())
-    }
-
-    /// Tries the deferred queue for as long as each pass settles something.
-    async fn retry_while_it_shrinks(&mut self) -> Result<(), RestoreError> {
-        loop {
-            let before = self.deferred.len();
-            if before == 0 || self.cancel.is_cancelled() {
-                return Ok(());
-            }
-            self.retry_once().await?;
-            if self.deferred.len() >= before {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn retry_once(&mut self) -> Result<(), RestoreError> {
-        let deferred = std::mem::take(&mut self.deferred);
-        if deferred.iter().any(|item| item.why == Why::NoKind) {
-            self.rediscover().await?;
-        }
-        // Stage order inside the queue as well: what comes last must not be in the way of the rest.
-        let mut stages: BTreeMap<Stage, Vec<u32>> = BTreeMap::new();
-        for item in deferred {
-            let stage = self.entries[item.entry as usize].stage();
-            stages.entry(stage).or_default().push(item.entry);
-        }
-        for (_, mut items) in stages {
-            items.sort_by_key(|at| self.entries[*at as usize].at);
-            self.try_all(items).await?;
-        }
-        Ok(())
-    }
-
-    /// Objects whose namespace was deleted under us do not wait for it: that is told at once.
-    async fn stop_lost_namespaces(&mut self) -> Result<(), RestoreError> {
-        let header = self.hands.header.clone();
-        let target = |engine: &Self, item: &Deferred| {
-            engine.entries[item.entry as usize].target(&header.rules)
-        };
-        let waiting: BTreeSet<String> = self
-            .deferred
-            .iter()
-            .map(|item| target(self, item))
-            .filter(is_namespace)
-            .map(|key| key.name)
-            .collect();
-        let missed: BTreeSet<String> = self
-            .deferred
-            .iter()
-            .filter(|item| item.why == Why::NoNamespace)
-            .filter_map(|item| target(self, item).namespace)
-            .filter(|name| !waiting.contains(name))
-            .collect();
-        let mut lost = BTreeSet::new();
-        for name in missed {
-            let api = ApiResource::namespaces();
-            // A server that does not answer here is asked again by the queue itself.
-            if let Ok(None) = self.hands.cluster.get(&api, None, &name).await {
-                lost.insert(name);
-            }
-        }
-        for item in std::mem::take(&mut self.deferred) {
-            match target(self, &item).namespace {
-                Some(name) if item.why == Why::NoNamespace && lost.contains(&name) => {
-                    let line = Line {
-                        entry: item.entry,
-                        done: Done::Failed,
-                        message: format!("namespace {name} was deleted during the restore"),
-                        warnings: Vec::new(),
-                    };
-                    self.record_line(&line, false);
-                    self.unwritten.push(line);
-                }
-                _ => self.deferred.push(item),
-            }
-        }
-        Ok(())
-    }
-
-    /// After the last stage: with growing pauses, until nothing waits or the time is up.
-    async fn wait_for_the_rest(&mut self) -> Result<(), RestoreError> {
-        let mut deadline = Instant::now() + self.hands.timeout;
-        let mut pause = FIRST_PAUSE;
-        self.stop_lost_namespaces().await?;
-        while !self.deferred.is_empty() && !self.cancel.is_cancelled() {
-            if Instant::now() + pause > deadline {
-                return Ok(());
-            }
-            self.write_journal().await?;
-            tokio::select! {
-                () = self.cancel.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
-            }
-            let before = self.deferred.len();
-            self.retry_while_it_shrinks().await?;
-            if self.deferred.len() < before {
-                // Something moved: the time counts from the last progress.
-                deadline = Instant::now() + self.hands.timeout;
-                pause = FIRST_PAUSE;
-            } else {
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
-        Ok(())
-    }
-
-    fn give_up_the_rest(&mut self) {
-        for item in std::mem::take(&mut self.deferred) {
-            let line = Line {
-                entry: item.entry,
-                done: Done::Failed,
-                message: item.message,
-                warnings: Vec::new(),
-            };
-            self.record_line(&line, false);
-            self.unwritten.push(line);
-        }
     }
 
     fn counts(&self) -> BTreeMap<Done, u64> {

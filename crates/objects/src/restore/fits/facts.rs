@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use salvor_api::quantity::approximate;
 use salvor_api::resource::GroupResource;
 use salvor_cluster::{Cluster, Discovery, ErrorKind, ListOptions};
 use serde_json::Value;
 
-use super::{Demands, Finding, Severity, parse_quantity};
+use super::{Demands, Finding, Severity};
 use crate::restore::body;
 use crate::restore::error::{Doing as _, RestoreError};
 
@@ -135,7 +136,7 @@ fn left_over(quota: &Value) -> Vec<(String, String, String, f64)> {
                     .as_str()
                     .map_or_else(|| value.to_string(), str::to_owned)
             })
-            .and_then(|text| parse_quantity(&text))
+            .and_then(|text| approximate(&text))
     };
     let hard = body::at(quota, &["spec", "hard"]).and_then(Value::as_object);
     hard.into_iter()

@@ -108,7 +108,9 @@ pub(crate) async fn delete(
     served: &Served,
 ) -> Result<Exit, Failure> {
     refuse_actions_of_a_file(args.item_actions.as_deref())?;
-    let backups: Vec<Backup> = served.chosen(&args.names, args.selector.as_ref()).await?;
+    let backups: Vec<Backup> = served
+        .chosen(&args.which.names, args.which.selector.as_ref())
+        .await?;
     if backups.is_empty() {
         let text = session.messages.none_in_namespace(&served.namespace);
         session.printer.remark(&text);

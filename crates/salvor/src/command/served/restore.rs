@@ -90,7 +90,9 @@ pub(crate) async fn delete(
     session: &Session,
     served: &Served,
 ) -> Result<Exit, Failure> {
-    let restores: Vec<Restore> = served.chosen(&args.names, args.selector.as_ref()).await?;
+    let restores: Vec<Restore> = served
+        .chosen(&args.which.names, args.which.selector.as_ref())
+        .await?;
     if restores.is_empty() {
         let text = session.messages.none_in_namespace(&served.namespace);
         session.printer.remark(&text);
