@@ -369,7 +369,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         Alert,
         "SalvorCertificateExpires",
         "SalvorCertificateExpires",
-        "A certificate of the server expires soon, and was not renewed.",
-        "서버의 인증서가 곧 만료되는데 갱신되지 않았습니다."
+        "The certificate that the server shows ends within a week; it is renewed long before when all is well.",
+        "서버의 인증서가 일주일 안에 만료됩니다. 정상이라면 훨씬 전에 갱신됩니다."
     ),
 ];
