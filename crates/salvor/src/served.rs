@@ -58,7 +58,7 @@ impl Served {
         let served = async {
             let cluster = session.cluster(None).await?;
             let namespace = session.namespace();
-            let found = find_server(&cluster, namespace).await?;
+            let found = find_server(&cluster, namespace).await;
             let served = Self {
                 locations: Locations::new(&cluster, namespace),
                 cluster,
@@ -70,13 +70,23 @@ impl Served {
         if global.server {
             let (served, found) = served.await?;
             served.assert_installed().await?;
-            if found.is_none() {
-                let text = session.messages.nobody_serves(&served.namespace);
-                session.printer.warning(&text);
+            match found {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    let text = session.messages.nobody_serves(&served.namespace);
+                    session.printer.warning(&text);
+                }
+                // Whoever may not see the server's lease may still ask it.
+                Err(error) if error.kind() == ErrorKind::Forbidden => {}
+                Err(error) => return Err(error.into()),
             }
             return Ok(Some(served));
         }
-        match tokio::time::timeout(LOOK, served).await {
+        let looked = async {
+            let (served, found) = served.await?;
+            Ok::<_, Failure>((served, found?))
+        };
+        match tokio::time::timeout(LOOK, looked).await {
             Ok(Ok((served, Some(presence)))) => {
                 let who = match &presence {
                     Presence::Salvor(name) | Presence::Velero(name) => name,

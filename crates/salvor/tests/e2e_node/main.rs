@@ -17,4 +17,5 @@ mod http;
 mod killed;
 mod pods;
 mod rights;
+mod strict;
 mod world;

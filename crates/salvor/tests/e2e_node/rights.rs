@@ -143,7 +143,8 @@ fn wrong_rights(world: &Installed, number: usize) -> Vec<String> {
 #[test]
 fn each_role_does_its_work_and_may_do_no_more() {
     for (number, role) in ["backup-only", "restore", "full"].into_iter().enumerate() {
-        let Some(mut world) = Installed::with_role(&format!("node-{role}"), role) else {
+        let options = format!("--role {role}");
+        let Some(mut world) = Installed::with_options(&format!("node-{role}"), &options) else {
             return;
         };
         assert_eq!(wrong_rights(&world, number), Vec::<String>::new(), "{role}");

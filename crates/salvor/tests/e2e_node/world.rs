@@ -31,13 +31,13 @@ pub(crate) struct Installed {
 impl Installed {
     /// Installs a server with all rights; `None`, said aloud, where there is no cluster.
     pub(crate) fn new(namespace: &str) -> Option<Self> {
-        Self::with_role(namespace, "full")
+        Self::with_options(namespace, "")
     }
 
     /// Installs a server and waits until it is ready and its location is available.
-    pub(crate) fn with_role(namespace: &str, role: &str) -> Option<Self> {
+    pub(crate) fn with_options(namespace: &str, options: &str) -> Option<Self> {
         let this = Self::prepared(namespace)?;
-        let rendered = this.rendered(role);
+        let rendered = this.rendered(options);
         this.apply(rendered.expect(0));
         this.kubectl("rollout status deployment/salvor --timeout=90s")
             .expect(0);
@@ -70,8 +70,8 @@ impl Installed {
         Some(this)
     }
 
-    /// What `install` prints for a role.
-    fn rendered(&self, role: &str) -> Run {
+    /// What `install` prints.
+    fn rendered(&self, options: &str) -> Run {
         let credentials = self.home.path().join("credentials");
         let text = "[default]\naws_access_key_id = test\naws_secret_access_key = test\n";
         std::fs::write(&credentials, text).expect("written");
@@ -81,7 +81,7 @@ impl Installed {
             credentials.display().to_string(),
         );
         self.salvor(&format!(
-            "install --dry-run -o yaml --role {role} --image {image} --provider aws --bucket {BUCKET} \
+            "install --dry-run -o yaml {options} --image {image} --provider aws --bucket {BUCKET} \
              --secret-file {credentials} --use-volume-snapshots=false --backup-location-config \
              region=us-east-1,s3ForcePathStyle=true,s3Url=http://{url}"
         ))
@@ -230,9 +230,10 @@ impl Drop for Installed {
         // namespace waits half a minute for pods that have a minute to end. What fails has nobody to go to.
         self.kubectl("delete restores,backups --all --timeout=60s");
         self.kubectl("delete deployment salvor --cascade=foreground --timeout=60s");
-        let role = format!("salvor-{}", self.namespace);
+        let name = format!("salvor-{}", self.namespace);
+        let kinds = "clusterrole,clusterrolebinding,mutatingwebhookconfiguration";
         self.kubectl(&format!(
-            "delete clusterrole,clusterrolebinding {role} {role}-hooks"
+            "delete {kinds} {name} {name}-hooks {name}-requests"
         ));
         let namespaces = self.namespaces.join(" ");
         self.kubectl(&format!("delete namespace {namespaces} --wait=false"));
