@@ -4,6 +4,7 @@
 //! A pass looks at the copy of the objects only. The store is asked when something would go, for the holds.
 
 mod archive;
+mod copies;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -88,6 +89,9 @@ impl Reconcile for Collector {
             if !self.collect(&location, &backups).await? {
                 next = next.min(NOT_YET);
             }
+        }
+        for location in context.storage_locations.list() {
+            self.collect_copies(&location.metadata.name).await?;
         }
         Ok(Next::After(next))
     }

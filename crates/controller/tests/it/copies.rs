@@ -254,3 +254,54 @@ async fn a_damaged_backup_is_not_the_latest_of_its_schedule() {
     assert_eq!(done.spec.backup_name, "old");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_copy_goes_by_its_own_rule_while_the_original_stays() {
+    let world = world().await;
+    let server = world.serve();
+    let short = [(labels::COPY_TO, "offsite"), (labels::COPY_TTL, "1h")];
+    back_up(&world, "short", &short).await;
+    back_up(&world, "held", &short).await;
+    back_up(&world, "long", &[(labels::COPY_TO, "offsite")]).await;
+    for name in ["short", "held", "long"] {
+        until_status(&world, name, "satisfied 1/1").await;
+    }
+    // A backup of a name that is ours here, and that nothing says to be a copy: nobody's to collect.
+    back_up(&world, "foreign", &short).await;
+    until_status(&world, "foreign", "satisfied 1/1").await;
+    let named = |name: &str| salvor_api::name::BackupName::new(name).expect("a name");
+    offsite(&world)
+        .hold(&named("held"), "audit", "tester")
+        .await
+        .expect("held");
+    let store: Arc<dyn salvor_storage::ObjectStore> = Arc::new(world.elsewhere.clone());
+    let listed = store.list("plugins/salvor").await.expect("listed");
+    let listed: Vec<_> = futures::TryStreamExt::try_collect(listed)
+        .await
+        .expect("listed");
+    let from = listed
+        .iter()
+        .find(|object| object.key.as_str().ends_with("copied/foreign.json"));
+    let from = from.expect("it says where it comes from");
+    store.delete(&from.key).await.expect("deleted");
+    server.stop().await;
+    let later = || jiff::Timestamp::now() + jiff::SignedDuration::from_hours(3);
+    let server = world.serve_at(later, |options| {
+        options.collect_every = std::time::Duration::from_secs(1);
+    });
+    world
+        .until_event("short", "CopyCollected", |text| text.contains("`offsite`"))
+        .await;
+    assert!(offsite(&world).backup(&named("short")).await.is_err());
+    for name in ["held", "long", "foreign"] {
+        assert!(offsite(&world).backup(&named(name)).await.is_ok(), "{name}");
+    }
+    for name in ["short", "held", "long", "foreign"] {
+        assert!(
+            location(&world).backup(&named(name)).await.is_ok(),
+            "{name}"
+        );
+        assert!(world.get::<Backup>(name).await.is_some(), "{name}");
+    }
+    server.stop().await;
+}
