@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::copy::place::Place;
 use crate::copy::state::chain;
-use crate::copy::{CopyOptions, copy_holds, identity, restores};
+use crate::copy::{CopyOptions, copy_holds, identity, repositories, restores};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::location::{BackupRecord, Location};
@@ -67,7 +67,9 @@ pub struct MirrorPlan {
     pub backups: BTreeMap<String, Action>,
     /// The records of restores, by name.
     pub restores: BTreeMap<String, Action>,
-    /// Folders of the source that are no part of a mirror, such as those of repositories.
+    /// Repositories, by folder.
+    pub repositories: BTreeMap<String, Action>,
+    /// Folders of the source that are no part of a mirror, such as those of kopia's repositories.
     pub left: Vec<String>,
     /// Whether so much would be removed that nothing is.
     pub stopped: bool,
@@ -77,9 +79,8 @@ impl MirrorPlan {
     /// Bytes to be sent.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.backups
-            .values()
-            .chain(self.restores.values())
+        self.all()
+            .map(|(_, action)| action)
             .map(|action| match action {
                 Action::Copy(bytes) => *bytes,
                 _ => 0,
@@ -96,18 +97,25 @@ impl MirrorPlan {
         removed.map(|(name, _)| name.as_str())
     }
 
-    /// Backups and restores that something is done about.
+    /// Backups, restores and repositories that something is done about.
     #[must_use]
     pub fn steps(&self) -> u64 {
-        let all = self.backups.values().chain(self.restores.values());
-        all.filter(|action| matches!(action, Action::Copy(_) | Action::Holds | Action::Remove))
-            .count() as u64
+        let acted = |(_, action): &(&String, &Action)| {
+            matches!(action, Action::Copy(_) | Action::Holds | Action::Remove)
+        };
+        self.all().filter(acted).count() as u64
     }
 
-    /// Backups and restores that are left out, with the reason.
+    fn all(&self) -> impl Iterator<Item = (&String, &Action)> {
+        self.backups
+            .iter()
+            .chain(&self.restores)
+            .chain(&self.repositories)
+    }
+
+    /// Backups, restores and repositories that are left out, with the reason.
     pub fn left_out(&self) -> impl Iterator<Item = (&str, &str)> {
-        let all = self.backups.iter().chain(&self.restores);
-        all.filter_map(|(name, action)| match action {
+        self.all().filter_map(|(name, action)| match action {
             Action::Leave(why) => Some((name.as_str(), why.as_str())),
             _ => None,
         })
@@ -116,7 +124,12 @@ impl MirrorPlan {
 
 impl fmt::Display for MirrorPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (kind, all) in [("backup", &self.backups), ("restore", &self.restores)] {
+        let kinds = [
+            ("backup", &self.backups),
+            ("restore", &self.restores),
+            ("repository", &self.repositories),
+        ];
+        for (kind, all) in kinds {
             for (name, action) in all {
                 writeln!(f, "{kind} {name}: {action}")?;
             }
@@ -182,13 +195,19 @@ pub async fn plan(source: &Location, target: &Location, prune: bool) -> Result<M
     }
     let top = source.store.list_folder("").await;
     let top = top.map_err(Error::store(format!("list location `{}`", source.name())))?;
-    let left = top.folders.into_iter();
+    let repositories = repositories::plan(source, target).await?;
+    let mut left = Vec::new();
+    for folder in top.folders {
+        let known = KNOWN.contains(&folder.as_str());
+        if !known && !repositories::covers(source, &folder, &repositories).await? {
+            left.push(folder);
+        }
+    }
     Ok(MirrorPlan {
         backups,
         restores: plan_restores(source, target).await?,
-        left: left
-            .filter(|folder| !KNOWN.contains(&folder.as_str()))
-            .collect(),
+        repositories,
+        left,
         stopped,
     })
 }
@@ -351,6 +370,13 @@ pub async fn apply(
         .map(|(name, action)| async move {
             let did = restore(source, target, &name, options).await;
             (name, action, did)
+        });
+    run(steps, options, &mut result).await?;
+    let steps = work(&plan.repositories)
+        .into_iter()
+        .map(|(folder, action)| async move {
+            let did = repositories::copy(source, target, &folder, &options.transfer).await;
+            (folder, action, did)
         });
     run(steps, options, &mut result).await?;
     result.done.sort();

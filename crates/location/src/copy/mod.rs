@@ -25,6 +25,7 @@ mod origin;
 pub mod place;
 pub mod rate;
 pub mod repair;
+mod repositories;
 mod restores;
 mod send;
 pub mod state;

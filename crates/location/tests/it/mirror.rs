@@ -5,9 +5,9 @@ use std::sync::Arc;
 use expect_test::expect;
 use salvor_api::velero::Restore;
 use salvor_location::copy::{CopyOptions, mirror};
-use salvor_location::{Error, Location, RunId};
-use salvor_storage::MemoryStore;
+use salvor_location::{Digest, Error, Location, RunId};
 use salvor_storage::testing::{Fault, FaultStore};
+use salvor_storage::{Key, MemoryStore, PutMode};
 
 use crate::world::{damage, dump, location_called, name, velero_backup, write_backup};
 
@@ -277,4 +277,151 @@ async fn one_damaged_backup_keeps_no_other_from_being_mirrored() {
     assert_eq!(done.failed.len(), 1, "{:?}", done.failed);
     assert_eq!(done.failed[0].0, "nightly");
     assert_eq!(target.backups().await.expect("listed").entries.len(), 3);
+}
+
+/// A folder as restic writes it, as far as a mirror looks: files named by their bytes, and others.
+async fn repository(location: &Location, folder: &str, config: &str) {
+    put(location, &format!("{folder}/config"), config.as_bytes()).await;
+    for (part, count) in [("keys", 1), ("data", 3), ("index", 2), ("snapshots", 2)] {
+        for i in 0..count {
+            let bytes = format!("{folder} {part} {i}");
+            let name = Digest::of(bytes.as_bytes()).to_string();
+            let shard = if part == "data" {
+                format!("data/{}", &name[..2])
+            } else {
+                part.to_owned()
+            };
+            put(
+                location,
+                &format!("{folder}/{shard}/{name}"),
+                bytes.as_bytes(),
+            )
+            .await;
+        }
+    }
+    put(
+        location,
+        &format!("{folder}/locks/{}", Digest::of(b"lock")),
+        b"lock",
+    )
+    .await;
+    put(location, &format!("{folder}/data/tmp-123"), b"half").await;
+}
+
+async fn put(location: &Location, key: &str, bytes: &[u8]) {
+    let key = Key::new(key).expect("a key");
+    let body = bytes::Bytes::copy_from_slice(bytes);
+    let put = location.store().put(&key, body, PutMode::Overwrite).await;
+    put.expect("written");
+}
+
+/// What a mirror of a repository must bring.
+async fn repository_files(
+    location: &Location,
+    folder: &str,
+) -> std::collections::BTreeMap<String, bytes::Bytes> {
+    let all = dump(location, folder).await;
+    all.into_iter()
+        .filter(|(key, _)| !key.contains("/locks/") && !key.contains("tmp-"))
+        .collect()
+}
+
+#[tokio::test]
+async fn repositories_go_along_with_their_snapshots_last_and_strangers_are_left() {
+    let source = location_called("here", Arc::new(MemoryStore::new()));
+    let ours = "plugins/salvor/repository/host-a";
+    repository(&source, ours, "ours").await;
+    repository(&source, "restic/shop", "velero's").await;
+    let empty = location_called("there", Arc::new(MemoryStore::new()));
+    let plan = mirror::plan(&source, &empty, false).await.expect("planned");
+    assert_eq!(plan.left, Vec::<String>::new());
+    let mut operation = 0;
+    loop {
+        let store = FaultStore::new(Arc::new(MemoryStore::new()));
+        let target = location_called("there", Arc::new(store.clone()));
+        let plan = mirror::plan(&source, &target, false)
+            .await
+            .expect("planned");
+        assert_eq!(plan.steps(), 2, "{plan}");
+        let seen = store.operations();
+        store.at(seen + operation, Fault::CrashBefore);
+        let broken = mirror::apply(&source, &target, &plan, &CopyOptions::default()).await;
+        let is_over = store.operations() <= seen + operation;
+        store.heal();
+        // A snapshot is there only with all that it needs.
+        let there = dump(&target, ours).await;
+        if there.iter().any(|(key, _)| key.contains("/snapshots/")) {
+            let needed = there
+                .iter()
+                .filter(|(key, _)| !key.contains("/snapshots/") && !key.ends_with("/config"));
+            assert_eq!(needed.count(), 6, "after {operation} operations");
+        }
+        let plan = mirror::plan(&source, &target, false)
+            .await
+            .expect("planned");
+        let done = mirror::apply(&source, &target, &plan, &CopyOptions::default())
+            .await
+            .expect("mirrored");
+        assert!(done.failed.is_empty(), "{:?}", done.failed);
+        for folder in [ours, "restic/shop"] {
+            assert_eq!(
+                dump(&target, folder).await,
+                repository_files(&source, folder).await,
+                "after {operation}"
+            );
+        }
+        let again = mirror::plan(&source, &target, false)
+            .await
+            .expect("planned");
+        assert_eq!(again.steps(), 0, "{again}");
+        if is_over {
+            assert!(broken.is_ok_and(|done| done.failed.is_empty()));
+            break;
+        }
+        operation += 1;
+    }
+    assert!(operation > 20, "only {operation} operations");
+}
+
+#[tokio::test]
+async fn a_damaged_pack_keeps_the_snapshots_back_and_another_repository_is_not_written_to() {
+    let source = location_called("here", Arc::new(MemoryStore::new()));
+    let target = location_called("there", Arc::new(MemoryStore::new()));
+    repository(&source, "restic/shop", "one").await;
+    repository(&source, "restic/bank", "two").await;
+    put(&target, "restic/bank/config", b"three").await;
+    let pack = Digest::of(b"restic/shop data 0").to_string();
+    put(
+        &source,
+        &format!("restic/shop/data/{}/{pack}", &pack[..2]),
+        b"restic/shop data X",
+    )
+    .await;
+    let plan = mirror::plan(&source, &target, false)
+        .await
+        .expect("planned");
+    let left: Vec<_> = plan.left_out().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(left, ["restic/bank"]);
+    let done = mirror::apply(&source, &target, &plan, &CopyOptions::default())
+        .await
+        .expect("mirrored");
+    let [(name, Error::SourceDamaged { key, .. })] = done.failed.as_slice() else {
+        panic!("{:?}", done.failed);
+    };
+    assert!(
+        name == "restic/shop" && key.contains(&pack),
+        "{name}: {key}"
+    );
+    let there = dump(&target, "restic").await;
+    assert!(
+        there.iter().all(|(key, _)| !key.contains("/snapshots/")),
+        "{there:?}"
+    );
+    assert_eq!(
+        there
+            .iter()
+            .filter(|(key, _)| key.contains("/data/"))
+            .count(),
+        2
+    );
 }

@@ -142,6 +142,7 @@ fn value(plan: &mirror::MirrorPlan) -> Value {
     json!({
         "backups": entries(&plan.backups),
         "restores": entries(&plan.restores),
+        "repositories": entries(&plan.repositories),
         "notMirrored": plan.left,
         "bytes": plan.bytes(),
         "stopped": plan.stopped,
