@@ -91,9 +91,13 @@ pub fn approximate(text: &str) -> Option<f64> {
         .next()
         .is_some_and(|c| c.is_ascii_digit() || b"+-.".contains(&c));
     let value: f64 = number.parse().ok().filter(|_| starts_well)?;
-    value
-        .is_finite()
-        .then_some(value * scale as f64 / NANO as f64)
+    // Whole numbers first: a quotient of two large floats is off by a little.
+    let worth = if scale >= NANO {
+        value * (scale / NANO) as f64
+    } else {
+        value / (NANO / scale) as f64
+    };
+    value.is_finite().then_some(worth)
 }
 
 #[cfg(test)]
