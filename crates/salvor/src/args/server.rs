@@ -85,6 +85,9 @@ pub(crate) struct ServerArgs {
     /// Restores that are carried out at once.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) concurrent_restores: u16,
+    /// Copies of backups to other locations that are made at once.
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) concurrent_copies: u16,
     /// Leave out the run that is due when a schedule is created or unpaused, unless the schedule says
     /// otherwise.
     #[arg(long)]

@@ -26,6 +26,7 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         resource_timeout,
         concurrent_backups,
         concurrent_restores,
+        concurrent_copies,
         backup_sync_period,
         garbage_collection_frequency,
         download_address,
@@ -83,6 +84,7 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         providers,
         concurrent_backups: usize::from(*concurrent_backups),
         concurrent_restores: usize::from(*concurrent_restores),
+        concurrent_copies: usize::from(*concurrent_copies),
         schedules: schedule::Server {
             skip_immediately: *schedule_skip_immediately,
             ..schedule::Server::default()
