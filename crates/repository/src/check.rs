@@ -1,6 +1,6 @@
 //! Whether everything that the snapshots reach is there and whole. Findings are data, not errors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -140,23 +140,7 @@ impl Check<'_> {
             .into_iter()
             .map(|file| (file.id, file.size))
             .collect();
-        let mut packs: Vec<PackOf> = self
-            .index
-            .packs()
-            .iter()
-            .zip(0..)
-            .map(|(id, number)| PackOf {
-                number,
-                id: *id,
-                size: 0,
-                blobs: Vec::new(),
-            })
-            .collect();
-        for (kind, id, place) in self.index.blobs() {
-            packs[place.pack as usize]
-                .blobs
-                .push(indexed(kind, id, &place));
-        }
+        let packs = packs_of(self.index);
         let mut readable = Vec::new();
         for mut pack in packs {
             pack.blobs.sort_unstable_by_key(|blob| blob.offset);
@@ -351,6 +335,61 @@ impl Check<'_> {
             Some(Damage::Blobs(blobs)) => !blobs.contains(id),
         }
     }
+}
+
+/// Blobs that are not what the index says, of all packs but those in `gone`. Every pack is read.
+pub(crate) fn damaged_blobs(
+    repository: &Repository,
+    index: &Index,
+    gone: &BTreeSet<FileId>,
+    progress: &Progress,
+) -> Result<BTreeSet<(FileId, BlobId)>> {
+    let sizes: HashMap<FileId, u64> = repository
+        .files()
+        .list(Kind::Pack)?
+        .into_iter()
+        .map(|file| (file.id, file.size))
+        .collect();
+    let mut damaged = BTreeSet::new();
+    for pack in packs_of(index) {
+        let Some(size) = sizes.get(&pack.id).filter(|_| !gone.contains(&pack.id)) else {
+            continue;
+        };
+        progress.check()?;
+        let pack = PackOf {
+            size: *size,
+            ..pack
+        };
+        let lost = match read_pack(repository, &pack)?.0 {
+            None => Vec::new(),
+            Some(Damage::Blobs(blobs)) => blobs,
+            Some(Damage::Whole) => pack.blobs.iter().map(|blob| blob.id).collect(),
+        };
+        damaged.extend(lost.into_iter().map(|id| (pack.id, id)));
+        progress.bytes_done(*size);
+    }
+    Ok(damaged)
+}
+
+/// The packs of an index with their blobs; sizes are not known yet.
+fn packs_of(index: &Index) -> Vec<PackOf> {
+    let mut packs: Vec<PackOf> = index
+        .packs()
+        .iter()
+        .zip(0..)
+        .map(|(id, number)| PackOf {
+            number,
+            id: *id,
+            size: 0,
+            blobs: Vec::new(),
+        })
+        .collect();
+    for (kind, id, place) in index.blobs() {
+        packs[place.pack as usize]
+            .blobs
+            .push(indexed(kind, id, &place));
+    }
+    packs
 }
 
 /// Reads a pack and looks at each blob. An error is one of the store.

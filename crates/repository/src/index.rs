@@ -74,6 +74,35 @@ impl Index {
         self.ordinal(kind, id).map(|i| self.records[i].place())
     }
 
+    /// The same without blobs in packs that `keep` refuses.
+    #[must_use]
+    pub fn retain(mut self, keep: impl Fn(&FileId) -> bool) -> Self {
+        let kept: Vec<bool> = self.packs.iter().map(keep).collect();
+        self.records
+            .retain(|record| kept[(record.pack & !TREE) as usize]);
+        self
+    }
+
+    /// The same, with only the places in packs that `good` takes for blobs that have such a place.
+    #[must_use]
+    pub fn prefer(mut self, good: impl Fn(&FileId) -> bool) -> Self {
+        let good: Vec<bool> = self.packs.iter().map(good).collect();
+        let is_good = |record: &Record| good[(record.pack & !TREE) as usize];
+        if good.iter().all(|good| *good) {
+            return self;
+        }
+        let mut kept = Vec::with_capacity(self.records.len());
+        for same in self
+            .records
+            .chunk_by(|a, b| (a.id, a.kind()) == (b.id, b.kind()))
+        {
+            let any = same.iter().any(is_good);
+            kept.extend(same.iter().filter(|record| !any || is_good(record)));
+        }
+        self.records = kept;
+        self
+    }
+
     /// Whether it has a blob.
     #[must_use]
     pub fn has(&self, kind: BlobKind, id: &BlobId) -> bool {

@@ -3,6 +3,7 @@
 //! Writers share; what deletes excludes. A lock is written first and the others are looked at afterwards: of two
 //! that exclude each other, at least one sees the other.
 
+use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -193,17 +194,34 @@ pub fn all(repository: &Repository) -> Result<Vec<(FileId, LockFile)>> {
     Ok(locks)
 }
 
-/// Removes the locks of the dead; with `everybody` all of them. Returns how many.
+/// What [`unlock`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unlocked {
+    /// Locks that were removed.
+    pub removed: usize,
+    /// Who holds the others, as far as can be told.
+    pub left: Vec<String>,
+}
+
+/// Removes the locks of the dead, with `everybody` all of them. Dead is what was not refreshed for half an hour, and
+/// a process of this machine that is not there any more.
 ///
 /// # Errors
 /// Damage, or the store fails.
-pub fn unlock(repository: &Repository, everybody: bool) -> Result<usize> {
-    let mut removed = 0;
+pub fn unlock(repository: &Repository, here: &str, everybody: bool) -> Result<Unlocked> {
+    let mut unlocked = Unlocked::default();
     for (id, lock) in all(repository)? {
-        if everybody || Timestamp::now().duration_since(lock.time) > STALE {
+        let stale = Timestamp::now().duration_since(lock.time) > STALE;
+        let gone = lock.hostname == here && !Path::new(&format!("/proc/{}", lock.pid)).exists();
+        if everybody || stale || gone {
             repository.files().remove(Kind::Lock, &id)?;
-            removed += 1;
+            unlocked.removed += 1;
+        } else {
+            unlocked.left.push(format!(
+                "{}@{} (process {}), refreshed {}",
+                lock.username, lock.hostname, lock.pid, lock.time
+            ));
         }
     }
-    Ok(removed)
+    Ok(unlocked)
 }

@@ -198,7 +198,7 @@ pub fn sweep(
     waiting.retain(|pack| !gone.contains(pack));
     swept.waiting = waiting.len();
     lock.check()?;
-    drop_from_index(repository, &index, &gone)?;
+    drop_blobs(repository, &index, |pack, _| gone.contains(pack))?;
     for id in &gone {
         progress.check()?;
         lock.check()?;
@@ -364,29 +364,28 @@ fn copy_blobs(
     Ok(bytes)
 }
 
-/// Writes index files anew that name packs which go: the new ones first, so that no needed blob is ever in none.
-pub(crate) fn drop_from_index(
+/// Writes index files anew that name blobs which go: the new ones first, so that no needed blob is ever in none.
+pub(crate) fn drop_blobs(
     repository: &Repository,
     index: &Index,
-    gone: &BTreeSet<FileId>,
+    goes: impl Fn(&FileId, &BlobId) -> bool,
 ) -> Result<()> {
     let mut old = Vec::new();
     for id in index.files() {
-        let file: IndexFile = repository.read_document(Kind::Index, id)?;
-        if !file.packs.iter().any(|pack| gone.contains(&pack.id)) {
+        let mut file: IndexFile = repository.read_document(Kind::Index, id)?;
+        let before: usize = file.packs.iter().map(|pack| pack.blobs.len()).sum();
+        for pack in &mut file.packs {
+            let number = pack.id;
+            pack.blobs.retain(|blob| !goes(&number, &blob.id));
+        }
+        file.packs.retain(|pack| !pack.blobs.is_empty());
+        let after: usize = file.packs.iter().map(|pack| pack.blobs.len()).sum();
+        if after == before {
             continue;
         }
         old.push(*id);
-        let packs: Vec<_> = file
-            .packs
-            .into_iter()
-            .filter(|pack| !gone.contains(&pack.id))
-            .collect();
-        if !packs.is_empty() {
-            let file = IndexFile {
-                supersedes: vec![*id],
-                packs,
-            };
+        if after > 0 {
+            file.supersedes = vec![*id];
             repository.write_document(Kind::Index, &file)?;
         }
     }

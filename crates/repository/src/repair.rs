@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::check;
 use crate::error::{Error, Result};
 use crate::files::{Kind, Listed};
 use crate::format::index_file::{IndexFile, IndexedBlob, IndexedPack};
@@ -10,7 +11,7 @@ use crate::id::FileId;
 use crate::index::{Index, IndexBuilder};
 use crate::lock::Lock;
 use crate::progress::Progress;
-use crate::prune::drop_from_index;
+use crate::prune::drop_blobs;
 use crate::repository::Repository;
 
 /// Blobs of an index file that is written.
@@ -25,15 +26,25 @@ pub struct RepairedIndex {
     pub dropped: usize,
     /// Index files that could not be read and were removed, after everything in them was found in the packs.
     pub unreadable: usize,
+    /// Damaged blobs that the index named and names no more.
+    pub lost_blobs: usize,
     /// Packs that could not be read; they are left as they are.
     pub damaged: Vec<FileId>,
 }
 
 /// Makes the index say what the packs say. `lock` must be exclusive. Nothing but index files is removed.
 ///
+/// With `read_data` every pack is read, and blobs that are damaged are taken out of the index: a later backup that
+/// meets the same content stores it again, and every snapshot that needs it is whole again.
+///
 /// # Errors
 /// The lock was lost or the store fails.
-pub fn index(repository: &Repository, lock: &Lock, progress: &Progress) -> Result<RepairedIndex> {
+pub fn index(
+    repository: &Repository,
+    lock: &Lock,
+    read_data: bool,
+    progress: &Progress,
+) -> Result<RepairedIndex> {
     if !lock.is_exclusive() {
         return Err(Error::Invalid(
             "a repair needs the repository for itself".to_owned(),
@@ -77,8 +88,17 @@ pub fn index(repository: &Repository, lock: &Lock, progress: &Progress) -> Resul
         .filter(|id| !there.contains(id))
         .copied()
         .collect();
-    drop_from_index(repository, &index, &gone)?;
+    let lost = if read_data {
+        check::damaged_blobs(repository, &index, &gone, progress)?
+    } else {
+        BTreeSet::new()
+    };
+    lock.check()?;
+    drop_blobs(repository, &index, |pack, blob| {
+        gone.contains(pack) || lost.contains(&(*pack, *blob))
+    })?;
     repaired.dropped = gone.len();
+    repaired.lost_blobs = lost.len();
     for id in &unreadable {
         repository.files().remove(Kind::Index, id)?;
     }

@@ -1,6 +1,6 @@
 //! A repository: its keys, its index, its blobs and its snapshots.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -200,6 +200,57 @@ impl Repository {
             }
         }
         Ok(builder.finish())
+    }
+
+    /// All index files together, without blobs whose packs the store has not or not in full length. For writers:
+    /// what is lost must be stored again and not be taken for there.
+    ///
+    /// # Errors
+    /// As [`Repository::load_index`].
+    pub fn load_index_of_stored(&self) -> Result<Index> {
+        let (index, lost) = self.load_index_and_lost()?;
+        if !lost.is_empty() {
+            tracing::warn!(
+                packs = lost.len(),
+                "the index names packs that are gone or cut off; what was in them is stored again where it is met"
+            );
+        }
+        Ok(index.retain(|id| !lost.contains(id)))
+    }
+
+    /// All index files together, and of blobs that stand several times only those whose packs are there. For readers:
+    /// what was lost and stored again is read where it is, and what is lost is still named with its pack.
+    ///
+    /// # Errors
+    /// As [`Repository::load_index`].
+    pub fn load_index_for_reading(&self) -> Result<Index> {
+        let (index, lost) = self.load_index_and_lost()?;
+        Ok(index.prefer(|id| !lost.contains(id)))
+    }
+
+    /// The index, and packs that it names and the store has not, or not in full length.
+    fn load_index_and_lost(&self) -> Result<(Index, HashSet<FileId>)> {
+        // Before the index: a pack that is written meanwhile is in neither, and is stored once more at worst.
+        let stored: HashMap<FileId, u64> = self
+            .files
+            .list(Kind::Pack)?
+            .into_iter()
+            .map(|file| (file.id, file.size))
+            .collect();
+        let index = self.load_index()?;
+        let mut needed: HashMap<u32, u64> = HashMap::new();
+        for (_, _, place) in index.blobs() {
+            let end = u64::from(place.offset) + u64::from(place.length);
+            let longest = needed.entry(place.pack).or_default();
+            *longest = end.max(*longest);
+        }
+        let lost = needed
+            .into_iter()
+            .map(|(number, end)| (index.pack(number), end))
+            .filter(|(id, end)| stored.get(id).is_none_or(|size| size < end))
+            .map(|(id, _)| id)
+            .collect();
+        Ok((index, lost))
     }
 
     /// All snapshots, oldest first.

@@ -172,7 +172,13 @@ pub async fn plan(source: &Location, target: &Location, prune: bool) -> Result<M
                 .entries
                 .iter()
                 .find(|other| other.name == record.name);
-            let action = action_for(source, record, there, &holds).await?;
+            let mut action = action_for(source, record, there, &holds).await?;
+            if let (Some(there), Action::Present | Action::Holds) = (there, &action)
+                && target.known_damage(there).await?.is_some()
+            {
+                // What is wrong with it is not known yet; the whole is the most that it can be.
+                action = Action::Copy(size_of(source, record).await?);
+            }
             Ok::<_, Error>((record.name.to_string(), action))
         })
         .buffer_unordered(LOOKS)
@@ -212,6 +218,13 @@ pub async fn plan(source: &Location, target: &Location, prune: bool) -> Result<M
     })
 }
 
+async fn size_of(source: &Location, record: &BackupRecord) -> Result<u64> {
+    let folder = layout::backup_folder(&record.name);
+    let listed = source.store.list_folder(&folder).await;
+    let listed = listed.map_err(Error::store(format!("list `{folder}/`")))?;
+    Ok(listed.objects.iter().map(|info| info.size).sum())
+}
+
 async fn hold_keys(location: &Location) -> Result<BTreeSet<String>> {
     let keys = location.keys_below(layout::HOLDS).await?;
     Ok(keys.into_iter().map(|key| key.to_string()).collect())
@@ -229,12 +242,7 @@ async fn action_for(
             let phase = &backup.status.phase;
             return Ok(Action::Leave(format!("its phase is {phase}")));
         }
-        let folder = layout::backup_folder(&record.name);
-        let listed = source.store.list_folder(&folder).await;
-        let listed = listed.map_err(Error::store(format!("list `{folder}/`")))?;
-        return Ok(Action::Copy(
-            listed.objects.iter().map(|info| info.size).sum(),
-        ));
+        return size_of(source, record).await.map(Action::Copy);
     };
     let (us, them) = (identity(backup), identity(&there.backup));
     if us != them {

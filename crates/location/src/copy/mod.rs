@@ -20,6 +20,7 @@
 //! plugins/salvor/trees/<tree>/...                  plain files, see [`tree`]
 //! ```
 
+mod known;
 pub mod mirror;
 mod origin;
 pub mod place;
@@ -247,6 +248,12 @@ async fn copy(
         separation: separation.clone(),
     };
     if let Some(there) = there(target, &origin).await? {
+        if let Some(damage) = target.known_damage(&there).await? {
+            warn!(backup = %name, location = target.name(), damage, "the copy is not whole; what is wrong is brought again");
+            target.heal_copy(&there, source, &options.transfer).await?;
+            copy_holds(source, target, name, Some(run)).await?;
+            return Ok(copied(there, false));
+        }
         copy_holds(source, target, name, Some(run)).await?;
         options.transfer.add_kept(origin.bytes());
         return Ok(copied(there, true));

@@ -8,7 +8,7 @@ use salvor_location::copy::state::CopyState;
 use salvor_location::copy::{CopyOptions, Expiry, Separation};
 use salvor_location::{Error, Location, RunId};
 use salvor_storage::testing::{Fault, FaultStore};
-use salvor_storage::{ErrorKind, MemoryStore};
+use salvor_storage::{ErrorKind, Key, MemoryStore, ObjectStore as _, PutMode};
 
 use crate::world::{
     assert_whole_or_absent, damage, dump, location_called, name, velero_backup, write_backup,
@@ -412,4 +412,73 @@ async fn a_copy_that_is_stopped_leaves_the_name_free_and_what_it_has_done() {
         .copy_backup(&name("nightly"), &target, &CopyOptions::default())
         .await;
     copied.expect("at once");
+}
+
+#[tokio::test]
+async fn a_copy_that_is_known_to_be_broken_is_not_called_there_and_is_brought_again() {
+    let source = original().await;
+    let name = crate::world::name("nightly");
+    let store = Arc::new(MemoryStore::new());
+    let target = location_called("there", store.clone());
+    let options = CopyOptions::default();
+    source
+        .copy_backup(&name, &target, &options)
+        .await
+        .expect("copied");
+    let whole = dump(&target, "backups").await;
+    let (key, bytes) = whole
+        .iter()
+        .find(|(key, _)| key.ends_with(".tar.gz"))
+        .expect("an archive");
+    let key = Key::new(key.clone()).expect("a key");
+    let put = |bytes: bytes::Bytes| {
+        let (store, key) = (store.clone(), key.clone());
+        async move {
+            store
+                .put(&key, bytes, PutMode::Overwrite)
+                .await
+                .expect("written")
+        }
+    };
+    let record = || async { target.backup(&name).await.expect("there") };
+    // Gone, cut off, and changed in a way that only a verification sees.
+    for damage in 0..3 {
+        match damage {
+            0 => store.delete(&key).await.expect("deleted"),
+            1 => drop(put(bytes.slice(..bytes.len() - 1)).await),
+            _ => {
+                let mut changed = bytes.to_vec();
+                changed[10] ^= 1;
+                put(changed.into()).await;
+                assert_eq!(
+                    target.known_damage(&record().await).await.expect("looked"),
+                    None
+                );
+                let found = target.verify_files(&record().await).await.expect("read");
+                target
+                    .record_verification(&record().await, &found)
+                    .await
+                    .expect("written");
+            }
+        }
+        let known = target.known_damage(&record().await).await.expect("looked");
+        assert!(known.is_some(), "damage {damage}");
+        let plan = salvor_location::copy::mirror::plan(&source, &target, false)
+            .await
+            .expect("planned");
+        assert_eq!(plan.steps(), 1, "{plan}");
+        let copied = source
+            .copy_backup(&name, &target, &options)
+            .await
+            .expect("copied");
+        assert!(!copied.already);
+        assert_eq!(dump(&target, "backups").await, whole);
+        let known = target.known_damage(&record().await).await.expect("looked");
+        assert_eq!(known, None, "damage {damage}");
+        let again = source
+            .copy_backup(&name, &target, &options)
+            .await
+            .expect("copied");
+        assert!(again.already);
+    }
 }

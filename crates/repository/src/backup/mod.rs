@@ -115,7 +115,7 @@ pub fn run(
     progress: &Progress,
 ) -> Result<Written> {
     let begin = Zoned::now();
-    let index = repository.load_index()?;
+    let index = repository.load_index_of_stored()?;
     let parent = options
         .parent
         .map(|id| repository.read_document::<Snapshot>(Kind::Snapshot, &id))

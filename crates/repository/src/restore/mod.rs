@@ -10,7 +10,8 @@ mod metadata;
 mod place;
 mod walk;
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -129,6 +130,45 @@ pub fn one(
     walk.run_one(node)?;
     let restored = tally.0.into_inner();
     Ok(restored.unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What stands in `target` and the tree has not: what a restore with `delete_extra` removes. A directory that goes whole is
+/// named once.
+///
+/// # Errors
+/// The target cannot be read, damage, or the store fails.
+pub fn extra(
+    repository: &Repository,
+    index: &Index,
+    tree: &BlobId,
+    target: &Path,
+) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![(PathBuf::new(), *tree)];
+    while let Some((folder, tree)) = open.pop() {
+        let tree = repository.read_tree(index, &tree)?;
+        let path = target.join(&folder);
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(local("read", &path, error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|e| local("read", &path, e))?;
+            let name = entry.file_name();
+            let inside = folder.join(&name);
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            match tree.find(name.as_bytes()) {
+                Some(node) => {
+                    open.extend(node.subtree.filter(|_| is_folder).map(|id| (inside, id)));
+                }
+                None if folder.as_os_str().is_empty() && name == "lost+found" => {}
+                None => found.push(inside),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// What was done so far, counted by several threads.

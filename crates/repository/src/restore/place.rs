@@ -23,6 +23,13 @@ pub(super) struct Target {
 impl Target {
     /// Opens the target and makes it when it is not there.
     pub(super) fn open(path: &Path, existing: Existing) -> Result<Self> {
+        // Whoever may write beside the target could otherwise have another directory overwritten.
+        if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) {
+            return Err(Error::Invalid(format!(
+                "{} is a link: name the directory that it leads to",
+                path.display()
+            )));
+        }
         std::fs::create_dir_all(path).map_err(|e| local("make", path, e))?;
         let mut entries = std::fs::read_dir(path).map_err(|e| local("read", path, e))?;
         // A file system of its own has this one, empty and not ours to remove.
@@ -30,7 +37,7 @@ impl Target {
             entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found"));
         if existing == Existing::Refuse && !is_fresh {
             return Err(Error::Invalid(format!(
-                "{} is not empty: name another directory, or ask for what stands there to be overwritten",
+                "{} is not empty: name another directory, or pass --in-place to have what stands there brought to the state of the snapshot",
                 path.display()
             )));
         }

@@ -140,3 +140,105 @@ fn a_lost_pack_costs_what_is_in_it_and_no_more() {
     wanted.remove(Path::new("later"));
     assert_same(&survey(&place.path("back")), &wanted, "restored");
 }
+
+#[test]
+fn what_a_lost_pack_had_is_stored_again_and_heals_earlier_snapshots() {
+    let place = Place::new();
+    let tree = place.path("tree");
+    make_tree(&tree);
+    let repository = place.init(false);
+    let first = back_up(&repository, &tree, &options());
+    for pack in files_below(&place.path("repository/data")) {
+        std::fs::remove_file(pack).unwrap();
+    }
+    let again = salvor_repository::backup::BackupOptions {
+        parent: Some(first.id),
+        ..options()
+    };
+    let second = back_up(&repository, &tree, &again);
+    assert!(second.snapshot.summary.unwrap().data_blobs > 0);
+    for snapshot in [first.id, second.id] {
+        let target = place.path(&format!("back {snapshot}"));
+        let restored = restore_into(
+            &repository,
+            &snapshot.to_string(),
+            &target,
+            &RestoreOptions::default(),
+        );
+        assert_eq!(restored.failures, []);
+        assert_same(&survey(&target), &survey(&tree), "restored");
+    }
+}
+
+#[test]
+fn a_damaged_piece_is_taken_out_and_stored_again() {
+    let place = Place::new();
+    let tree = place.path("tree");
+    make_tree(&tree);
+    let repository = place.init(false);
+    let _ = back_up(&repository, &tree, &options());
+    let packs = files_below(&place.path("repository/data"));
+    let largest = packs
+        .iter()
+        .max_by_key(|file| file.metadata().unwrap().len())
+        .unwrap();
+    let mut bytes = std::fs::read(largest).unwrap();
+    bytes[1000] ^= 1;
+    std::fs::write(largest, bytes).unwrap();
+    let holder = salvor_repository::lock::Holder {
+        hostname: "here".to_owned(),
+        username: "tester".to_owned(),
+    };
+    let alone = salvor_repository::lock::Lock::take(&repository, true, &holder).unwrap();
+    let repaired =
+        salvor_repository::repair::index(&repository, &alone, true, &Progress::new()).unwrap();
+    assert_eq!(repaired.lost_blobs, 1, "{repaired:?}");
+    drop(alone);
+    let _ = back_up(&repository, &tree, &options());
+    let checked = check::run(&repository, Depth::Trees, &Progress::new()).unwrap();
+    assert!(checked.is_whole(), "{:?}", checked.findings);
+    let first = repository.snapshots().unwrap()[0].0.to_string();
+    let restored = restore_into(
+        &repository,
+        &first,
+        &place.path("back"),
+        &RestoreOptions::default(),
+    );
+    assert_eq!(restored.failures, []);
+    assert_same(&survey(&place.path("back")), &survey(&tree), "restored");
+}
+
+#[test]
+fn a_target_that_is_a_link_is_refused_and_what_would_go_is_named_before() {
+    let place = Place::new();
+    let tree = place.path("tree");
+    make_tree(&tree);
+    let repository = place.init(false);
+    let written = back_up(&repository, &tree, &options());
+    let victim = place.path("victim");
+    std::fs::create_dir_all(victim.join("sub/mine")).unwrap();
+    std::fs::write(victim.join("precious"), b"precious").unwrap();
+    std::os::unix::fs::symlink(&victim, place.path("link")).unwrap();
+    let index = repository.load_index().unwrap();
+    let tree_id = written.snapshot.tree;
+    let extra = restore::extra(&repository, &index, &tree_id, &victim).unwrap();
+    assert_eq!(
+        extra,
+        [PathBuf::from("precious"), PathBuf::from("sub/mine")]
+    );
+    let overwrite = RestoreOptions {
+        existing: restore::Existing::Overwrite,
+        delete_extra: true,
+        ..RestoreOptions::default()
+    };
+    let refused = restore::run(
+        &repository,
+        &index,
+        &tree_id,
+        &place.path("link"),
+        &overwrite,
+        &Progress::new(),
+    );
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    assert_eq!(std::fs::read(victim.join("precious")).unwrap(), b"precious");
+}

@@ -155,7 +155,7 @@ fn whatever_call_of_a_prune_fails_nothing_needed_is_lost() {
             let result = pruned(files, first.id);
             let what = format!("{fault:?} at {operation}: {:?}", store.log().get(operation));
             assert!(is_sound(&world, &what) >= 1, "{what}");
-            unlock(&world.open(), true).unwrap();
+            unlock(&world.open(), "elsewhere", true).unwrap();
             let again = pruned(world.files(), first.id);
             assert!(again.is_ok(), "{what}: {again:?}");
             assert_eq!(is_sound(&world, &what), 1, "{what}");

@@ -142,7 +142,7 @@ fn a_lost_index_is_made_again_from_the_packs() {
     )
     .unwrap();
     let alone = exclusive(&repository).unwrap();
-    let repaired = repair::index(&repository, &alone, &Progress::new()).unwrap();
+    let repaired = repair::index(&repository, &alone, false, &Progress::new()).unwrap();
     assert!(repaired.added > 0, "{repaired:?}");
     assert_eq!(
         (

@@ -115,7 +115,7 @@ pub(crate) fn restore_into(
     target: &Path,
     options: &RestoreOptions,
 ) -> Restored {
-    let index = repository.load_index().unwrap();
+    let index = repository.load_index_for_reading().unwrap();
     let (_, snapshot) = repository.snapshot(snapshot).unwrap();
     restore::run(
         repository,

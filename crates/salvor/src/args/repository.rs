@@ -21,6 +21,17 @@ pub(crate) struct RepositoryArgs {
     pub(crate) password: PasswordArgs,
 }
 
+/// Which snapshot `latest` means, where a repository has snapshots of several sources.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LatestArgs {
+    /// With `latest`: the newest of this machine or volume.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// With `latest`: the newest of this directory, as `repo snapshots` shows it.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) source: Option<String>,
+}
+
 /// Where the password comes from. Never from an argument, which everybody on the machine could see.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PasswordArgs {
@@ -53,7 +64,7 @@ pub(crate) enum RepositoryCommand {
     /// Remove the locks of the dead.
     Unlock(UnlockArgs),
     /// Make a lost or damaged index again from what the packs say.
-    Repair(OnlyArgs),
+    Repair(RepairArgs),
 }
 
 /// A command that needs no more than the repository.
@@ -61,6 +72,17 @@ pub(crate) enum RepositoryCommand {
 pub(crate) struct OnlyArgs {
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
+}
+
+/// Flags of `repo repair`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RepairArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// Read every pack, and take damaged pieces out of the index, so that the next backup that meets their content
+    /// stores it again.
+    #[arg(long)]
+    pub(crate) read_data: bool,
 }
 
 /// How much work it is to try a password.
@@ -233,6 +255,8 @@ pub(crate) struct VolumePathArgs {
     pub(crate) path: PathBuf,
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
+    #[command(flatten)]
+    pub(crate) latest: LatestArgs,
 }
 
 /// Flags of `volume restore`.
@@ -244,6 +268,8 @@ pub(crate) struct VolumeRestoreArgs {
     pub(crate) target: PathBuf,
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
+    #[command(flatten)]
+    pub(crate) latest: LatestArgs,
     /// Only this directory or file of the snapshot.
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,

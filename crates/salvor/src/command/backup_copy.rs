@@ -257,15 +257,19 @@ async fn look(
     };
     let opened = transfer::location(&shown.location, session).await;
     let found = match opened {
-        Ok(opened) => opened.backup(&original.name).await.map_err(Failure::from),
+        Ok(opened) => found_at(&opened, original).await,
         Err(failure) => Err(failure),
     };
     match found {
-        Ok(found) if identity(&found.backup) == identity(&original.backup) => {
+        Ok((_, Some(damage))) => {
+            shown.state = "damaged";
+            shown.message = format!("{damage}; `salvor backup copy` brings it again");
+        }
+        Ok((found, None)) if identity(&found.backup) == identity(&original.backup) => {
             shown.state = "present";
             shown.message.clear();
         }
-        Ok(found) => {
+        Ok((found, None)) => {
             shown.state = "another";
             shown.message = format!(
                 "it has another backup of this name: {}",
@@ -282,6 +286,20 @@ async fn look(
         Err(failure) => shown.message = failure.chain(),
     }
     shown
+}
+
+/// The backup at a location, and what is known to be wrong with it when it is the one that is meant.
+async fn found_at(
+    location: &Location,
+    original: &BackupRecord,
+) -> Result<(BackupRecord, Option<String>), Failure> {
+    let found = location.backup(&original.name).await?;
+    let damage = if identity(&found.backup) == identity(&original.backup) {
+        location.known_damage(&found).await?
+    } else {
+        None
+    };
+    Ok((found, damage))
 }
 
 fn table(copies: &[Shown], session: &Session) -> String {

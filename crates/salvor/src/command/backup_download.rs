@@ -94,6 +94,15 @@ pub(crate) async fn run(args: &DownloadArgs, session: &Session) -> Result<Exit, 
         return Err(failure);
     }
     let size = ByteCount(hasher.length()).to_string();
+    if matches!(manifest, Ok(None)) {
+        // Nobody here says what was written: gzip's own checksums are what is left to look at.
+        let (read, shown) = (path.clone(), path.display().to_string());
+        let looked = tokio::task::spawn_blocking(move || unpacks(&read)).await;
+        if let Ok(Err(error)) = looked {
+            let text = format!("`{file}` was copied to {shown}, but it does not unpack");
+            return Err(Failure::caused(Exit::VerificationFailed, text, error).hint(KEPT));
+        }
+    }
     let exit = sound(manifest, &file, hasher, &path.display().to_string())?;
     let text = session
         .messages
@@ -143,6 +152,16 @@ impl Source {
     }
 }
 
+/// Reads a gzip file to its end, past every member and checksum.
+fn unpacks(path: &std::path::Path) -> std::io::Result<()> {
+    let file = std::io::BufReader::new(std::fs::File::open(path)?);
+    let mut archive = flate2::bufread::MultiGzDecoder::new(file);
+    std::io::copy(&mut archive, &mut std::io::sink()).map(drop)
+}
+
+/// What a user does with a damaged copy.
+const KEPT: &str = "the copy is kept for what can still be read of it; run `salvor backup verify`";
+
 /// Compares what was copied with what the manifest says; backups of Velero have none. A damaged copy stays
 /// where it was written: it may be the only one there is.
 fn sound(
@@ -151,10 +170,9 @@ fn sound(
     copied: Hasher,
     target: &str,
 ) -> Result<Exit, Failure> {
-    let hint = "the copy is kept for what can still be read of it; run `salvor backup verify`";
     let failed = |reason: String| {
         let text = format!("`{file}` was copied to {target}, but {reason}");
-        Err(Failure::new(Exit::VerificationFailed, text).hint(hint))
+        Err(Failure::new(Exit::VerificationFailed, text).hint(KEPT))
     };
     let stated = match &manifest {
         Ok(None) => return Ok(Exit::Done),

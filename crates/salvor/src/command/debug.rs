@@ -245,7 +245,10 @@ async fn secrets(cluster: &Cluster, namespace: &str) -> Vec<String> {
         for item in page.items() {
             let secret: Value = serde_json::from_slice(item).unwrap_or_default();
             let data = secret["data"].as_object().cloned().unwrap_or_default();
-            for value in data.values().filter_map(Value::as_str) {
+            // A token's Secret also says its namespace and authority, which everybody may know, and which stand everywhere.
+            let is_secret = |key: &str| key != "namespace" && key != "ca.crt";
+            let secrets = data.iter().filter(|(key, _)| is_secret(key));
+            for value in secrets.filter_map(|(_, value)| value.as_str()) {
                 known.push(value.to_owned());
                 let decoded = base64::engine::general_purpose::STANDARD.decode(value);
                 let text = decoded.ok().and_then(|bytes| String::from_utf8(bytes).ok());

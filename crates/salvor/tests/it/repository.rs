@@ -155,3 +155,38 @@ fn space_comes_back_after_the_grace_period_and_not_before() {
     host.run("repo check --depth data").expect(0);
     assert_eq!(host.run("repo unlock").expect(0), "0 locks removed\n");
 }
+
+#[test]
+fn latest_means_one_source_and_what_would_go_is_shown() {
+    let host = Host::new();
+    let home = host.place.home.path();
+    std::fs::create_dir(home.join("other-data")).expect("a tree");
+    std::fs::write(home.join("other-data/only"), "here").expect("a file");
+    host.run("repo init --password-kind machine").expect(0);
+    host.run("volume backup data").expect(0);
+    host.run("volume backup other-data").expect(0);
+    let unclear = host.run("volume restore latest data --in-place --delete-extra --yes");
+    unclear.expect(2);
+    assert!(unclear.err.contains("--source"), "{}", unclear.err);
+    assert_eq!(host.read("data/sub/two"), "two");
+    let source = home.join("data").display().to_string();
+    std::fs::write(home.join("data/extra"), "extra").expect("a file");
+    let asked = host.run(&format!(
+        "volume restore latest data --in-place --delete-extra --source {source}"
+    ));
+    asked.expect(4);
+    assert!(
+        asked
+            .err
+            .contains("1 entries that the snapshot does not have will be removed: extra"),
+        "{}",
+        asked.err
+    );
+    assert_eq!(host.read("data/extra"), "extra");
+    host.run(&format!(
+        "volume restore latest data --in-place --delete-extra --yes --source {source}"
+    ))
+    .expect(0);
+    assert!(!home.join("data/extra").exists());
+    host.run("volume ls latest --host nowhere").expect(2);
+}

@@ -124,6 +124,24 @@ impl Messages {
         )
     }
 
+    /// A lock that may be somebody's.
+    #[must_use]
+    pub fn lock_left(self, holder: &str) -> String {
+        self.say(
+            format_args!("left: the lock of {holder}; it ends by itself half an hour after its last refresh, --remove-all removes it now"),
+            format_args!("남김: {holder} 의 잠금. 마지막 갱신 30분 뒤 저절로 끝나며, --remove-all 은 지금 제거합니다"),
+        )
+    }
+
+    /// What to do after something was lost.
+    #[must_use]
+    pub fn back_up_again(self, lost: usize) -> String {
+        self.say(
+            format_args!("{lost} damaged pieces are out of the index: back the source up again now; content that is still the same is stored again, and heals earlier snapshots, too"),
+            format_args!("손상된 조각 {lost}개를 색인에서 뺐습니다. 지금 원본을 다시 백업하세요. 그대로 남아 있는 내용은 다시 저장되어 예전 스냅샷도 되살립니다"),
+        )
+    }
+
     /// A pack whose header cannot be read.
     #[must_use]
     pub fn pack_unreadable(self, pack: &str) -> String {
@@ -211,18 +229,19 @@ impl Messages {
 
     /// What a restore in place does, before the question.
     #[must_use]
-    pub fn will_be_overwritten(self, target: &str, delete_extra: bool) -> String {
-        let (english, korean) = if delete_extra {
-            (
-                ", and what the snapshot does not have is removed",
-                ", 스냅샷에 없는 것은 제거합니다",
-            )
-        } else {
-            ("", "")
-        };
+    pub fn will_be_overwritten(self, target: &str, snapshot: &str) -> String {
         self.say(
-            format_args!("files in {target} will be brought to the state of the snapshot{english}"),
-            format_args!("{target} 의 파일을 스냅샷의 상태로 되돌립니다{korean}"),
+            format_args!("files in {target} will be brought to the state of snapshot {snapshot}"),
+            format_args!("{target} 의 파일을 스냅샷 {snapshot} 의 상태로 되돌립니다"),
+        )
+    }
+
+    /// What a restore in place removes, before the question.
+    #[must_use]
+    pub fn will_be_removed(self, count: usize, some: &str) -> String {
+        self.say(
+            format_args!("{count} entries that the snapshot does not have will be removed: {some}"),
+            format_args!("스냅샷에 없는 항목 {count}개를 제거합니다: {some}"),
         )
     }
 

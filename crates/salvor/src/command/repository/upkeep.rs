@@ -8,7 +8,7 @@ use salvor_repository::{FileId, Progress, lock as locks, prune as pruning, repai
 use salvor_text::ByteCount;
 
 use super::{blocking, lock, open, stoppable};
-use crate::args::repository::{CheckArgs, DepthArg, ForgetArgs, OnlyArgs, PruneArgs, UnlockArgs};
+use crate::args::repository::{CheckArgs, DepthArg, ForgetArgs, PruneArgs, RepairArgs, UnlockArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress as Shown;
 use crate::session::Session;
@@ -148,24 +148,29 @@ pub(super) async fn prune(args: &PruneArgs, session: &Session) -> Result<Exit, F
 pub(super) async fn unlock(args: &UnlockArgs, session: &Session) -> Result<Exit, Failure> {
     let repository = open(&args.repository, session).await?;
     let everybody = args.remove_all;
-    let removed = blocking(move || locks::unlock(&repository, everybody)).await?;
-    let text = session.messages.locks_removed(removed);
+    let here = super::hostname();
+    let unlocked = blocking(move || locks::unlock(&repository, &here, everybody)).await?;
+    for holder in &unlocked.left {
+        session.printer.note(&session.messages.lock_left(holder));
+    }
+    let text = session.messages.locks_removed(unlocked.removed);
     session.printer.result(&format!("{text}\n"))?;
     Ok(Exit::Done)
 }
 
 /// Makes the index again.
-pub(super) async fn repair(args: &OnlyArgs, session: &Session) -> Result<Exit, Failure> {
+pub(super) async fn repair(args: &RepairArgs, session: &Session) -> Result<Exit, Failure> {
     let repository = open(&args.repository, session).await?;
     let alone = lock(&repository, true).await?;
     let progress = Arc::new(Progress::new());
     let stop = Arc::clone(&progress);
+    let read_data = args.read_data;
     let repaired = stoppable(
         session,
         &progress,
         |_| (),
         move || {
-            let repaired = repairing::index(&repository, &alone, &stop);
+            let repaired = repairing::index(&repository, &alone, read_data, &stop);
             drop(alone);
             repaired
         },
@@ -181,6 +186,10 @@ pub(super) async fn repair(args: &OnlyArgs, session: &Session) -> Result<Exit, F
             .messages
             .index_repaired(repaired.added, repaired.dropped, repaired.unreadable);
     session.printer.result(&format!("{text}\n"))?;
-    let whole = repaired.damaged.is_empty() && repaired.dropped == 0;
+    if repaired.lost_blobs + repaired.dropped + repaired.damaged.len() > 0 {
+        let text = session.messages.back_up_again(repaired.lost_blobs);
+        session.printer.warning(&text);
+    }
+    let whole = repaired.damaged.is_empty() && repaired.dropped == 0 && repaired.lost_blobs == 0;
     Ok(if whole { Exit::Done } else { Exit::Partial })
 }

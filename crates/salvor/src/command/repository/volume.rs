@@ -1,5 +1,6 @@
 //! `volume backup`, `ls`, `cat` and `restore`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,12 +8,12 @@ use salvor_repository::backup::{self as backing_up, BackupOptions};
 use salvor_repository::path::{self, Found};
 use salvor_repository::restore::{self as restoring, Existing, RestoreOptions};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
-use salvor_repository::{Error, FileId, Node, NodeKind, Progress, Repository};
+use salvor_repository::{BlobId, Error, FileId, Node, NodeKind, Progress, Repository, Snapshot};
 use salvor_text::ByteCount;
 use salvor_text::align::Table;
 
 use super::{holder, hostname, lock, open, stoppable};
-use crate::args::repository::{VolumeBackupArgs, VolumePathArgs, VolumeRestoreArgs};
+use crate::args::repository::{LatestArgs, VolumeBackupArgs, VolumePathArgs, VolumeRestoreArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress as Shown;
 use crate::session::Session;
@@ -92,7 +93,7 @@ pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result
 
 /// The newest snapshot of the same paths on the same host.
 fn parent(repository: &Repository, options: &BackupOptions) -> Result<Option<FileId>, Error> {
-    let same = |snapshot: &salvor_repository::Snapshot| {
+    let same = |snapshot: &Snapshot| {
         snapshot.hostname == options.hostname && snapshot.paths == options.paths
     };
     let all = repository.snapshots()?;
@@ -112,13 +113,67 @@ fn unreadable(path: &Path, error: std::io::Error) -> Failure {
     Failure::caused(exit, format!("read {}", path.display()), error)
 }
 
+/// The snapshot that is meant.
+struct Wanted {
+    snapshot: String,
+    latest: LatestArgs,
+}
+
+impl Wanted {
+    fn of(snapshot: &str, latest: &LatestArgs) -> Self {
+        Self {
+            snapshot: snapshot.to_owned(),
+            latest: latest.clone(),
+        }
+    }
+
+    /// `latest` must mean one source: the newest of another directory, restored in place, would be a loss.
+    fn find(&self, repository: &Repository) -> Result<(FileId, Snapshot), Error> {
+        let LatestArgs { host, source } = &self.latest;
+        if self.snapshot != "latest" {
+            if host.is_some() || source.is_some() {
+                return Err(Error::Invalid(
+                    "--host and --source say which snapshot `latest` is: leave them out, or name latest".to_owned(),
+                ));
+            }
+            return repository.snapshot(&self.snapshot);
+        }
+        let is_meant = |snapshot: &Snapshot| {
+            host.as_ref().is_none_or(|host| *host == snapshot.hostname)
+                && source
+                    .as_ref()
+                    .is_none_or(|source| snapshot.paths.contains(source))
+        };
+        let mut all = repository.snapshots()?;
+        all.retain(|(_, snapshot)| is_meant(snapshot));
+        let sources: BTreeSet<String> = all
+            .iter()
+            .map(|(_, snapshot)| format!("{} of {}", snapshot.paths.join(", "), snapshot.hostname))
+            .collect();
+        if sources.len() > 1 {
+            let sources: Vec<String> = sources.into_iter().collect();
+            return Err(Error::Invalid(format!(
+                "`latest` could be of several sources ({}): name a snapshot (see `salvor repo snapshots`), or say which with --source or --host",
+                sources.join("; ")
+            )));
+        }
+        match all.pop() {
+            Some(found) => Ok(found),
+            None => repository.snapshot("latest").and(Err(Error::Invalid(
+                "no snapshot is of that --host and --source: see `salvor repo snapshots`"
+                    .to_owned(),
+            ))),
+        }
+    }
+}
+
 /// Lists a directory of a snapshot.
 pub(super) async fn ls(args: &VolumePathArgs, session: &Session) -> Result<Exit, Failure> {
     let repository = open(&args.repository, session).await?;
-    let (wanted, inside) = (args.snapshot.clone(), args.path.clone());
+    let (wanted, inside) = (Wanted::of(&args.snapshot, &args.latest), args.path.clone());
     let nodes = super::blocking(move || {
-        let index = repository.load_index()?;
-        let (_, snapshot) = repository.snapshot(&wanted)?;
+        let index = repository.load_index_for_reading()?;
+        let (_, snapshot) = wanted.find(&repository)?;
         match path::find(&repository, &index, &snapshot.tree, &inside)? {
             Found::Directory(tree) => Ok(repository.read_tree(&index, &tree)?.nodes),
             Found::Entry(node) => Ok(vec![*node]),
@@ -159,7 +214,7 @@ fn row(node: &Node) -> [String; 5] {
 /// Writes a file of a snapshot to standard output.
 pub(super) async fn cat(args: &VolumePathArgs, session: &Session) -> Result<Exit, Failure> {
     let repository = open(&args.repository, session).await?;
-    let (wanted, inside) = (args.snapshot.clone(), args.path.clone());
+    let (wanted, inside) = (Wanted::of(&args.snapshot, &args.latest), args.path.clone());
     let progress = Arc::new(Progress::new());
     let working = Arc::clone(&progress);
     stoppable(
@@ -167,8 +222,8 @@ pub(super) async fn cat(args: &VolumePathArgs, session: &Session) -> Result<Exit
         &progress,
         |_| (),
         move || {
-            let index = repository.load_index()?;
-            let (_, snapshot) = repository.snapshot(&wanted)?;
+            let index = repository.load_index_for_reading()?;
+            let (_, snapshot) = wanted.find(&repository)?;
             match path::find(&repository, &index, &snapshot.tree, &inside)? {
                 Found::Entry(node) if node.kind == NodeKind::File => path::dump(
                     &repository,
@@ -202,20 +257,55 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
         ..RestoreOptions::default()
     };
     let target = std::path::absolute(&args.target).map_err(|e| unreadable(&args.target, e))?;
+    let wanted = Wanted::of(&args.snapshot, &args.latest);
+    let looking = (Arc::clone(&repository), args.path.clone(), target.clone());
+    let delete_extra = args.delete_extra;
+    let (id, snapshot, extra) = super::blocking(move || {
+        let (repository, inside, target) = looking;
+        let (id, snapshot) = wanted.find(&repository)?;
+        let mut extra = Vec::new();
+        if delete_extra {
+            let index = repository.load_index_for_reading()?;
+            let inside = inside.as_deref().unwrap_or(Path::new("/"));
+            if let Found::Directory(tree) = path::find(&repository, &index, &snapshot.tree, inside)?
+            {
+                extra = restoring::extra(&repository, &index, &tree, &target)?;
+            }
+        }
+        Ok((id, snapshot, extra))
+    })
+    .await?;
     if args.in_place {
-        let shown = target.display().to_string();
-        session.printer.remark(
-            &session
-                .messages
-                .will_be_overwritten(&shown, args.delete_extra),
+        let into = target.display().to_string();
+        let which = format!(
+            "{} ({}, {} of {})",
+            &id.to_string()[..12],
+            snapshot.time,
+            snapshot.paths.join(", "),
+            snapshot.hostname
         );
-        session.confirm(args.confirm.yes, &shown).await?;
+        let messages = session.messages;
+        session
+            .printer
+            .remark(&messages.will_be_overwritten(&into, &which));
+        if !extra.is_empty() {
+            let some: Vec<String> = extra
+                .iter()
+                .take(20)
+                .map(|path| path.display().to_string())
+                .collect();
+            session
+                .printer
+                .remark(&messages.will_be_removed(extra.len(), &some.join(", ")));
+        }
+        session.confirm(args.confirm.yes, &into).await?;
     }
     let progress = Arc::new(Progress::new());
     let mut shown = Shown::begin(&session.messages.restoring_files());
-    let (wanted, inside) = (args.snapshot.clone(), args.path.clone());
+    let inside = args.path.clone();
     let working = Arc::clone(&progress);
     let into = target.clone();
+    let tree = snapshot.tree;
     let restored = stoppable(
         session,
         &progress,
@@ -226,7 +316,7 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
         move || {
             restore_part(
                 &repository,
-                &wanted,
+                &tree,
                 inside.as_deref(),
                 &into,
                 &options,
@@ -264,16 +354,15 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
 
 fn restore_part(
     repository: &Repository,
-    wanted: &str,
+    tree: &BlobId,
     inside: Option<&Path>,
     target: &Path,
     options: &RestoreOptions,
     progress: &Progress,
 ) -> Result<restoring::Restored, Error> {
-    let index = repository.load_index()?;
-    let (_, snapshot) = repository.snapshot(wanted)?;
+    let index = repository.load_index_for_reading()?;
     let inside = inside.unwrap_or(Path::new("/"));
-    match path::find(repository, &index, &snapshot.tree, inside)? {
+    match path::find(repository, &index, tree, inside)? {
         Found::Directory(tree) => {
             restoring::run(repository, &index, &tree, target, options, progress)
         }
