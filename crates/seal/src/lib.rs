@@ -8,11 +8,13 @@
 //! Start with [`digest`].
 
 pub mod digest;
+pub mod repository_key;
 pub mod seal_key;
 pub mod secret;
 pub mod spool;
 
 pub use digest::{Digest, Hasher};
+pub use repository_key::{KeyMaterial, RepositoryKey, RepositoryKeyError};
 pub use seal_key::SealKey;
 pub use secret::Secret;
 pub use spool::{Spool, SpoolReader};
