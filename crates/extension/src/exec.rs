@@ -5,7 +5,7 @@ use std::process::Stdio;
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use super::error::{CallError, excerpt};
 
@@ -35,16 +35,12 @@ impl Drop for Leash {
     }
 }
 
-/// Starts the program and asks it. Dropping the future ends the program.
-pub(crate) async fn ask(
-    command: &[String],
-    question: Bytes,
-    limit: usize,
-) -> Result<Vec<u8>, CallError> {
+/// Starts a program with pipes and in a process group of its own, which ends with the leash.
+pub(crate) fn start(command: &[String]) -> Result<(Child, Leash), CallError> {
     let (program, arguments) = command
         .split_first()
         .ok_or(CallError::Meaningless("no program"))?;
-    let mut child = Command::new(program)
+    let child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -57,7 +53,16 @@ pub(crate) async fn ask(
             source,
         })?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    let mut leash = Leash::new(pid.and_then(Pid::from_raw));
+    Ok((child, Leash::new(pid.and_then(Pid::from_raw))))
+}
+
+/// Starts the program and asks it. Dropping the future ends the program.
+pub(crate) async fn ask(
+    command: &[String],
+    question: Bytes,
+    limit: usize,
+) -> Result<Vec<u8>, CallError> {
+    let (mut child, mut leash) = start(command)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {

@@ -2,22 +2,20 @@
 //! POST, with a program one process.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::process::Pid;
 use salvor_seal::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::credentials::{self, Authorization, SecretKey};
 use super::definition::{Exec, Webhook};
 use super::error::{CallError, excerpt};
-use super::exec::Leash;
+use super::exec::{self, Leash};
 use super::webhook::Endpoint;
 use super::wire::{self, Source};
 
@@ -201,23 +199,7 @@ fn start(
     line: Bytes,
     body: mpsc::Receiver<Bytes>,
 ) -> Result<(Source, Running), CallError> {
-    let (program, arguments) = command
-        .split_first()
-        .ok_or(CallError::Meaningless("no program"))?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|source| CallError::Start {
-            program: program.clone(),
-            source,
-        })?;
-    let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    let leash = Leash::new(pid.and_then(Pid::from_raw));
+    let (mut child, leash) = exec::start(command)?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         return Err(CallError::Meaningless("no pipes"));
