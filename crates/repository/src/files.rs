@@ -107,12 +107,22 @@ impl Files {
         Ok(bytes)
     }
 
-    /// Some bytes of a file, as the store has them.
+    /// Some bytes of a file, as the store has them: exactly as many as were asked for.
     ///
     /// # Errors
-    /// The store fails, or the file is shorter.
+    /// The store fails, the file is shorter, or the store gives another number of bytes.
     pub fn read_range(&self, kind: Kind, id: &FileId, from: u64, length: u64) -> Result<Bytes> {
-        self.read_at(&kind.path(id), Some(from..from + length))
+        let path = kind.path(id);
+        let bytes = self.read_at(&path, Some(from..from + length))?;
+        // Readers cut pieces out of it: what a store breaks off in silence must not end in a panic.
+        if bytes.len() as u64 != length {
+            let got = bytes.len();
+            return Err(self.damaged(
+                path,
+                format!("the store gave {got} bytes of it where {length} were asked for"),
+            ));
+        }
+        Ok(bytes)
     }
 
     /// Writes a file that is named by its bytes.

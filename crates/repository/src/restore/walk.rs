@@ -35,6 +35,15 @@ pub(super) struct Walk<'r> {
     links: Vec<(PathBuf, PathBuf)>,
 }
 
+/// A directory that is being restored.
+struct Level {
+    path: PathBuf,
+    /// Its entries that are still to come.
+    nodes: std::vec::IntoIter<Node>,
+    /// What it gets when they are done; the root has none.
+    node: Option<Node>,
+}
+
 impl<'r> Walk<'r> {
     pub(super) fn new(
         repository: &'r Repository,
@@ -63,28 +72,32 @@ impl<'r> Walk<'r> {
     /// Restores everything below the root.
     pub(super) fn run(mut self, root: &BlobId) -> Result<()> {
         let tree = self.site.repository.read_tree(self.site.index, root)?;
-        self.directory(Path::new(""), tree.nodes, 0)?;
+        self.tree(tree.nodes)?;
         self.flush()
     }
 
     /// Restores one entry into the root.
     pub(super) fn run_one(mut self, node: Node) -> Result<()> {
-        self.directory(Path::new(""), vec![node], 0)?;
+        self.tree(vec![node])?;
         self.flush()
     }
 
-    fn directory(&mut self, path: &Path, nodes: Vec<Node>, depth: usize) -> Result<()> {
-        if depth > DEEPEST {
-            return Err(Error::Invalid(format!("{} is too deep", path.display())));
-        }
-        if self.site.options.delete_extra && !self.site.target.is_fresh {
-            self.delete_extra(path, &nodes)?;
-        }
-        for node in nodes {
+    /// Without recursion: how deep a tree goes is up to whoever wrote it, and a stack is small.
+    fn tree(&mut self, root: Vec<Node>) -> Result<()> {
+        let mut open = vec![self.level(PathBuf::new(), root, None)?];
+        while let Some(level) = open.last_mut() {
             self.site.progress.check()?;
-            let path = path.join(OsStr::from_bytes(&node.name));
+            let Some(node) = level.nodes.next() else {
+                let left = open.pop().and_then(|level| Some((level.path, level.node?)));
+                self.left.extend(left);
+                continue;
+            };
+            let path = level.path.join(OsStr::from_bytes(&node.name));
             match node.kind {
-                NodeKind::Dir => self.enter(path, node, depth)?,
+                NodeKind::Dir if open.len() > DEEPEST => {
+                    return Err(Error::Invalid(format!("{} is too deep", path.display())));
+                }
+                NodeKind::Dir => open.extend(self.enter(path, node)?),
                 NodeKind::File => self.file(path, node)?,
                 NodeKind::Socket | NodeKind::Irregular => {
                     self.site.tally.count(|restored| restored.sockets += 1);
@@ -100,7 +113,16 @@ impl<'r> Walk<'r> {
         Ok(())
     }
 
-    fn enter(&mut self, path: PathBuf, mut node: Node, depth: usize) -> Result<()> {
+    fn level(&mut self, path: PathBuf, nodes: Vec<Node>, node: Option<Node>) -> Result<Level> {
+        if self.site.options.delete_extra && !self.site.target.is_fresh {
+            self.delete_extra(&path, &nodes)?;
+        }
+        let nodes = nodes.into_iter();
+        Ok(Level { path, nodes, node })
+    }
+
+    /// Makes a directory; what is to be restored in it, if it is known.
+    fn enter(&mut self, path: PathBuf, mut node: Node) -> Result<Option<Level>> {
         let made = self.make(&path, |parent, name| {
             match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
                 Err(Errno::EXIST) if kind_of(parent, name)? == FileType::Directory => Ok(()),
@@ -108,15 +130,17 @@ impl<'r> Walk<'r> {
             }
         })?;
         let Some(subtree) = node.subtree.take().filter(|_| made) else {
-            return Ok(());
+            return Ok(None);
         };
         match self.site.repository.read_tree(self.site.index, &subtree) {
-            Ok(tree) => self.directory(&path, tree.nodes, depth + 1)?,
-            Err(error) if error.is_damage() => self.fail(&path, &Chain(&error)),
-            Err(error) => return Err(error),
+            Ok(tree) => self.level(path, tree.nodes, Some(node)).map(Some),
+            Err(error) if error.is_damage() => {
+                self.fail(&path, &Chain(&error));
+                self.left.push((path, node));
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        self.left.push((path, node));
-        Ok(())
     }
 
     fn file(&mut self, path: PathBuf, mut node: Node) -> Result<()> {

@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use salvor_repository::backup::{self, BackupOptions};
 use salvor_repository::check::{self, Depth};
 use salvor_repository::lock::{Holder, Lock, unlock};
+use salvor_repository::restore::RestoreOptions;
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
 use salvor_repository::{Error, FileId, Files, InitOptions, Progress, Repository, Work, prune};
 use salvor_storage::testing::{Fault, FaultStore};
-use salvor_storage::{ErrorKind, MemoryStore, ObjectStore};
+use salvor_storage::{
+    ErrorKind, Folder, GetOptions, Key, MemoryStore, MetaStream, Object, ObjectInfo, ObjectStore,
+    PutMode, Result, Upload,
+};
 
-use crate::support::{Place, back_up, noise, options, secret};
+use crate::support::{Place, back_up, noise, options, restore_into, secret};
 
 /// A few files: enough for packs of both kinds, an index and a snapshot, and few calls.
 fn small_tree(place: &Place) -> std::path::PathBuf {
@@ -185,4 +190,67 @@ fn pruned(files: Files, forgotten: FileId) -> Result<(), Error> {
         &Progress::new(),
     )?;
     Ok(())
+}
+
+/// Gives less of a range than was asked for, and says nothing.
+#[derive(Debug)]
+struct Short(Arc<MemoryStore>);
+
+#[async_trait::async_trait]
+impl ObjectStore for Short {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn excludes(&self) -> bool {
+        self.0.excludes()
+    }
+
+    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> Result<ObjectInfo> {
+        self.0.put(key, body, mode).await
+    }
+
+    async fn upload(&self, key: &Key, mode: PutMode) -> Result<Box<dyn Upload>> {
+        self.0.upload(key, mode).await
+    }
+
+    async fn get(&self, key: &Key, mut options: GetOptions) -> Result<Object> {
+        if let Some(range) = &mut options.range {
+            range.end = range.start + (range.end - range.start) / 2;
+        }
+        self.0.get(key, options).await
+    }
+
+    async fn head(&self, key: &Key) -> Result<ObjectInfo> {
+        self.0.head(key).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<MetaStream> {
+        self.0.list(prefix).await
+    }
+
+    async fn list_folder(&self, folder: &str) -> Result<Folder> {
+        self.0.list_folder(folder).await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        self.0.delete(key).await
+    }
+}
+
+#[test]
+fn a_store_that_gives_less_than_it_was_asked_for_is_damage_and_no_panic() {
+    let (world, _) = World::new();
+    let tree = small_tree(&world.place);
+    work(world.files(), &tree).unwrap();
+    let files = world
+        .place
+        .files_in(Arc::new(Short(Arc::clone(&world.store))));
+    let repository = Repository::open(files, &secret()).unwrap();
+    let checked = check::run(&repository, Depth::Data, &Progress::new()).unwrap();
+    assert!(!checked.is_whole());
+    let target = world.place.path("back");
+    let restored = restore_into(&repository, "latest", &target, &RestoreOptions::default());
+    assert_eq!(restored.files, 0);
+    assert_eq!(restored.failed, 2, "{:?}", restored.failures);
 }

@@ -238,3 +238,27 @@ fn key_options() -> salvor_repository::InitOptions {
         restic_boundaries: false,
     }
 }
+
+/// Each level of a walk has its frames and its descriptor: neither the stack nor the limit of open files may end it.
+#[test]
+fn a_directory_of_a_thousand_levels_comes_back() {
+    let place = Place::new();
+    let tree = place.path("tree");
+    let mut deepest = tree.clone();
+    for _ in 0..900 {
+        deepest.push("d");
+    }
+    std::fs::create_dir_all(&deepest).unwrap();
+    std::fs::write(deepest.join("treasure"), b"deep").unwrap();
+    let repository = place.init(false);
+    let written = back_up(&repository, &tree, &options());
+    assert_eq!(written.missing(), 0);
+    let restored = restore_into(
+        &repository,
+        "latest",
+        &place.path("back"),
+        &RestoreOptions::default(),
+    );
+    assert_eq!(restored.failures, []);
+    assert_same(&survey(&place.path("back")), &survey(&tree), "restored");
+}
