@@ -283,9 +283,30 @@ pub(crate) fn remove(value: &mut Value, path: &[&str]) {
 
 /// What is compared of a cluster.
 pub(crate) fn contents(snapshot: &Snapshot, with_status: &str) -> BTreeMap<ObjectKey, Value> {
+    let mut pods_of: BTreeMap<String, u32> = BTreeMap::new();
     let of = snapshot.objects.iter();
-    of.filter_map(|(key, object)| Some((key.clone(), compared(key, object, with_status)?)))
-        .collect()
+    of.filter_map(|(key, object)| {
+        let (mut key, mut object) = (key.clone(), compared(key, object, with_status)?);
+        if let Some(set) = replica_set_of(&key, &object) {
+            let number = pods_of
+                .entry(format!("{:?}/{set}", key.namespace))
+                .or_default();
+            key.name = format!("{set}-pod-{number}");
+            object["metadata"]["name"] = key.name.clone().into();
+            *number += 1;
+        }
+        Some((key, object))
+    })
+    .collect()
+}
+
+/// The replica set of a pod. Such pods are compared by number and content: the controller watches pods and sets
+/// apart, and when it sees a restored set before its last restored pod, it makes one of its own and then ends
+/// any of them.
+fn replica_set_of(key: &ObjectKey, object: &Value) -> Option<String> {
+    let owner = &object["metadata"]["ownerReferences"][0];
+    let is_pod = key.resource.group.is_empty() && key.resource.resource == "pods";
+    (is_pod && owner["kind"] == "ReplicaSet").then(|| owner["name"].as_str().map(str::to_owned))?
 }
 
 /// Every difference, one per line.

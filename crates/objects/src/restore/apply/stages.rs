@@ -33,6 +33,8 @@ pub const JOURNAL_PAUSE: Duration = Duration::from_secs(5);
 /// Objects under way at once. The cluster's limiter decides how many of them are calls; this many more are
 /// read and transformed meanwhile.
 const AHEAD: usize = 64;
+/// Between the last restored pod and the first set that is to adopt it.
+const POD_NOTICE: Duration = Duration::from_millis(500);
 /// After so many unanswered calls in a row the target counts as gone and the restore stops, to be resumed.
 const SILENCE: u32 = 200;
 
@@ -201,6 +203,9 @@ impl Engine {
             // In archive order each member of the archive is read and decompressed once.
             items.sort_by_key(|at| self.entries[*at as usize].at);
             if !items.is_empty() {
+                if stage == Stage::ReplicaSets {
+                    self.let_pods_be_seen().await;
+                }
                 self.record
                     .say(&format!("stage {stage}: {} objects", items.len()));
                 self.try_all(items.clone()).await?;
@@ -225,6 +230,21 @@ impl Engine {
             self.run_hooks().await?;
         }
         self.write_journal().await
+    }
+
+    /// Controllers watch pods and what owns them apart: one that sees a restored set before its restored pods makes
+    /// pods of its own and ends as many, perhaps those that were restored.
+    async fn let_pods_be_seen(&self) {
+        let made = |at: u32| {
+            let entry = &self.entries[at as usize];
+            entry.stage() == Stage::Pods && self.done.get(&at) == Some(&Done::Created)
+        };
+        if (0u32..).take(self.entries.len()).any(made) {
+            tokio::select! {
+                () = tokio::time::sleep(POD_NOTICE) => {}
+                () = self.cancel.cancelled() => {}
+            }
+        }
     }
 
     /// Takes over what an earlier run has done.
