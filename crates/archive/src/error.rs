@@ -167,6 +167,18 @@ pub enum ArchiveError {
         /// What the decoder said.
         source: io::Error,
     },
+    /// A file beside the archive was written by a newer release.
+    #[error(
+        "{what} has format version {found}, this release reads up to {supported}: use a newer release"
+    )]
+    SideFileNewer {
+        /// The file's name.
+        what: &'static str,
+        /// Version in the file.
+        found: u32,
+        /// Highest version that is understood.
+        supported: u32,
+    },
     /// A file beside the archive is too long.
     #[error("{what} is longer than {allowed} bytes when decompressed")]
     SideFileTooLong {

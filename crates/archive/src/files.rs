@@ -7,6 +7,7 @@
 mod operations;
 mod resource_list;
 mod results;
+mod salvor_volumes;
 mod volumes;
 
 pub use operations::{
@@ -15,6 +16,10 @@ pub use operations::{
 };
 pub use resource_list::{ResourceList, ResourceListBuilder, restored_entry};
 pub use results::{ResultSet, Results};
+pub use salvor_volumes::{
+    Consistency, CsiSnapshot, NativeSnapshot, RepositorySnapshot, SalvorVolume, SalvorVolumes,
+    VolumeMethod, VolumeOutcome,
+};
 pub use volumes::{
     BackupVolumeInfo, CsiSnapshotInfo, NativeSnapshotInfo, PodVolumeInfo, PvInfo,
     RestoreVolumeInfo, SnapshotDataMovementInfo,

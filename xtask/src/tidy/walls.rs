@@ -19,7 +19,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("runbook", &["api", "location"]),
     ("repository", &["storage", "seal"]),
     ("apiserver", &["api", "archive"]),
-    ("volume", &["api", "location", "repository", "cluster"]),
+    // seal and storage: it opens repositories with their passwords, in folders of a location.
+    (
+        "volume",
+        &[
+            "api",
+            "location",
+            "repository",
+            "cluster",
+            "seal",
+            "storage",
+        ],
+    ),
     ("etcd", &["api", "location", "archive", "seal"]),
     (
         "adapters",

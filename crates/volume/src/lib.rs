@@ -1,0 +1,24 @@
+//! Data of volumes: copied where it lies, by the node that has it.
+//!
+//! ```text
+//!   backup, restore                 node agent (one per node)           mover pod (one per volume)
+//!   DataMover ---- PodVolumeBackup ----> path on the node ----> reads, writes one directory
+//!                  PodVolumeRestore                             <-> repository of the volume's domain
+//! ```
+//!
+//! Who asks for data knows the [`DataMover`] only: a volume in, a snapshot out, or the other way round. How it is moved is
+//! told by objects of the cluster, so that it outlives whoever asked.
+//!
+//! Invariants:
+//! - a snapshot is named only when it is committed; what could not be read is counted in it;
+//! - a claim that no running pod mounts is held by a pod of ours for as long as it is read or written;
+//! - one repository per [`Domain`]: whoever writes to one can read all of it.
+
+mod domain;
+mod mover;
+
+pub use domain::Domain;
+pub use mover::{
+    BackUpVolume, Claim, DataMover, FillVolume, Filled, MoveError, OnBehalfOf, Placement, Stored,
+    VolumePlace,
+};
