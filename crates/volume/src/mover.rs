@@ -107,8 +107,32 @@ pub struct BackUpVolume {
     pub of: OnBehalfOf,
     /// The volume.
     pub place: VolumePlace,
+    /// The claim whose data it is, where what stands at `place` was made of its snapshot. It decides the domain and
+    /// which earlier snapshot is the parent.
+    pub data_of: Option<Claim>,
     /// How long it may take.
     pub timeout: Duration,
+}
+
+impl BackUpVolume {
+    /// Namespace whose data it is: its domain's.
+    #[must_use]
+    pub fn source_namespace(&self) -> &str {
+        let of = self.data_of.as_ref().map(|claim| &claim.namespace);
+        of.unwrap_or(match &self.place {
+            VolumePlace::Pod { namespace, .. } => namespace,
+            VolumePlace::Claim { claim, .. } => &claim.namespace,
+        })
+    }
+
+    /// The claim whose data it is; `None` for a volume of a pod that has none.
+    #[must_use]
+    pub fn source_claim(&self) -> Option<&Claim> {
+        self.data_of.as_ref().or(match &self.place {
+            VolumePlace::Pod { claim, .. } => claim.as_ref(),
+            VolumePlace::Claim { claim, .. } => Some(claim),
+        })
+    }
 }
 
 /// A volume that was backed up.
