@@ -9,6 +9,7 @@
 //! the name of the record, so one listing tells the verdicts of all backups. The highest number counts.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -67,6 +68,17 @@ pub struct Verdict {
     pub at: Option<Timestamp>,
     /// Which backup of the name it was.
     mark: String,
+}
+
+/// `sound` or `damaged`, and when: `sound 2026-11-20 08:30:00 UTC`.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.sound { "sound" } else { "damaged" })?;
+        match self.at {
+            Some(at) => write!(f, "{}", at.strftime(" %Y-%m-%d %H:%M:%S UTC")),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The newest verdict on each backup of a location.

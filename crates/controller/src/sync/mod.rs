@@ -7,6 +7,7 @@
 
 mod import;
 mod remove;
+mod verdicts;
 mod volumes;
 
 use std::collections::{BTreeSet, HashMap};
@@ -221,6 +222,7 @@ impl Sync {
         self.finish_volumes(object, &location, &known).await?;
         self.mirror_holds(object, &location, &known).await?;
         let verdicts = location.verdicts().await.map_err(failed)?;
+        self.mirror_verdicts(object, &verdicts, &known).await?;
         self.context.verdicts.set(name, verdicts);
         self.settle_deletions(object, &location, &known).await?;
         self.remove(object, &location, &known, &folders).await?;

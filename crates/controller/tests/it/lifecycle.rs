@@ -306,6 +306,24 @@ async fn a_hold_that_is_asked_for_by_annotation_becomes_a_record() {
 }
 
 #[tokio::test]
+async fn what_a_verification_found_is_shown_on_the_backup() {
+    let world = World::new().await;
+    let server = world.serve();
+    make(&world, "b1").await;
+    let location = location(&world);
+    let record = location.backup(&backup_name("b1")).await.expect("there");
+    let found = location.verify_files(&record).await.expect("read");
+    let recorded = location.record_verification(&record, &found).await;
+    recorded.expect("recorded");
+    let shown = |b: &Backup| {
+        let text = b.metadata.annotations.get(labels::VERIFIED);
+        text.is_some_and(|text| text.starts_with("sound 20") && text.ends_with(" UTC"))
+    };
+    world.until("b1", shown).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_backup_that_failed_for_its_name_does_not_take_the_other_with_it() {
     let world = World::new().await;
     let server = world.serve_with(|options| options.sync_every = Duration::ZERO);

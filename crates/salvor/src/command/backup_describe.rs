@@ -1,5 +1,6 @@
 //! `backup describe`.
 
+use salvor_api::labels;
 use salvor_api::velero::{Backup, BackupPhase, BackupStorageLocation, DownloadTargetKind as Kind};
 use salvor_archive::names::BackupFile;
 use salvor_controller::location_url;
@@ -100,6 +101,7 @@ async fn served_view(
     let asked = status.backup_item_operations_attempted > 0;
     let operations = files.read(ended && asked, Kind::BackupItemOperations).await;
     let complete = files.complete;
+    let verified = backup.metadata.annotations.get(labels::VERIFIED).cloned();
     let view = BackupView {
         backup,
         results,
@@ -112,6 +114,7 @@ async fn served_view(
             url: url.map(|url| url.to_string()).unwrap_or_default(),
             temporary: distance.is_some_and(|distance| distance <= Distance::Cluster),
             archive_bytes: None,
+            verified,
             ..Origin::default()
         },
     };
@@ -150,13 +153,7 @@ async fn view(
     };
     let copied_from = location.copied_from(&name).await?;
     let verdicts = location.verdicts_on(&name).await?;
-    let verified = verdicts.of(&record.backup).map(|verdict| {
-        let at = verdict
-            .at
-            .map(|at| at.strftime(" %Y-%m-%d %H:%M:%S UTC").to_string());
-        let found = if verdict.sound { "sound" } else { "damaged" };
-        format!("{found}{}", at.unwrap_or_default())
-    });
+    let verified = verdicts.of(&record.backup).map(ToString::to_string);
     Ok(BackupView {
         backup: record.backup,
         results,
