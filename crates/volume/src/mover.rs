@@ -177,6 +177,9 @@ pub struct FillVolume {
     pub source_namespace: String,
     /// Bytes of it, as recorded.
     pub bytes: u64,
+    /// A file to make once everything else is written, empty, readable by everybody, with the folders above it:
+    /// a relative path in the volume such as `.velero/<id>`, for a pod that waits for it. `None`: nobody waits.
+    pub done_marker: Option<String>,
     /// How long it may take.
     pub timeout: Duration,
 }
