@@ -16,6 +16,7 @@
 
 mod domain;
 mod mover;
+pub mod standstill;
 
 pub use domain::Domain;
 pub use mover::{
