@@ -46,6 +46,13 @@ const TOOLS: &[Tool] = &[
         variable: "SALVOR_KUBECTL_1_36",
     },
     Tool {
+        name: "age-1",
+        package: "age",
+        version: "1.",
+        program: "usr/bin/age",
+        variable: "SALVOR_AGE",
+    },
+    Tool {
         name: "promtool-2.42",
         package: "prometheus",
         version: "2.42.",

@@ -32,7 +32,8 @@ pub(crate) struct LatestArgs {
     pub(crate) source: Option<String>,
 }
 
-/// Where the password comes from. Never from an argument, which everybody on the machine could see.
+/// Where the password comes from; on a terminal it is asked for. Never from an argument, which everybody on the
+/// machine could see.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PasswordArgs {
     /// File whose first line is the password; only its owner should be able to read it.
@@ -41,6 +42,13 @@ pub(crate) struct PasswordArgs {
     /// Read the password from the first line of standard input.
     #[arg(long, conflicts_with = "password_file")]
     pub(crate) password_stdin: bool,
+    /// File with the key that every domain's password follows from, such as `repo key generate` makes. Needs --domain.
+    #[arg(long, env = "SALVOR_KEY_FILE", value_name = "FILE", conflicts_with_all = ["password_file", "password_stdin"])]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Take the key from the cluster: Secret salvor-repository-key in the server's namespace, else Velero's
+    /// velero-repo-credentials.
+    #[arg(long, conflicts_with_all = ["password_file", "password_stdin", "key_file"])]
+    pub(crate) key_from_cluster: bool,
 }
 
 /// Commands on repositories.
@@ -58,9 +66,12 @@ pub(crate) enum RepositoryCommand {
     Forget(ForgetArgs),
     /// Give back the space that no snapshot needs: what is marked now goes by a later prune.
     Prune(PruneArgs),
-    /// Work with the passwords of a repository.
+    /// Work with the passwords of a repository, and with the key that they follow from.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Print the password of a domain's repository, as it follows from the key: for plain restic, or for whoever
+    /// shall read that domain and no other.
+    Password(PasswordShowArgs),
     /// Remove the locks of the dead.
     Unlock(UnlockArgs),
     /// Make a lost or damaged index again from what the packs say.
@@ -159,9 +170,27 @@ pub(crate) struct PruneArgs {
     pub(crate) grace_days: u32,
 }
 
+/// Flags of `repo password`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PasswordShowArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+}
+
+/// Flags of `repo key generate`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeyGenerateArgs {
+    /// The file, which must not exist yet. Only its owner can read it.
+    pub(crate) file: PathBuf,
+}
+
 /// Commands on the passwords of a repository.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
+    /// Make a key that the passwords of all domains follow from, for --key-file and for the cluster's Secret.
+    Generate(KeyGenerateArgs),
     /// List them.
     List(OnlyArgs),
     /// Add one.

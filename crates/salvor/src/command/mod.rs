@@ -23,6 +23,7 @@ mod location_config;
 mod location_files;
 mod location_get;
 mod location_mirror;
+pub(crate) mod private_file;
 pub(crate) mod read;
 mod records;
 mod repository;

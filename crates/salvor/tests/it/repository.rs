@@ -190,3 +190,57 @@ fn latest_means_one_source_and_what_would_go_is_shown() {
     assert!(!home.join("data/extra").exists());
     host.run("volume ls latest --host nowhere").expect(2);
 }
+
+#[test]
+fn each_domain_has_a_password_of_its_own_from_one_key() {
+    let host = Host::new();
+    let home = host.place.home.path();
+    let keyed = |line: &str| {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        words.extend(["--key-file", "key"]);
+        host.place.salvor(&words)
+    };
+    host.place.run("repo key generate key").expect(0);
+    let mode = std::fs::metadata(home.join("key")).expect("a key");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&mode.permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    host.place.run("repo key generate key").expect(4);
+    keyed("repo init --domain ns-a").expect(0);
+    keyed("repo init --domain ns-b").expect(0);
+    keyed("volume backup data --domain ns-a").expect(0);
+    // Not without being asked to.
+    keyed("repo password --domain ns-a").expect(4);
+    let shown = keyed("repo password --domain ns-a --yes");
+    let password = shown.expect(0).trim().to_owned();
+    assert_eq!(password.len(), 64, "{password}");
+    std::fs::write(home.join("of-a"), &password).expect("a file");
+    let with = |domain: &str| {
+        let line = format!("repo snapshots --password-file of-a --domain {domain} -o name");
+        host.place.run(&line)
+    };
+    assert_eq!(with("ns-a").expect(0).lines().count(), 1);
+    with("ns-b").expect(4);
+    let text = std::fs::read_to_string(home.join("key")).expect("a key");
+    for run in [&shown, &keyed("repo snapshots --domain ns-a")] {
+        assert!(!format!("{}{}", run.out, run.err).contains(text.trim()));
+    }
+    std::fs::write(home.join("no-key"), "correct horse battery staple").expect("a file");
+    let refused = host
+        .place
+        .run("repo snapshots --domain ns-a --key-file no-key");
+    refused.expect(2);
+    assert!(
+        refused.err.contains("openssl rand -hex 32"),
+        "{}",
+        refused.err
+    );
+    assert!(!refused.err.contains("horse"), "{}", refused.err);
+    let nowhere = host
+        .place
+        .run("repo snapshots --repository ./x --key-file key");
+    nowhere.expect(2);
+    assert!(nowhere.err.contains("--domain"), "{}", nowhere.err);
+    let none = host.place.run("repo snapshots --domain ns-a");
+    none.expect(2);
+    assert!(none.err.contains("--key-file"), "{}", none.err);
+}

@@ -21,6 +21,42 @@ impl Messages {
         )
     }
 
+    /// Asks for a password.
+    #[must_use]
+    pub fn type_the_password(self) -> String {
+        self.say(
+            format_args!("Password of the repository (not shown): "),
+            format_args!("저장소 비밀번호 (화면에 표시되지 않음): "),
+        )
+    }
+
+    /// Asks for a new password once more.
+    #[must_use]
+    pub fn type_the_password_again(self) -> String {
+        self.say(
+            format_args!("The same password again: "),
+            format_args!("같은 비밀번호를 한 번 더: "),
+        )
+    }
+
+    /// Before the password of a domain is printed.
+    #[must_use]
+    pub fn password_will_be_shown(self, domain: &str) -> String {
+        self.say(
+            format_args!("the password of domain {domain} will be shown; whoever has it can read everything in its repository"),
+            format_args!("도메인 {domain}의 비밀번호를 표시합니다. 이 비밀번호가 있으면 해당 저장소의 모든 내용을 읽을 수 있습니다"),
+        )
+    }
+
+    /// A new key was written.
+    #[must_use]
+    pub fn key_file_written(self, path: &str) -> String {
+        self.say(
+            format_args!("key written to {path}"),
+            format_args!("키를 {path}에 저장했습니다"),
+        )
+    }
+
     /// A password was added.
     #[must_use]
     pub fn key_added(self, key: &str) -> String {

@@ -1,10 +1,14 @@
 //! `repo init` and `repo key`.
 
 use salvor_repository::{FileId, InitOptions, Repository};
+use salvor_seal::RepositoryKey;
 use salvor_text::Table;
 
-use super::{blocking, files, holder, open, password, password_file, work};
-use crate::args::repository::{InitArgs, KeyAddArgs, KeyRemoveArgs, OnlyArgs, WorkArg};
+use super::password::{self, Asked, Source};
+use super::{blocking, files, holder, open, work};
+use crate::args::repository::{
+    InitArgs, KeyAddArgs, KeyGenerateArgs, KeyRemoveArgs, OnlyArgs, PasswordShowArgs, WorkArg,
+};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -12,10 +16,52 @@ use crate::session::Session;
 pub(super) async fn init(args: &InitArgs, session: &Session) -> Result<Exit, Failure> {
     let files = files(&args.repository, session).await?;
     let place = files.place();
-    let password = password(&args.repository.password)?;
-    let options = options(args.password_kind, args.restic_boundaries);
+    let given = password::of(&args.repository, session, Asked::Twice).await?;
+    let kind = if given.is_random {
+        WorkArg::Machine
+    } else {
+        args.password_kind
+    };
+    let options = options(kind, args.restic_boundaries);
+    let password = given.password;
     let made = blocking(move || Repository::init(files, &password, &options)).await?;
     let text = session.messages.repository_made(&place, &made.config().id);
+    session.printer.result(&format!("{text}\n"))?;
+    session.printer.note(&session.messages.keep_the_password());
+    Ok(Exit::Done)
+}
+
+/// Prints the password of a domain.
+pub(super) async fn show_password(
+    args: &PasswordShowArgs,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let domain = password::domain(&args.repository)?;
+    let source = Source::of(&args.repository.password, session).await?;
+    let Source::Material(material) = source else {
+        return Err(Failure::usage(
+            "the password of a domain follows from a key, and none was given",
+        )
+        .hint("name the key with --key-file, or take it with --key-from-cluster"));
+    };
+    session
+        .printer
+        .remark(&session.messages.password_will_be_shown(domain));
+    session.confirm(args.confirm.yes, domain).await?;
+    let password = material.password_of(domain);
+    session
+        .printer
+        .result(&format!("{}\n", password.expose()))?;
+    Ok(Exit::Done)
+}
+
+/// Writes a new key.
+pub(super) fn generate(args: &KeyGenerateArgs, session: &Session) -> Result<Exit, Failure> {
+    let key = RepositoryKey::generate()
+        .map_err(|error| Failure::caused(Exit::Internal, "make a key", error))?;
+    crate::command::private_file::create(&args.file, key.to_text().expose())?;
+    let path = args.file.display().to_string();
+    let text = session.messages.key_file_written(&path);
     session.printer.result(&format!("{text}\n"))?;
     session.printer.note(&session.messages.keep_the_password());
     Ok(Exit::Done)
@@ -51,7 +97,7 @@ pub(super) async fn list(args: &OnlyArgs, session: &Session) -> Result<Exit, Fai
 
 /// Adds a password.
 pub(super) async fn add(args: &KeyAddArgs, session: &Session) -> Result<Exit, Failure> {
-    let new = password_file(&args.new_password_file)?;
+    let new = password::from_file(&args.new_password_file)?;
     let repository = open(&args.repository, session).await?;
     let options = options(args.password_kind, false);
     let id = blocking(move || repository.add_key(&new, &options)).await?;

@@ -1,22 +1,22 @@
 //! `repo` and `volume`: repositories of a location, opened from here.
 
 mod keys;
+mod password;
 mod show;
 mod upkeep;
 mod volume;
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::Arc;
 
 use salvor_repository::lock::{Holder, Lock};
 use salvor_repository::{Error, Files, Progress, Repository, Work};
-use salvor_seal::Secret;
 use salvor_storage::{ObjectStore, PrefixStore};
 use tokio::runtime::Handle;
 
+use self::password::Asked;
 use crate::args::repository::{
-    KeyCommand, PasswordArgs, RepositoryArgs, RepositoryCommand, VolumeCommand, WorkArg,
+    KeyCommand, RepositoryArgs, RepositoryCommand, VolumeCommand, WorkArg,
 };
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
@@ -33,6 +33,8 @@ pub(crate) async fn run(command: RepositoryCommand, session: &Session) -> Result
         RepositoryCommand::Snapshots(args) => show::snapshots(&args, session).await,
         RepositoryCommand::Forget(args) => upkeep::forget(&args, session).await,
         RepositoryCommand::Prune(args) => upkeep::prune(&args, session).await,
+        RepositoryCommand::Password(args) => keys::show_password(&args, session).await,
+        RepositoryCommand::Key(KeyCommand::Generate(args)) => keys::generate(&args, session),
         RepositoryCommand::Key(KeyCommand::List(args)) => keys::list(&args, session).await,
         RepositoryCommand::Key(KeyCommand::Add(args)) => keys::add(&args, session).await,
         RepositoryCommand::Key(KeyCommand::Remove(args)) => keys::remove(&args, session).await,
@@ -83,48 +85,10 @@ fn domain_name(domain: &str) -> Result<&str, Failure> {
 /// The repository that is meant, opened.
 async fn open(args: &RepositoryArgs, session: &Session) -> Result<Arc<Repository>, Failure> {
     let files = files(args, session).await?;
-    let password = password(&args.password)?;
-    blocking(move || Repository::open(files, &password))
+    let given = password::of(args, session, Asked::Once).await?;
+    blocking(move || Repository::open(files, &given.password))
         .await
         .map(Arc::new)
-}
-
-/// The password.
-fn password(args: &PasswordArgs) -> Result<Secret, Failure> {
-    if let Some(path) = &args.password_file {
-        return password_file(path);
-    }
-    if args.password_stdin {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map_err(|e| {
-            Failure::caused(Exit::Usage, "read the password from standard input", e)
-        })?;
-        return first_line(line, "standard input");
-    }
-    Err(Failure::usage("no password was given")
-        .hint("name a file with --password-file or SALVOR_PASSWORD_FILE, or pass --password-stdin"))
-}
-
-fn password_file(path: &Path) -> Result<Secret, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        Failure::caused(
-            Exit::Usage,
-            format!("read the password from {}", path.display()),
-            e,
-        )
-    })?;
-    first_line(text, &path.display().to_string())
-}
-
-fn first_line(text: String, from: &str) -> Result<Secret, Failure> {
-    let whole = Secret::new(text);
-    let line = whole.expose().lines().next().unwrap_or_default();
-    if line.is_empty() {
-        return Err(Failure::usage(format!(
-            "the first line of {from} is empty: it should be the password"
-        )));
-    }
-    Ok(Secret::new(line.to_owned()))
 }
 
 fn work(kind: WorkArg) -> Work {

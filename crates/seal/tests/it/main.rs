@@ -1,0 +1,4 @@
+//! What leaves a location for recipients: round trips, damage, and the program `age`.
+
+mod age;
+mod program;
