@@ -5,7 +5,8 @@ use std::time::Duration;
 use salvor_api::name::BackupName;
 use salvor_archive::names::BackupFile;
 use salvor_extension::{ActionKind, Actions};
-use salvor_location::RunId;
+use salvor_location::copy::state::CopyState;
+use salvor_location::{Location, RunId};
 use salvor_objects::extension;
 use salvor_text::ByteCount;
 use tracing::info;
@@ -77,6 +78,7 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
                 .restores_will_go_too(&names.collect::<Vec<_>>().join(", "));
             session.printer.remark(&text);
         }
+        tell_copies(&location, name, session).await?;
     }
     let actions = actions(given, session).await?;
     let typed = match chosen.as_slice() {
@@ -107,6 +109,25 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
         session.printer.remark(&text);
     }
     Ok(Exit::Done)
+}
+
+/// Names the copies that stay where they are. A backup that cannot be read has none that are known to be its own.
+async fn tell_copies(
+    location: &Location,
+    name: &BackupName,
+    session: &Session,
+) -> Result<(), Failure> {
+    let Ok(record) = location.backup(name).await else {
+        return Ok(());
+    };
+    let copies = location.copies_of(&record).await?;
+    let done = copies.iter().filter(|copy| copy.state == CopyState::Done);
+    let places: Vec<&str> = done.map(|copy| copy.target.name.as_str()).collect();
+    if !places.is_empty() {
+        let text = session.messages.copies_will_stay(&places.join(", "));
+        session.printer.remark(&text);
+    }
+    Ok(())
 }
 
 /// The delete item actions of the file and those that the cluster at hand defines. Without a cluster, which may be

@@ -71,6 +71,13 @@ fn a_backup_is_copied_seen_damaged_passed_over_and_repaired() {
     place.run("undelete deployment/web -n shop --yes").expect(0);
     let again = place.run(&format!("backup copy first --to {c}"));
     again.expect(0);
+
+    let deleted = place.run("backup delete first --yes");
+    deleted.expect(0);
+    let stay = format!("its copies stay and can be restored from: file://{b}, file://{c}");
+    assert!(deleted.err.contains(&stay), "{}", deleted.err);
+    let kept = place.run(&format!("--location {b} backup get first"));
+    kept.expect(0);
 }
 
 #[test]

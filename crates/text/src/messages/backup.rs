@@ -145,6 +145,15 @@ impl Messages {
         )
     }
 
+    /// Copies of a backup that is deleted, which have a life of their own.
+    #[must_use]
+    pub fn copies_will_stay(self, locations: &str) -> String {
+        self.say(
+            format_args!("its copies stay and can be restored from: {locations}"),
+            format_args!("사본은 그대로 남아 복원에 쓸 수 있습니다: {locations}"),
+        )
+    }
+
     /// The delete item actions of the cluster are not asked.
     #[must_use]
     pub fn delete_actions_unknown(self, namespace: &str, reason: &str) -> String {

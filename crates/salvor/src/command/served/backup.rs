@@ -1,10 +1,12 @@
 //! Backups through the server.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use salvor_api::labels::{self, label_value};
 use salvor_api::velero::{Backup, DeleteBackupRequest};
 use salvor_location::estimate::PastBackup;
+use serde_json::Value;
 
 use super::{End, Run, reasons};
 use crate::args::Format;
@@ -101,6 +103,18 @@ fn refuse_actions_of_a_file(file: Option<&Path>) -> Result<(), Failure> {
     }
 }
 
+/// Locations that have a copy of a backup, as its server shows them.
+fn copies_of(backup: &Backup) -> Vec<String> {
+    let shown = backup.metadata.annotations.get(labels::COPIES);
+    let shown: BTreeMap<String, Value> = shown
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let done = shown
+        .into_iter()
+        .filter(|(_, copy)| copy["state"] == "done");
+    done.map(|(location, _)| location).collect()
+}
+
 /// Asks for the deletion of backups, after showing them and asking.
 pub(crate) async fn delete(
     args: &DeleteArgs,
@@ -120,6 +134,11 @@ pub(crate) async fn delete(
         let name = &backup.metadata.name;
         let text = session.messages.will_be_deleted("backup", name);
         session.printer.remark(&text);
+        let copies = copies_of(backup);
+        if !copies.is_empty() {
+            let text = session.messages.copies_will_stay(&copies.join(", "));
+            session.printer.remark(&text);
+        }
     }
     let typed = match backups.as_slice() {
         [one] => &one.metadata.name,
