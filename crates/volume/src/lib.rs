@@ -14,6 +14,7 @@
 //! - a claim that no running pod mounts is held by a pod of ours for as long as it is read or written;
 //! - one repository per [`Domain`]: whoever writes to one can read all of it.
 
+pub mod claims;
 mod domain;
 mod mover;
 pub mod standstill;
