@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -88,6 +88,8 @@ pub struct Locations {
     open: Arc<OpenStore>,
     claims: ClaimPolicy,
     providers: Providers,
+    /// Where Secrets are mounted; the API server is asked where it is `None`.
+    secrets: Option<Arc<Path>>,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -127,6 +129,7 @@ impl Locations {
             open,
             claims: ClaimPolicy::default(),
             providers: Providers::default(),
+            secrets: None,
             kept: Arc::default(),
         }
     }
@@ -141,6 +144,15 @@ impl Locations {
     #[must_use]
     pub fn with_providers(self, providers: Providers) -> Self {
         Self { providers, ..self }
+    }
+
+    /// With Secrets that are mounted, `<folder>/<secret>/<key>`, for a process that may read none over the API.
+    #[must_use]
+    pub fn with_mounted_secrets(self, folder: &Path) -> Self {
+        Self {
+            secrets: Some(folder.into()),
+            ..self
+        }
     }
 
     /// Brings the limits of a location up to date, also for what passes to and from it now. Limits that
@@ -280,6 +292,9 @@ impl Locations {
             key: key.clone(),
             reason: reason.to_owned(),
         };
+        if let Some(folder) = &self.secrets {
+            return mounted(folder, name, key).map_err(|reason| wrong(&reason));
+        }
         let secrets = ApiResource::known("", "v1", "Secret", "secrets", true);
         let found = self
             .cluster
@@ -329,6 +344,17 @@ impl fmt::Debug for Locations {
             .field("namespace", &self.namespace)
             .finish_non_exhaustive()
     }
+}
+
+/// A key of a mounted Secret.
+fn mounted(folder: &Path, name: &str, key: &str) -> Result<Vec<u8>, String> {
+    let is_name =
+        |part: &str| !part.is_empty() && !part.contains('/') && part != "." && part != "..";
+    if !is_name(name) || !is_name(key) {
+        return Err("it is no name".to_owned());
+    }
+    std::fs::read(folder.join(name).join(key))
+        .map_err(|error| format!("it is not mounted in {}: {error}", folder.display()))
 }
 
 /// The URL of a location, without its credentials.

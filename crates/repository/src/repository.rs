@@ -98,7 +98,16 @@ impl Repository {
         let key_id = write_key(&files, &master, password, options)?;
         let plain = to_json(&config);
         let sealed = master.seal(&plain).map_err(random)?;
-        files.create_config(Bytes::from(sealed))?;
+        if let Err(error) = files.create_config(Bytes::from(sealed)) {
+            // Another made the repository at the same moment: our key opens nothing, and whoever has the same password
+            // would try it first.
+            if matches!(error, Error::Exists { .. })
+                && let Err(error) = files.remove(Kind::Key, &key_id)
+            {
+                tracing::warn!(%error, key = %key_id, "a key that opens nothing is left behind");
+            }
+            return Err(error);
+        }
         Self::with(files, config, master, key_id)
     }
 
@@ -112,10 +121,7 @@ impl Repository {
                 place: files.place(),
             });
         };
-        let (key_id, master) = find_key(&files, password)?;
-        let plain = master
-            .open(&sealed)
-            .map_err(|_| files.damaged("config", "it is not sealed with the repository's key"))?;
+        let (key_id, master, plain) = find_key(&files, password, &sealed)?;
         let config: Config = serde_json::from_slice(&plain)
             .map_err(|e| files.damaged("config", format!("it is not what it should be: {e}")))?;
         if !(1..=2).contains(&config.version) {
@@ -508,14 +514,25 @@ fn read_key(files: &Files, id: &FileId) -> Result<KeyFile> {
     })
 }
 
-/// The first slot that opens. A damaged slot is no reason not to try the others.
-fn find_key(files: &Files, password: &Secret) -> Result<(FileId, MasterKey)> {
+/// The first slot that opens the repository, and what `config` holds. A damaged slot is no reason not to try the others,
+/// nor is one whose maker was second: a key that opens with the password and not the `config`.
+fn find_key(
+    files: &Files,
+    password: &Secret,
+    config: &[u8],
+) -> Result<(FileId, MasterKey, Vec<u8>)> {
     let listed = files.list(Kind::Key)?;
     let mut damage = None;
     for slot in &listed {
         let opened = read_key(files, &slot.id).map(|file| file.open(password));
         match opened {
-            Ok(Ok(master)) => return Ok((slot.id, master)),
+            Ok(Ok(master)) => match master.open(config) {
+                Ok(plain) => return Ok((slot.id, master, plain)),
+                Err(_) => {
+                    let what = "it is not sealed with the repository's key";
+                    damage = Some(files.damaged("config", what));
+                }
+            },
             Ok(Err(NoKey::Password)) => {}
             Ok(Err(NoKey::Damaged(what))) => {
                 damage = Some(files.damaged(Kind::Key.path(&slot.id), what));

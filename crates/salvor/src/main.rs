@@ -43,7 +43,10 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
-    let serves = matches!(command, args::Command::Server(_));
+    let serves = matches!(
+        command,
+        args::Command::Server(_) | args::Command::NodeAgent(_) | args::Command::Mover(_)
+    );
     log_to_stderr(global.verbose, serves);
     // Refused when a library was faster, which is as good: there is one provider to choose from.
     let _ = rustls::crypto::ring::default_provider().install_default();

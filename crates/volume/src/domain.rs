@@ -27,6 +27,13 @@ impl Domain {
         whole.then(|| Self(name.to_owned()))
     }
 
+    /// The domain whose repository is in a folder of a location, as [`Domain::folder`] names it.
+    #[must_use]
+    pub fn of_folder(folder: &str) -> Option<Self> {
+        let name = folder.strip_prefix(FOLDER)?.strip_prefix('/')?;
+        Self::named(name)
+    }
+
     /// Its name.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -54,9 +61,13 @@ mod tests {
     fn a_domain_is_one_folder() {
         let domain = Domain::of_namespace("shop");
         assert_eq!(domain.folder(), "plugins/salvor/repository/ns-shop");
+        assert_eq!(Domain::of_folder(&domain.folder()), Some(domain.clone()));
+        assert_eq!(Domain::of_folder("s3:x/restic/shop"), None);
         assert_eq!(Domain::named("ns-shop"), Some(domain));
         for hostile in ["", ".", "..", "a/b", "../a", "a\n"] {
             assert_eq!(Domain::named(hostile), None, "{hostile:?}");
+            let folder = format!("{FOLDER}/{hostile}");
+            assert_eq!(Domain::of_folder(&folder), None, "{folder:?}");
         }
     }
 }

@@ -14,13 +14,21 @@
 //! - a claim that no running pod mounts is held by a pod of ours for as long as it is read or written;
 //! - one repository per [`Domain`]: whoever writes to one can read all of it.
 
+pub mod agent;
+mod ask;
 pub mod claims;
 mod domain;
+mod follow;
 mod mover;
+mod objects;
+pub mod place;
 pub mod standstill;
+pub mod work;
 
+pub use ask::{AgentMover, MadeBy, NODE_AGENT};
 pub use domain::Domain;
 pub use mover::{
     BackUpVolume, Claim, DataMover, FillVolume, Filled, MoveError, OnBehalfOf, Placement, Stored,
     VolumePlace,
 };
+pub use objects::{Direction, Outcome, RESULT};

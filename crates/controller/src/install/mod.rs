@@ -5,6 +5,7 @@
 //! installations do not meet.
 
 mod iam;
+mod node_agent;
 mod objects;
 mod rbac;
 mod requests;
@@ -18,6 +19,7 @@ use crate::authorize::AuthorizeRequests;
 use crate::tls::TlsSource;
 
 pub use self::iam::iam_policy;
+pub use self::node_agent::{NODE_AGENT, NodeAgent};
 pub(crate) use self::objects::{authority_map, shared_secret};
 pub use self::objects::{is_left_alone, prometheus_rule, resource_of_manifest};
 
@@ -125,6 +127,8 @@ pub struct Install {
     pub location: Option<DefaultLocation>,
     /// Provider and configuration of the default snapshot location.
     pub snapshot_location: Option<(String, BTreeMap<String, String>)>,
+    /// How node agents are installed; `None` for none.
+    pub node_agent: Option<NodeAgent>,
     /// Whether alert rules are installed, which needs the kind PrometheusRule.
     pub prometheus_rule: bool,
 }
@@ -152,6 +156,7 @@ impl Install {
             credentials: None,
             location: None,
             snapshot_location: None,
+            node_agent: None,
             prometheus_rule: false,
         }
     }
@@ -165,6 +170,7 @@ impl Install {
         manifests.push(authority_map(&self.namespace));
         manifests.extend(objects::credentials(self));
         manifests.extend(workload::manifests(self));
+        manifests.extend(node_agent::manifests(self));
         manifests.extend(requests::manifests(self));
         manifests.extend(objects::storage_location(self));
         manifests.extend(objects::snapshot_location(self));
@@ -187,7 +193,8 @@ impl Install {
 }
 
 /// Name of the cluster-wide role and binding of the server in a namespace, and of its webhook configuration. The
-/// role of its hooks ends in `-hooks`, that of asking what requesters may do in `-requests`.
+/// role of its hooks ends in `-hooks`, that of asking what requesters may do in `-requests`, that of holding claims in
+/// `-volumes`, that of the node agents in `-node-agent`.
 #[must_use]
 pub fn cluster_name(namespace: &str) -> String {
     format!("{NAME}-{namespace}")

@@ -9,12 +9,19 @@ use serde_json::{Value, json};
 use super::{CREDENTIALS, Install, labels};
 use crate::tls;
 
+/// Label by which a namespace says which pods it lets in.
+const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+const PRIVILEGED: &str = "privileged";
 const ALERTS: &str = include_str!("../../../../deploy/alerts.yaml");
 
 pub(super) fn namespace(install: &Install) -> Value {
     let mut labels = labels();
-    // The server keeps to it, so nothing else needs to be let in.
-    labels["pod-security.kubernetes.io/enforce"] = json!("restricted");
+    // The server keeps to it, so nothing else needs to be let in. Movers read directories of their node as root.
+    let standard = match install.node_agent {
+        None => "restricted",
+        Some(_) => PRIVILEGED,
+    };
+    labels[ENFORCE] = json!(standard);
     // As API servers from 1.21 on write it themselves.
     labels["kubernetes.io/metadata.name"] = json!(install.namespace);
     json!({
@@ -117,6 +124,7 @@ pub fn resource_of_manifest(manifest: &Value) -> Option<ApiResource> {
         "RoleBinding" => ("rolebindings", true),
         "Secret" => ("secrets", true),
         "ConfigMap" => ("configmaps", true),
+        "DaemonSet" => ("daemonsets", true),
         "Deployment" => ("deployments", true),
         "Service" => ("services", true),
         "NetworkPolicy" => ("networkpolicies", true),
@@ -135,8 +143,12 @@ pub fn resource_of_manifest(manifest: &Value) -> Option<ApiResource> {
 /// True for what stays as it is when it is there already: it may be somebody else's work.
 #[must_use]
 pub fn is_left_alone(manifest: &Value) -> bool {
-    matches!(
-        manifest["kind"].as_str(),
-        Some("Namespace" | "BackupStorageLocation" | "VolumeSnapshotLocation")
-    )
+    match manifest["kind"].as_str() {
+        // One that would let no mover in is of no use.
+        Some("Namespace") => manifest["metadata"]["labels"][ENFORCE] != PRIVILEGED,
+        kind => matches!(
+            kind,
+            Some("BackupStorageLocation" | "VolumeSnapshotLocation")
+        ),
+    }
 }

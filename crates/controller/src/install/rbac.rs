@@ -55,16 +55,9 @@ const BUILT_IN: &[&str] = &[
 ];
 
 pub(super) fn manifests(install: &Install) -> Vec<Value> {
-    let mut account = json!({
-        "apiVersion": "v1", "kind": "ServiceAccount",
-        "metadata": {"name": NAME, "namespace": install.namespace, "labels": labels()},
-    });
-    if !install.service_account_annotations.is_empty() {
-        account["metadata"]["annotations"] = json!(install.service_account_annotations);
-    }
     let cluster = install.cluster_name();
     let mut manifests = vec![
-        account,
+        account(install, NAME),
         cluster_role(&cluster, cluster_rules(install)),
         cluster_binding(&cluster, install),
     ];
@@ -77,18 +70,40 @@ pub(super) fn manifests(install: &Install) -> Vec<Value> {
         manifests.push(cluster_role(&name, vec![exec, pods]));
         manifests.push(cluster_binding(&name, install));
     }
-    manifests.push(json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
-        "metadata": {"name": NAME, "namespace": install.namespace, "labels": labels()},
-        "rules": own_rules(),
-    }));
-    manifests.push(json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-        "metadata": {"name": NAME, "namespace": install.namespace, "labels": labels()},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
-        "subjects": [subject(install)],
-    }));
+    manifests.push(role(install, NAME, own_rules()));
+    manifests.push(binding(install, NAME));
     manifests
+}
+
+/// A service account; all of them have the identity in the cloud that was asked for, as all reach the stores.
+pub(super) fn account(install: &Install, name: &str) -> Value {
+    let mut account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": install.namespace, "labels": labels()},
+    });
+    if !install.service_account_annotations.is_empty() {
+        account["metadata"]["annotations"] = json!(install.service_account_annotations);
+    }
+    account
+}
+
+/// What an account may do in the server's namespace.
+pub(super) fn role(install: &Install, account: &str, rules: Vec<Value>) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+        "metadata": {"name": account, "namespace": install.namespace, "labels": labels()},
+        "rules": rules,
+    })
+}
+
+/// The binding of an account's role.
+pub(super) fn binding(install: &Install, account: &str) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": account, "namespace": install.namespace, "labels": labels()},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+        "subjects": [subject(install, account)],
+    })
 }
 
 /// In its own namespace: the kinds that it serves, its lease, Events, and what locations and policies name.
@@ -104,8 +119,8 @@ fn own_rules() -> Vec<Value> {
         rule(&[""], &["events"], &["create", "patch"]),
         rule(&[""], &["secrets", "configmaps"], &["get", "list"]),
         // What servers share and what they publish, both installed empty.
-        named(&["secrets"], tls::SECRET, &["patch"]),
-        named(&["configmaps"], tls::AUTHORITY, &["patch"]),
+        named(&["secrets"], &[tls::SECRET], &["patch"]),
+        named(&["configmaps"], &[tls::AUTHORITY], &["patch"]),
         rule(&["apps"], &["deployments"], &["list"]),
     ]
 }
@@ -145,10 +160,10 @@ pub(super) fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> Value
     json!({"apiGroups": groups, "resources": resources, "verbs": verbs})
 }
 
-/// For one object of the core group.
-fn named(resources: &[&str], name: &str, verbs: &[&str]) -> Value {
+/// For some objects of the core group.
+pub(super) fn named(resources: &[&str], names: &[&str], verbs: &[&str]) -> Value {
     let mut rule = rule(&[""], resources, verbs);
-    rule["resourceNames"] = json!([name]);
+    rule["resourceNames"] = json!(names);
     rule
 }
 
@@ -161,14 +176,19 @@ pub(super) fn cluster_role(name: &str, rules: Vec<Value>) -> Value {
 }
 
 pub(super) fn cluster_binding(name: &str, install: &Install) -> Value {
+    cluster_binding_of(name, install, NAME)
+}
+
+/// Binds a role of the cluster to an account.
+pub(super) fn cluster_binding_of(name: &str, install: &Install, account: &str) -> Value {
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
         "metadata": {"name": name, "labels": labels()},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [subject(install)],
+        "subjects": [subject(install, account)],
     })
 }
 
-fn subject(install: &Install) -> Value {
-    json!({"kind": "ServiceAccount", "name": NAME, "namespace": install.namespace})
+fn subject(install: &Install, account: &str) -> Value {
+    json!({"kind": "ServiceAccount", "name": account, "namespace": install.namespace})
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{ADMISSION_PORT, CREDENTIALS, DOWNLOADS_PORT, Install, METRICS_PORT, NAME, labels};
+use super::{
+    ADMISSION_PORT, CREDENTIALS, DOWNLOADS_PORT, Install, METRICS_PORT, NAME, Resources, labels,
+};
 
 /// A user and group that own nothing, as in images without a distribution.
 const NOBODY: u32 = 65532;
@@ -73,13 +75,26 @@ fn pod(install: &Install) -> Value {
         "serviceAccountName": NAME,
         // Time for a backup under way to end in good order.
         "terminationGracePeriodSeconds": 60,
-        "securityContext": {
-            "runAsNonRoot": true, "runAsUser": NOBODY, "runAsGroup": NOBODY, "fsGroup": NOBODY,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": pod_security(),
         "containers": [container(install)],
         "volumes": volumes,
     })
+}
+
+/// Of pods that need no right on their node.
+pub(super) fn pod_security() -> Value {
+    json!({
+        "runAsNonRoot": true, "runAsUser": NOBODY, "runAsGroup": NOBODY, "fsGroup": NOBODY,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    })
+}
+
+/// The variables by which clouds' libraries find the credentials, and where these are mounted.
+pub(super) fn credentials_of() -> (Vec<Value>, Value) {
+    let file = format!("{CREDENTIALS_FOLDER}/{}", CREDENTIALS.1);
+    let variables = CREDENTIALS_VARIABLES.map(|name| json!({"name": name, "value": file}));
+    let mount = json!({"name": CREDENTIALS.0, "mountPath": CREDENTIALS_FOLDER, "readOnly": true});
+    (variables.into(), mount)
 }
 
 fn container(install: &Install) -> Value {
@@ -89,13 +104,9 @@ fn container(install: &Install) -> Value {
     ];
     let mut mounts = vec![json!({"name": "tmp", "mountPath": "/tmp"})];
     if install.credentials.is_some() {
-        let file = format!("{CREDENTIALS_FOLDER}/{}", CREDENTIALS.1);
-        for name in CREDENTIALS_VARIABLES {
-            env.push(json!({"name": name, "value": file}));
-        }
-        mounts.push(
-            json!({"name": CREDENTIALS.0, "mountPath": CREDENTIALS_FOLDER, "readOnly": true}),
-        );
+        let (variables, mount) = credentials_of();
+        env.extend(variables);
+        mounts.push(mount);
     }
     let mut probes =
         [("/healthz", 20, Some(6)), ("/readyz", 5, None)].map(|(path, period, failures)| {
@@ -124,7 +135,7 @@ fn container(install: &Install) -> Value {
         "ports": ports,
         "livenessProbe": liveness,
         "readinessProbe": readiness,
-        "resources": resources(install),
+        "resources": limits(&install.resources),
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
@@ -167,8 +178,8 @@ fn arguments(install: &Install) -> Vec<String> {
     arguments
 }
 
-fn resources(install: &Install) -> Value {
-    let wanted = &install.resources;
+/// Requests and limits; what is `0` is left out.
+pub(super) fn limits(wanted: &Resources) -> Value {
     let some = |pairs: [(&str, &String); 2]| {
         let given = pairs
             .into_iter()

@@ -7,7 +7,7 @@ use salvor_repository::backup;
 use salvor_repository::check::{self, Depth};
 use salvor_repository::restore::{Existing, RestoreOptions};
 use salvor_repository::source::stream::StreamSource;
-use salvor_repository::{Error, Kind, Progress, Repository};
+use salvor_repository::{Error, InitOptions, Kind, Progress, Repository, Work};
 use salvor_seal::Secret;
 
 use crate::support::{
@@ -261,4 +261,38 @@ fn a_directory_of_a_thousand_levels_comes_back() {
     );
     assert_eq!(restored.failures, []);
     assert_same(&survey(&place.path("back")), &survey(&tree), "restored");
+}
+
+#[test]
+fn of_several_that_make_a_repository_at_once_one_does_and_all_can_open_it() {
+    let place = Place::new();
+    let options = InitOptions {
+        work: Work::Machine,
+        who: ("tester".to_owned(), "here".to_owned()),
+        restic_boundaries: false,
+    };
+    let made: Vec<bool> = std::thread::scope(|scope| {
+        let makers: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| Repository::init(place.files(), &secret(), &options)))
+            .collect();
+        let made = makers.into_iter().map(|maker| maker.join().unwrap());
+        made.map(|made| match made {
+            Ok(_) => true,
+            Err(Error::Exists { .. }) => false,
+            Err(error) => panic!("{error}"),
+        })
+        .collect()
+    });
+    assert_eq!(made.iter().filter(|made| **made).count(), 1);
+    assert_eq!(place.open().keys().unwrap().len(), 1);
+
+    // A maker that was killed in between left its key, which opens with the same password.
+    let other = Place::new();
+    other.init(false);
+    for key in std::fs::read_dir(other.path("repository/keys")).unwrap() {
+        let key = key.unwrap();
+        let to = place.path("repository/keys").join(key.file_name());
+        std::fs::copy(key.path(), to).unwrap();
+    }
+    assert_eq!(place.open().keys().unwrap().len(), 2);
 }

@@ -142,6 +142,35 @@ pub(crate) struct WorkloadArgs {
     /// Memory that it may use; 0 for no limit.
     #[arg(long, default_value = "1Gi", value_name = "QUANTITY")]
     pub(crate) velero_pod_mem_limit: String,
+    /// Install node agents, which copy volumes file by file.
+    #[arg(long)]
+    pub(crate) use_node_agent: bool,
+    /// The pods that copy volumes are privileged, which some security systems of nodes ask for.
+    #[arg(long, requires = "use_node_agent")]
+    pub(crate) privileged_node_agent: bool,
+    /// Processor that each node agent asks for.
+    #[arg(long, default_value = "10m", value_name = "QUANTITY")]
+    pub(crate) node_agent_pod_cpu_request: String,
+    /// Memory that it asks for.
+    #[arg(long, default_value = "32Mi", value_name = "QUANTITY")]
+    pub(crate) node_agent_pod_mem_request: String,
+    /// Processor that it may use; 0 for no limit.
+    #[arg(long, default_value = "0", value_name = "QUANTITY")]
+    pub(crate) node_agent_pod_cpu_limit: String,
+    /// Memory that it may use; 0 for no limit.
+    #[arg(long, default_value = "256Mi", value_name = "QUANTITY")]
+    pub(crate) node_agent_pod_mem_limit: String,
+    /// ConfigMap with Velero's settings of node agents.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NAME"
+    )]
+    pub(crate) node_agent_configmap: String,
+    /// Folder of the nodes' kubelets.
+    #[arg(long, default_value = "/var/lib/kubelet", value_name = "FOLDER")]
+    pub(crate) kubelet_root_dir: String,
     /// Install the alert rules too; needs the operator of Prometheus.
     #[arg(long)]
     pub(crate) prometheus_rule: bool,

@@ -1,5 +1,6 @@
 //! The command line as types. Parsing is here, meaning is in [`crate::command`].
 
+pub(crate) mod agent;
 pub(crate) mod backup;
 pub(crate) mod choice;
 pub(crate) mod extension;
@@ -167,6 +168,14 @@ pub(crate) enum Command {
     Undelete(UndeleteArgs),
     /// Serve Velero's kinds in a cluster: schedules, backups and restores that are asked for by objects.
     Server(Box<server::ServerArgs>),
+    /// Have the volumes of a node moved; runs in the pods of the DaemonSet node-agent.
+    NodeAgent(Box<agent::NodeAgentArgs>),
+    /// Move one volume; runs in a pod that the node agent makes.
+    #[command(hide = true)]
+    Mover(Box<agent::MoverArgs>),
+    /// Do nothing; runs in a pod that holds a volume.
+    #[command(hide = true)]
+    Hold,
     /// Install what a server needs in a cluster.
     Install(Box<install::InstallArgs>),
     /// Remove the server, its kinds and its namespace from a cluster; backups stay where they are stored.

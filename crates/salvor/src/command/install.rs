@@ -7,7 +7,7 @@ use salvor_api::crds;
 use salvor_cluster::{ApiResource, Cluster, ErrorKind, Look, Wait, WriteOptions};
 use salvor_controller::AuthorizeRequests;
 use salvor_controller::install::{
-    DefaultLocation, Install, NAME, Resources, Role, iam_policy, is_left_alone,
+    DefaultLocation, Install, NAME, NodeAgent, Resources, Role, iam_policy, is_left_alone,
     resource_of_manifest,
 };
 use salvor_controller::tls::TlsSource;
@@ -94,6 +94,14 @@ fn wanted(args: &InstallArgs, session: &Session) -> Result<Install, Failure> {
         velero_pod_mem_request,
         velero_pod_cpu_limit,
         velero_pod_mem_limit,
+        use_node_agent,
+        privileged_node_agent,
+        node_agent_pod_cpu_request,
+        node_agent_pod_mem_request,
+        node_agent_pod_cpu_limit,
+        node_agent_pod_mem_limit,
+        node_agent_configmap,
+        kubelet_root_dir,
         prometheus_rule,
         plugins,
         features: _,
@@ -146,6 +154,18 @@ fn wanted(args: &InstallArgs, session: &Session) -> Result<Install, Failure> {
         service_account_annotations: sa_annotations.clone().unwrap_or_default(),
         credentials: given.secret_file.as_deref().map(read).transpose()?,
         location: location(given)?,
+        node_agent: use_node_agent.then(|| NodeAgent {
+            resources: Resources {
+                cpu_request: node_agent_pod_cpu_request.clone(),
+                memory_request: node_agent_pod_mem_request.clone(),
+                cpu_limit: node_agent_pod_cpu_limit.clone(),
+                memory_limit: node_agent_pod_mem_limit.clone(),
+            },
+            privileged: *privileged_node_agent,
+            kubelet_root: kubelet_root_dir.clone(),
+            config_map: node_agent_configmap.clone(),
+            ..NodeAgent::default()
+        }),
         prometheus_rule: *prometheus_rule,
         ..base
     };

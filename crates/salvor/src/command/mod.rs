@@ -23,6 +23,8 @@ mod location_config;
 mod location_files;
 mod location_get;
 mod location_mirror;
+mod mover;
+mod node_agent;
 pub(crate) mod private_file;
 pub(crate) mod read;
 mod records;
@@ -101,6 +103,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         }
         Command::Undelete(args) => undelete::run(&args, session).await,
         Command::Server(args) => server::run(&args, session).await,
+        Command::NodeAgent(args) => node_agent::run(&args, session).await,
+        Command::Mover(args) => mover::run(&args, session).await,
+        Command::Hold => mover::hold(session).await,
         Command::Install(args) => install::run(&args, session).await,
         Command::Uninstall(args) => uninstall::run(&args, session).await,
         Command::Debug(args) => debug::run(&args, session).await,

@@ -68,8 +68,9 @@ pub(crate) async fn run(args: &UninstallArgs, session: &Session) -> Result<Exit,
         ("ClusterRole", "clusterroles"),
     ] {
         let resource = ApiResource::known("rbac.authorization.k8s.io", "v1", kind, plural, false);
-        for name in [&name, &format!("{name}-hooks"), &format!("{name}-requests")] {
-            remover.remove(&resource, None, name).await?;
+        for part in ["", "-hooks", "-requests", "-volumes", "-node-agent"] {
+            let name = format!("{name}{part}");
+            remover.remove(&resource, None, &name).await?;
         }
     }
     session.printer.remark(&session.messages.uninstalled());
