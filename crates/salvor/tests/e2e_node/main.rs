@@ -18,4 +18,5 @@ mod killed;
 mod pods;
 mod rights;
 mod strict;
+mod volumes;
 mod world;
