@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use crate::bits::Bits;
 use crate::error::{Error, Result};
 use crate::files::Kind;
 use crate::format::index_file::{BlobKind, IndexedBlob};
 use crate::format::node::NodeKind;
 use crate::format::pack;
 use crate::id::{BlobId, FileId};
-use crate::index::{Index, Place};
+use crate::index::{ByPack, Index};
 use crate::progress::Progress;
 use crate::repository::Repository;
 
@@ -71,23 +72,28 @@ impl Checked {
 /// # Errors
 /// The store fails in a way that says nothing about the data, or it was cancelled.
 pub fn run(repository: &Repository, depth: Depth, progress: &Progress) -> Result<Checked> {
+    // What a cache has says nothing of what the store has.
+    let repository = &repository.uncached();
     let index = repository.load_index()?;
     let mut check = Check {
         repository,
         index: &index,
         progress,
         damaged: HashMap::new(),
-        reached: vec![false; index.len()],
+        reached: Bits::new(index.len()),
+        whole: Bits::new(index.len()),
         checked: Checked {
             packs: index.packs().len(),
             blobs: index.len(),
             ..Checked::default()
         },
     };
-    let packs = check.packs()?;
+    let blobs = index.by_pack(|_, _, _, _| true)?;
+    let readable = check.packs(&blobs)?;
     if depth >= Depth::Data {
-        check.data(packs)?;
+        check.data(&blobs, &readable)?;
     }
+    drop(blobs);
     if depth >= Depth::Trees {
         check.snapshots()?;
     }
@@ -103,7 +109,9 @@ struct Check<'r> {
     /// Packs, and blobs in them, that are known to be damaged.
     damaged: HashMap<u32, Damage>,
     /// By the blob's ordinal.
-    reached: Vec<bool>,
+    reached: Bits,
+    /// Trees, by the same, that read and whose own files are all there.
+    whole: Bits,
     checked: Checked,
 }
 
@@ -131,8 +139,8 @@ impl Check<'_> {
         });
     }
 
-    /// Packs of the index against the packs of the store. Returns those that can be read.
-    fn packs(&mut self) -> Result<Vec<PackOf>> {
+    /// Packs of the index against the packs of the store. Returns the sizes of those that can be read.
+    fn packs(&mut self, blobs: &ByPack) -> Result<HashMap<u32, u64>> {
         let mut stored: HashMap<FileId, u64> = self
             .repository
             .files()
@@ -140,24 +148,23 @@ impl Check<'_> {
             .into_iter()
             .map(|file| (file.id, file.size))
             .collect();
-        let packs = packs_of(self.index);
-        let mut readable = Vec::new();
-        for mut pack in packs {
-            pack.blobs.sort_unstable_by_key(|blob| blob.offset);
-            let path = Kind::Pack.path(&pack.id);
-            let needed = pack
-                .blobs
-                .iter()
-                .map(|blob| u64::from(blob.offset) + u64::from(blob.length))
-                .max()
-                .unwrap_or(0);
-            match stored.remove(&pack.id) {
+        let mut needed = vec![0_u64; self.index.packs().len()];
+        for blob in blobs.blobs() {
+            let (number, blob) = blob?;
+            let end = u64::from(blob.offset) + u64::from(blob.length);
+            let longest = &mut needed[number as usize];
+            *longest = end.max(*longest);
+        }
+        let mut readable = HashMap::new();
+        for (number, (id, needed)) in (0..).zip(self.index.packs().iter().zip(needed)) {
+            let path = Kind::Pack.path(id);
+            match stored.remove(id) {
                 None => {
-                    self.damaged.insert(pack.number, Damage::Whole);
+                    self.damaged.insert(number, Damage::Whole);
                     self.find(true, path, "the index names it, and it is not there");
                 }
                 Some(size) if size < needed => {
-                    self.damaged.insert(pack.number, Damage::Whole);
+                    self.damaged.insert(number, Damage::Whole);
                     self.find(
                         true,
                         path,
@@ -165,8 +172,7 @@ impl Check<'_> {
                     );
                 }
                 Some(size) => {
-                    pack.size = size;
-                    readable.push(pack);
+                    readable.insert(number, size);
                 }
             }
         }
@@ -181,10 +187,9 @@ impl Check<'_> {
     }
 
     /// Reads every pack.
-    fn data(&mut self, packs: Vec<PackOf>) -> Result<()> {
-        self.progress
-            .expect_bytes(packs.iter().map(|pack| pack.size).sum());
-        let queue = Mutex::new(packs.into_iter());
+    fn data(&mut self, blobs: &ByPack, readable: &HashMap<u32, u64>) -> Result<()> {
+        self.progress.expect_bytes(readable.values().sum());
+        let queue = Mutex::new(packs_of(self.index, blobs, readable));
         let results = Mutex::new(Vec::new());
         let failure = Mutex::new(None);
         let (repository, progress) = (self.repository, self.progress);
@@ -195,14 +200,20 @@ impl Check<'_> {
                         if lock(&failure).is_some() {
                             return;
                         }
-                        let Some(pack) = lock(&queue).next() else {
+                        let next = lock(&queue).next();
+                        let Some(pack) = next else {
                             return;
                         };
-                        match progress.check().and_then(|()| read_pack(repository, &pack)) {
-                            Ok(result) => lock(&results).push((pack.number, pack.size, result)),
+                        let read = pack.and_then(|pack| {
+                            progress.check()?;
+                            let result = read_pack(repository, &pack)?;
+                            progress.bytes_done(pack.size);
+                            Ok((pack.number, pack.size, result))
+                        });
+                        match read {
+                            Ok(result) => lock(&results).push(result),
                             Err(error) => *lock(&failure) = Some(error),
                         }
-                        progress.bytes_done(pack.size);
                     }
                 });
             }
@@ -225,8 +236,6 @@ impl Check<'_> {
     /// Walks every snapshot.
     fn snapshots(&mut self) -> Result<()> {
         let listed = self.repository.files().list(Kind::Snapshot)?;
-        // What a tree below is known to be, so that trees that snapshots share are walked once.
-        let mut known: HashMap<BlobId, bool> = HashMap::new();
         for file in listed {
             self.checked.snapshots += 1;
             let snapshot = match self
@@ -241,75 +250,89 @@ impl Check<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            if !self.tree(&file.id, snapshot.tree, &mut known)? {
+            if !self.tree(&file.id, snapshot.tree)? {
                 self.checked.damaged_snapshots.push(file.id);
             }
         }
-        self.checked.unreachable_blobs = self.reached.iter().filter(|reached| !**reached).count();
+        self.checked.unreachable_blobs = self.index.len() - self.reached.count();
         Ok(())
     }
 
-    /// Walks everything below a tree, without recursion: a hostile depth costs heap, not stack.
-    fn tree(
-        &mut self,
-        snapshot: &FileId,
-        root: BlobId,
-        known: &mut HashMap<BlobId, bool>,
-    ) -> Result<bool> {
-        let mut whole = true;
-        let mut open = vec![root];
-        while let Some(id) = open.pop() {
+    /// Walks everything below a tree, without recursion: a hostile depth costs heap, not stack. Trees that snapshots share
+    /// are walked once, and every snapshot that has one that is not whole is damaged.
+    fn tree(&mut self, snapshot: &FileId, root: BlobId) -> Result<bool> {
+        let mut open: Vec<Open> = Vec::new();
+        let mut next = Some(root);
+        loop {
             self.progress.check()?;
-            if let Some(was_whole) = known.get(&id) {
-                whole &= was_whole;
-                continue;
+            let done = match next.take() {
+                Some(id) => self.directory(snapshot, &id, &mut open)?,
+                None => open.pop().map(|open| {
+                    if open.whole {
+                        self.whole.set(open.ordinal);
+                    }
+                    open.whole
+                }),
+            };
+            match (done, open.last_mut()) {
+                (Some(whole), None) => return Ok(whole),
+                (Some(whole), Some(above)) => above.whole &= whole,
+                (None, _) => {}
             }
-            let here = self.directory(snapshot, &id, &mut open)?;
-            known.insert(id, here);
-            whole &= here;
+            next = open.last_mut().and_then(|open| open.children.pop());
         }
-        Ok(whole)
     }
 
+    /// Looks at a directory and opens it for what is below. Answers whether it is whole where that is known at once.
     fn directory(
         &mut self,
         snapshot: &FileId,
         id: &BlobId,
-        open: &mut Vec<BlobId>,
-    ) -> Result<bool> {
+        open: &mut Vec<Open>,
+    ) -> Result<Option<bool>> {
         let name = Kind::Snapshot.path(snapshot);
-        if !self.reach(BlobKind::Tree, id) {
-            self.find(
-                true,
-                name,
-                format!("its tree {id} is in no index or damaged"),
-            );
-            return Ok(false);
+        let ordinals = self.index.ordinals(BlobKind::Tree, id)?;
+        if !ordinals.is_empty() && self.reached.get(ordinals.start) {
+            return Ok(Some(self.whole.get(ordinals.start)));
         }
-        let tree = match self.repository.read_tree(self.index, id) {
-            Ok(tree) => tree,
+        if !self.reach(BlobKind::Tree, id)? {
+            let what = format!("its tree {id} is in no index or damaged");
+            self.find(true, name, what);
+            return Ok(Some(false));
+        }
+        let mut here = Open {
+            ordinal: ordinals.start,
+            children: Vec::new(),
+            whole: true,
+        };
+        match self.entries(snapshot, id, &mut here) {
+            Ok(()) => {}
             Err(error) if error.is_damage() => {
                 self.find(true, name, format!("its tree {id}: {error}"));
-                return Ok(false);
+                here.whole = false;
             }
             Err(error) => return Err(error),
-        };
-        let mut whole = true;
-        for node in tree.nodes {
-            open.extend(node.subtree);
+        }
+        open.push(here);
+        Ok(None)
+    }
+
+    fn entries(&mut self, snapshot: &FileId, id: &BlobId, here: &mut Open) -> Result<()> {
+        for node in self.repository.entries(self.index, id)? {
+            let node = node?;
+            here.children.extend(node.subtree);
             if node.kind != NodeKind::File {
                 continue;
             }
-            let lost = node
-                .content
-                .iter()
-                .filter(|id| !self.reach(BlobKind::Data, id))
-                .count();
+            let mut lost = 0;
+            for piece in &node.content {
+                lost += usize::from(!self.reach(BlobKind::Data, piece)?);
+            }
             if lost > 0 {
-                whole = false;
+                here.whole = false;
                 self.find(
                     true,
-                    name.clone(),
+                    Kind::Snapshot.path(snapshot),
                     format!(
                         "of its file {:?} {lost} of {} pieces are in no index or damaged",
                         String::from_utf8_lossy(&node.name),
@@ -318,23 +341,32 @@ impl Check<'_> {
                 );
             }
         }
-        Ok(whole)
+        Ok(())
     }
 
     /// Notes that a blob is needed; false when it is not there.
-    fn reach(&mut self, kind: BlobKind, id: &BlobId) -> bool {
-        let (Some(ordinal), Some(place)) =
-            (self.index.ordinal(kind, id), self.index.find(kind, id))
-        else {
-            return false;
+    fn reach(&mut self, kind: BlobKind, id: &BlobId) -> Result<bool> {
+        for ordinal in self.index.ordinals(kind, id)? {
+            self.reached.set(ordinal);
+        }
+        let Some(place) = self.index.find(kind, id)? else {
+            return Ok(false);
         };
-        self.reached[ordinal] = true;
-        match self.damaged.get(&place.pack) {
+        Ok(match self.damaged.get(&place.pack) {
             None => true,
             Some(Damage::Whole) => false,
             Some(Damage::Blobs(blobs)) => !blobs.contains(id),
-        }
+        })
     }
+}
+
+/// A directory whose subdirectories are being looked at.
+struct Open {
+    /// Of its tree.
+    ordinal: usize,
+    /// Those that are not looked at yet.
+    children: Vec<BlobId>,
+    whole: bool,
 }
 
 /// Blobs that are not what the index says, of all packs but those in `gone`. Every pack is read.
@@ -350,46 +382,44 @@ pub(crate) fn damaged_blobs(
         .into_iter()
         .map(|file| (file.id, file.size))
         .collect();
+    let there: HashMap<u32, u64> = (0..)
+        .zip(index.packs())
+        .filter(|(_, id)| !gone.contains(id))
+        .filter_map(|(number, id)| sizes.get(id).map(|size| (number, *size)))
+        .collect();
     let mut damaged = BTreeSet::new();
-    for pack in packs_of(index) {
-        let Some(size) = sizes.get(&pack.id).filter(|_| !gone.contains(&pack.id)) else {
-            continue;
-        };
+    let blobs = index.by_pack(|_, _, _, _| true)?;
+    for pack in packs_of(index, &blobs, &there) {
+        let pack = pack?;
         progress.check()?;
-        let pack = PackOf {
-            size: *size,
-            ..pack
-        };
         let lost = match read_pack(repository, &pack)?.0 {
             None => Vec::new(),
             Some(Damage::Blobs(blobs)) => blobs,
             Some(Damage::Whole) => pack.blobs.iter().map(|blob| blob.id).collect(),
         };
         damaged.extend(lost.into_iter().map(|id| (pack.id, id)));
-        progress.bytes_done(*size);
+        progress.bytes_done(pack.size);
     }
     Ok(damaged)
 }
 
-/// The packs of an index with their blobs; sizes are not known yet.
-fn packs_of(index: &Index) -> Vec<PackOf> {
-    let mut packs: Vec<PackOf> = index
-        .packs()
-        .iter()
-        .zip(0..)
-        .map(|(id, number)| PackOf {
-            number,
-            id: *id,
-            size: 0,
-            blobs: Vec::new(),
-        })
-        .collect();
-    for (kind, id, place) in index.blobs() {
-        packs[place.pack as usize]
-            .blobs
-            .push(indexed(kind, id, &place));
-    }
-    packs
+/// The packs of an index that have a size, with their blobs, one after the other.
+fn packs_of<'i>(
+    index: &'i Index,
+    blobs: &'i ByPack,
+    sizes: &'i HashMap<u32, u64>,
+) -> impl Iterator<Item = Result<PackOf>> + 'i {
+    blobs.packs().filter_map(|pack| match pack {
+        Ok((number, blobs)) => sizes.get(&number).map(|size| {
+            Ok(PackOf {
+                number,
+                id: index.pack(number),
+                size: *size,
+                blobs,
+            })
+        }),
+        Err(error) => Some(Err(error)),
+    })
 }
 
 /// Reads a pack and looks at each blob. An error is one of the store.
@@ -415,12 +445,7 @@ fn read_pack(repository: &Repository, pack: &PackOf) -> Result<(Option<Damage>, 
     let mut lost = Vec::new();
     for blob in &pack.blobs {
         let from = blob.offset as usize;
-        let place = Place {
-            pack: pack.number,
-            offset: blob.offset,
-            length: blob.length,
-            uncompressed: blob.uncompressed_length,
-        };
+        let place = blob.place(pack.number);
         let sealed = bytes
             .get(from..from + blob.length as usize)
             .unwrap_or_default();
@@ -467,16 +492,6 @@ fn header(repository: &Repository, pack: &PackOf, bytes: &[u8]) -> Result<(), St
         ));
     }
     Ok(())
-}
-
-fn indexed(kind: BlobKind, id: BlobId, place: &Place) -> IndexedBlob {
-    IndexedBlob {
-        id,
-        kind,
-        offset: place.offset,
-        length: place.length,
-        uncompressed_length: place.uncompressed,
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -113,17 +113,28 @@ pub enum Error {
         /// The store, without secrets.
         place: String,
     },
-    /// More blobs than the index may hold in memory.
+    /// The index is too large for memory, and the folder for large ones cannot be used.
     #[error(
-        "the index of the repository at {place} has more than {limit} blobs, which need more memory than the {megabytes} MiB that it may take"
+        "the index of the repository is larger than the memory that it may take, and its file in {} cannot be used: name another folder with TMPDIR, with room for 100 bytes a blob", .folder.display()
     )]
     IndexTooLarge {
-        /// The store, without secrets.
-        place: String,
-        /// Most blobs.
-        limit: usize,
-        /// Memory that they take.
-        megabytes: usize,
+        /// Where the file should be.
+        folder: PathBuf,
+        /// Why it cannot.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory has more entries than a snapshot can say.
+    #[error(
+        "the directory {path:?} has {entries} entries or more, and their description has more than the {megabytes} MiB that a snapshot can hold of one directory; nothing was committed: back it up in parts, or as one stream"
+    )]
+    DirectoryTooLarge {
+        /// Its path in the source.
+        path: String,
+        /// Entries until then.
+        entries: usize,
+        /// The limit.
+        megabytes: u64,
     },
     /// The source of a snapshot failed as a whole: no snapshot was written.
     #[error("read the source: {what}")]

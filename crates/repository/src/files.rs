@@ -12,6 +12,7 @@ use futures::TryStreamExt as _;
 use salvor_storage::{ErrorKind, GetOptions, Key, ObjectInfo, ObjectStore, PutMode};
 use tokio::runtime::Handle;
 
+use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::id::FileId;
 
@@ -34,6 +35,9 @@ pub enum Kind {
     Lock,
     /// What the next sweep may remove; ours, ignored by restic.
     Mark,
+    /// That a lock of the same id holds nothing any more, where the store lets nobody remove it; ours, ignored by restic,
+    /// and not named by its bytes.
+    Release,
 }
 
 impl Kind {
@@ -47,6 +51,7 @@ impl Kind {
             Self::Key => "keys",
             Self::Lock => "locks",
             Self::Mark => "salvor/marks",
+            Self::Release => "salvor/releases",
         }
     }
 
@@ -79,13 +84,47 @@ pub struct Listed {
 pub struct Files {
     store: Arc<dyn ObjectStore>,
     runtime: Handle,
+    cache: Option<Cache>,
 }
 
 impl Files {
     /// Files in `store`, whose root is the repository. Calls wait on `runtime` and must come from threads
     /// that may block.
     pub fn new(store: Arc<dyn ObjectStore>, runtime: Handle) -> Self {
-        Self { store, runtime }
+        Self {
+            store,
+            runtime,
+            cache: None,
+        }
+    }
+
+    /// The same with a cache of files of this repository.
+    pub(crate) fn with_cache(self, cache: Cache) -> Self {
+        Self {
+            cache: Some(cache),
+            ..self
+        }
+    }
+
+    /// The same without.
+    pub(crate) fn uncached(&self) -> Self {
+        Self {
+            cache: None,
+            ..self.clone()
+        }
+    }
+
+    /// Files of a kind that the cache may keep: those that the store lists.
+    pub(crate) fn keep_cached(&self, kind: Kind, listed: &[Listed]) {
+        if let Some(cache) = &self.cache {
+            cache.keep(kind, listed);
+        }
+    }
+
+    /// The cache, where it has to do with files of this kind.
+    fn cache_of(&self, kind: Kind) -> Option<&Cache> {
+        let cached = matches!(kind, Kind::Index | Kind::Snapshot | Kind::Pack);
+        self.cache.as_ref().filter(|_| cached)
     }
 
     /// The store for humans.
@@ -94,15 +133,28 @@ impl Files {
         self.store.describe()
     }
 
+    /// Whether the files are in a folder of this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.store.local_root().is_some()
+    }
+
     /// A file's bytes, which are those that its name says.
     ///
     /// # Errors
     /// The store fails, or the bytes are others.
     pub fn read(&self, kind: Kind, id: &FileId) -> Result<Bytes> {
+        let cache = self.cache_of(kind);
+        if let Some(bytes) = cache.and_then(|cache| cache.read(kind, id)) {
+            return Ok(bytes);
+        }
         let path = kind.path(id);
         let bytes = self.read_at(&path, None)?;
         if FileId::of(&bytes) != *id {
             return Err(self.damaged(path, "its bytes are not those that its name says"));
+        }
+        if let Some(cache) = cache {
+            cache.write(kind, id, &bytes);
         }
         Ok(bytes)
     }
@@ -232,6 +284,29 @@ impl Files {
         }
     }
 
+    /// For how long the store lets nobody remove what was written; `None` where no such rule is known.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub fn retention(&self) -> Result<Option<jiff::Span>> {
+        let rules = self
+            .runtime
+            .block_on(self.store.rules())
+            .map_err(|source| self.failed("ask for the retention", "", source))?;
+        let retention = rules.and_then(|rules| rules.default_retention.get().cloned().flatten());
+        let Some(retention) = retention else {
+            return Ok(None);
+        };
+        let span = span_of(&retention.period).ok_or_else(|| {
+            Error::Invalid(format!(
+                "the default retention of {} is {:?}, which this program does not understand",
+                self.place(),
+                retention.period
+            ))
+        })?;
+        Ok(Some(span))
+    }
+
     /// An error that says that a file is damaged.
     pub(crate) fn damaged(&self, file: impl Into<String>, what: impl Into<String>) -> Error {
         Error::Damaged {
@@ -289,6 +364,42 @@ impl Files {
             file: file.to_owned(),
             place: self.place(),
             source: Box::new(source),
+        }
+    }
+}
+
+/// `30 days`, `1 years`.
+fn span_of(period: &str) -> Option<jiff::Span> {
+    let (number, unit) = period.split_once(' ')?;
+    let number: i64 = number.parse().ok().filter(|number| *number >= 0)?;
+    let days = match unit.trim_end_matches('s') {
+        "day" => number,
+        // A leap year's day too long rather than too short.
+        "year" => number.checked_mul(366)?,
+        _ => return None,
+    };
+    jiff::Span::new().try_hours(days.checked_mul(24)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_of_retention_are_understood_or_refused() {
+        let hours = |text| span_of(text).map(|span| span.get_hours());
+        assert_eq!(hours("30 days"), Some(720));
+        assert_eq!(hours("1 days"), Some(24));
+        assert_eq!(hours("2 years"), Some(2 * 366 * 24));
+        for bad in [
+            "",
+            "30",
+            "days",
+            "-1 days",
+            "3 weeks",
+            "99999999999999999999 days",
+        ] {
+            assert_eq!(hours(bad), None, "{bad}");
         }
     }
 }

@@ -14,7 +14,8 @@
 //!   without the count;
 //! - what is sealed is opened and compared before it is stored;
 //! - every file but `config` is named by its bytes, written once, and checked when it is read;
-//! - memory is bounded by budgets in bytes, whatever the sizes of files and of the repository;
+//! - memory is bounded by budgets in bytes, whatever the sizes of files, directories and the repository: what is
+//!   larger goes into files without names;
 //! - hostile bytes (lengths, offsets, names, trees) are refused, not trusted.
 //!
 //! The engine is synchronous and runs on threads that may block: call it from `spawn_blocking`.
@@ -22,9 +23,12 @@
 //! Start with [`repository`], then [`backup`] and [`restore`].
 
 pub mod backup;
+mod bits;
+pub mod cache;
 pub mod check;
 pub mod chunk;
 pub mod crypto;
+pub mod entries;
 pub mod error;
 pub mod files;
 pub mod format;
@@ -38,6 +42,8 @@ pub mod reach;
 pub mod repair;
 pub mod repository;
 pub mod restore;
+mod scratch;
+mod sorted;
 pub mod source;
 
 pub use error::{Error, Result};

@@ -2,14 +2,20 @@
 //!
 //! Writers share; what deletes excludes. A lock is written first and the others are looked at afterwards: of two
 //! that exclude each other, at least one sees the other.
+//!
+//! Where the store lets nobody remove what was written (a retention rule), a lock that is given back stays, and a release
+//! beside it says so; what is there of both that is older than any live lock is passed over unread.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use salvor_storage::ErrorKind;
 
 use crate::error::{Error, Result};
 use crate::files::Kind;
@@ -22,6 +28,10 @@ const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// A lock that was not refreshed for so long is dead; by age alone, because a pod's host name and process
 /// number mean nothing elsewhere.
 const STALE: SignedDuration = SignedDuration::from_mins(30);
+/// A lock file that the store has for so long, by the store's clock, belongs to nobody alive, whatever our clock says.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(24);
+/// What a release holds. It is its name that counts.
+const RELEASED: &[u8] = b"released";
 /// A holder who could not refresh for so long gives up, well before others take the lock for dead.
 const LOST: SignedDuration = SignedDuration::from_mins(20);
 
@@ -59,8 +69,7 @@ impl Lock {
         conflict(repository, exclusive, None)?;
         let file = write(repository, exclusive, holder)?;
         if let Err(error) = conflict(repository, exclusive, Some(file)) {
-            let removed = repository.files().remove(Kind::Lock, &file);
-            if let Err(error) = removed {
+            if let Err(error) = give_back(repository, &file) {
                 tracing::warn!(%error, "a lock of ours could not be removed; it ends by itself in 30 minutes");
             }
             return Err(error);
@@ -118,7 +127,7 @@ impl Drop for Lock {
         }
         let file = self.state.lock().map(|state| state.file);
         if let Ok(file) = file
-            && let Err(error) = self.repository.files().remove(Kind::Lock, &file)
+            && let Err(error) = give_back(&self.repository, &file)
         {
             tracing::warn!(%error, "a lock of ours could not be removed; it ends by itself in 30 minutes");
         }
@@ -141,12 +150,25 @@ fn refresh(
                     state.refreshed = Timestamp::now();
                     std::mem::replace(&mut state.file, file)
                 };
-                if let Err(error) = repository.files().remove(Kind::Lock, &before) {
+                if let Err(error) = give_back(repository, &before) {
                     tracing::warn!(%error, "an old lock of ours could not be removed");
                 }
             }
             Err(error) => tracing::warn!(%error, "the lock could not be refreshed"),
         }
+    }
+}
+
+/// Removes a lock of ours or, where the store lets nobody do so, says that it holds nothing any more.
+fn give_back(repository: &Repository, file: &FileId) -> Result<()> {
+    let files = repository.files();
+    match files.remove(Kind::Lock, file) {
+        Err(Error::Store { source, .. })
+            if matches!(source.kind, ErrorKind::Locked | ErrorKind::Denied) =>
+        {
+            files.write_named(Kind::Release, *file, Bytes::from_static(RELEASED))
+        }
+        other => other,
     }
 }
 
@@ -178,13 +200,28 @@ fn conflict(repository: &Repository, exclusive: bool, ours: Option<FileId>) -> R
     Ok(())
 }
 
-/// All locks. One that vanishes while it is read was released.
+/// All locks that are not given back. One that vanishes while it is read was released.
 ///
 /// # Errors
 /// Damage, or the store fails.
 pub fn all(repository: &Repository) -> Result<Vec<(FileId, LockFile)>> {
+    let now = Timestamp::now();
+    let mut listed = repository.files().list(Kind::Lock)?;
+    listed.retain(|file| {
+        file.modified
+            .is_none_or(|written| now.duration_since(written) < FORGOTTEN)
+    });
+    if listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let released: HashSet<FileId> = repository
+        .files()
+        .list(Kind::Release)?
+        .into_iter()
+        .map(|file| file.id)
+        .collect();
     let mut locks = Vec::new();
-    for file in repository.files().list(Kind::Lock)? {
+    for file in listed.iter().filter(|file| !released.contains(&file.id)) {
         match repository.read_document(Kind::Lock, &file.id) {
             Ok(lock) => locks.push((file.id, lock)),
             Err(Error::Store { source, .. }) if source.is_not_found() => {}
@@ -214,7 +251,7 @@ pub fn unlock(repository: &Repository, here: &str, everybody: bool) -> Result<Un
         let stale = Timestamp::now().duration_since(lock.time) > STALE;
         let gone = lock.hostname == here && !Path::new(&format!("/proc/{}", lock.pid)).exists();
         if everybody || stale || gone {
-            repository.files().remove(Kind::Lock, &id)?;
+            give_back(repository, &id)?;
             unlocked.removed += 1;
         } else {
             unlocked.left.push(format!(

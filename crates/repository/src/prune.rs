@@ -13,13 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::backup::claimed::Claimed;
 use crate::backup::packer::{Packer, Uploader};
 use crate::backup::seal::SealedBlob;
 use crate::error::{Error, Result};
 use crate::files::{Kind, Listed};
-use crate::format::index_file::{BlobKind, IndexFile};
+use crate::format::index_file::IndexFile;
 use crate::id::{BlobId, FileId};
-use crate::index::{Index, Place};
+use crate::index::{ByPack, Index};
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::reach::Reached;
@@ -66,6 +67,8 @@ pub struct Swept {
     pub needed_again: usize,
     /// Marked packs whose grace period is not over.
     pub waiting: usize,
+    /// Marked packs that a retention rule of the store still keeps. They stay marked and in the index.
+    pub retained: usize,
 }
 
 /// Removes snapshots. Their data stays until a sweep.
@@ -108,7 +111,7 @@ pub fn mark(
             .into_iter()
             .flat_map(|(_, mark)| mark.packs),
     );
-    let uses = uses(&index, &reached, &avoid);
+    let uses = uses(&index, &reached, &avoid)?;
     let mut marked = Marked::default();
     let mut gone = BTreeSet::new();
     let mut copy = Vec::new();
@@ -177,7 +180,7 @@ pub fn sweep(
     let needed: BTreeSet<FileId> = index
         .packs()
         .iter()
-        .zip(uses(&index, &reached, &avoid))
+        .zip(uses(&index, &reached, &avoid)?)
         .filter(|(_, used)| used.needed > 0)
         .map(|(id, _)| *id)
         .collect();
@@ -197,6 +200,13 @@ pub fn sweep(
     }
     waiting.retain(|pack| !gone.contains(pack));
     swept.waiting = waiting.len();
+    let retained = retained(repository, &stored, &gone, now)?;
+    swept.retained = retained.len();
+    if !retained.is_empty() {
+        // Those marks are needed for what stays.
+        done.clear();
+        gone.retain(|pack| !retained.contains(pack));
+    }
     lock.check()?;
     drop_blobs(repository, &index, |pack, _| gone.contains(pack))?;
     for id in &gone {
@@ -212,6 +222,32 @@ pub fn sweep(
         repository.files().remove(Kind::Mark, &file)?;
     }
     Ok(swept)
+}
+
+/// Of packs that may go, those that a retention rule of the store keeps: removed now, they would be hidden, not gone, and
+/// on other stores the removal is refused half-way.
+fn retained(
+    repository: &Repository,
+    stored: &BTreeMap<FileId, Listed>,
+    gone: &BTreeSet<FileId>,
+    now: Timestamp,
+) -> Result<BTreeSet<FileId>> {
+    if gone.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let Some(retention) = repository.files().retention()? else {
+        return Ok(BTreeSet::new());
+    };
+    let is_kept = |id: &FileId| {
+        stored.get(id).is_some_and(|listed| {
+            let ends = listed
+                .modified
+                .and_then(|written| written.checked_add(retention).ok());
+            // What nobody knows the age of is taken for new.
+            ends.is_none_or(|ends| ends > now)
+        })
+    };
+    Ok(gone.iter().copied().filter(is_kept).collect())
 }
 
 fn packs(repository: &Repository) -> Result<BTreeMap<FileId, Listed>> {
@@ -245,16 +281,17 @@ fn walk(
 
 /// Needed and wasted bytes of every pack, by number. Of a blob that stands several times one is needed: one in a
 /// pack that is not in `avoid`, if there is one.
-fn uses(index: &Index, reached: &Reached, avoid: &BTreeSet<FileId>) -> Vec<Use> {
+fn uses(index: &Index, reached: &Reached, avoid: &BTreeSet<FileId>) -> Result<Vec<Use>> {
     let avoided: Vec<bool> = index.packs().iter().map(|id| avoid.contains(id)).collect();
     let mut uses = vec![Use::default(); index.packs().len()];
     let mut blobs = index.blobs().enumerate().peekable();
-    while let Some((first, (kind, id, place))) = blobs.next() {
+    while let Some((first, blob)) = blobs.next() {
+        let (kind, id, place) = blob?;
         let mut places = vec![place];
         let mut needed = reached.needs(first);
-        while let Some((ordinal, (_, _, place))) =
-            blobs.next_if(|(_, (other, same, _))| (*other, *same) == (kind, id))
-        {
+        while let Some((ordinal, Ok((_, _, place)))) = blobs.next_if(
+            |(_, next)| matches!(next, Ok((other, same, _)) if (*other, *same) == (kind, id)),
+        ) {
             places.push(place);
             needed |= reached.needs(ordinal);
         }
@@ -271,7 +308,7 @@ fn uses(index: &Index, reached: &Reached, avoid: &BTreeSet<FileId>) -> Vec<Use> 
             }
         }
     }
-    uses
+    Ok(uses)
 }
 
 /// Packs that must not be what a needed blob is kept by: those that the index names and the store has not.
@@ -309,24 +346,19 @@ fn copy_needed(
     progress: &Progress,
 ) -> Result<u64> {
     let wanted: BTreeSet<u32> = from.iter().copied().collect();
-    let mut blobs: Vec<(BlobKind, BlobId, Place)> = index
-        .blobs()
-        .enumerate()
-        .filter(|(ordinal, (_, _, place))| wanted.contains(&place.pack) && reached.needs(*ordinal))
-        .map(|(_, blob)| blob)
-        .collect();
-    if blobs.is_empty() {
+    let blobs = index
+        .by_pack(|ordinal, _, _, place| wanted.contains(&place.pack) && reached.needs(ordinal))?;
+    if blobs.len() == 0 {
         return Ok(0);
     }
-    // By id until here: what stands in two of these packs is copied once.
-    blobs.dedup_by_key(|(kind, id, _)| (*kind, *id));
-    blobs.sort_unstable_by_key(|(_, _, place)| (place.pack, place.offset));
+    // What stands in two of these packs is copied once.
+    let mut copied = Claimed::new(repository.scratch().clone());
     let (packer, packs) = Packer::new(repository, index);
     let uploader = Uploader::new(repository, packs);
     let failure = crate::backup::Failed::default();
     let copied = std::thread::scope(|scope| {
         scope.spawn(|| uploader.run(&failure));
-        let copied = copy_blobs(repository, index, &packer, &blobs, progress)
+        let copied = copy_blobs(repository, index, &packer, &blobs, &mut copied, progress)
             .and_then(|bytes| packer.finish().map(|_| bytes));
         packer.close();
         copied
@@ -341,24 +373,34 @@ fn copy_blobs(
     repository: &Repository,
     index: &Index,
     packer: &Packer<'_>,
-    blobs: &[(BlobKind, BlobId, Place)],
+    blobs: &ByPack,
+    copied: &mut Claimed,
     progress: &Progress,
 ) -> Result<u64> {
     let mut bytes = 0;
-    for (kind, id, place) in blobs {
+    for blob in blobs.blobs() {
+        let (number, blob) = blob?;
         progress.check()?;
-        let pack = index.pack(place.pack);
+        let scratch = repository.scratch();
+        if !copied
+            .insert(blob.kind, &blob.id)
+            .map_err(|e| scratch.failed("note which blobs are stored in", e))?
+        {
+            continue;
+        }
+        let place = blob.place(number);
+        let pack = index.pack(number);
         let (from, length) = (u64::from(place.offset), u64::from(place.length));
         let sealed = repository
             .files()
             .read_range(Kind::Pack, &pack, from, length)?;
         // What is copied must be whole: the original goes.
-        let plain = repository.open_blob(&pack, place, id, &sealed)?;
-        let blob = SealedBlob {
+        let plain = repository.open_blob(&pack, &place, &blob.id, &sealed)?;
+        let sealed = SealedBlob {
             bytes: &sealed,
             uncompressed: place.uncompressed,
         };
-        packer.add(*kind, *id, &blob, plain.len())?;
+        packer.add(blob.kind, blob.id, &sealed, plain.len())?;
         bytes += length;
     }
     Ok(bytes)

@@ -1,5 +1,6 @@
 //! What the snapshots reach.
 
+use crate::bits::Bits;
 use crate::error::Result;
 use crate::format::index_file::BlobKind;
 use crate::format::node::NodeKind;
@@ -8,10 +9,10 @@ use crate::index::Index;
 use crate::progress::Progress;
 use crate::repository::Repository;
 
-/// Which blobs of an index some snapshot needs: one bit's worth a blob.
+/// Which blobs of an index some snapshot needs: one bit a blob.
 #[derive(Debug)]
 pub struct Reached {
-    needed: Vec<bool>,
+    needed: Bits,
     /// The snapshots that were walked.
     pub snapshots: Vec<FileId>,
 }
@@ -23,7 +24,7 @@ impl Reached {
     /// Damage, a blob that is in no index, or the store fails.
     pub fn walk(repository: &Repository, index: &Index, progress: &Progress) -> Result<Self> {
         let mut reached = Self {
-            needed: vec![false; index.len()],
+            needed: Bits::new(index.len()),
             snapshots: Vec::new(),
         };
         for (id, snapshot) in repository.snapshots()? {
@@ -36,7 +37,7 @@ impl Reached {
     /// Whether the blob of this ordinal ([`Index::blobs`]) is needed. Where it stands several times, all say so.
     #[must_use]
     pub fn needs(&self, ordinal: usize) -> bool {
-        self.needed[ordinal]
+        self.needed.get(ordinal)
     }
 
     fn tree(
@@ -52,7 +53,8 @@ impl Reached {
             if self.note(repository, index, BlobKind::Tree, &id)? {
                 continue;
             }
-            for node in repository.read_tree(index, &id)?.nodes {
+            for node in repository.entries(index, &id)? {
+                let node = node?;
                 open.extend(node.subtree);
                 if node.kind == NodeKind::File {
                     for id in &node.content {
@@ -72,11 +74,14 @@ impl Reached {
         kind: BlobKind,
         id: &BlobId,
     ) -> Result<bool> {
-        let mut known = None;
-        for ordinal in index.ordinals(kind, id) {
-            known.get_or_insert(self.needed[ordinal]);
-            self.needed[ordinal] = true;
+        let ordinals = index.ordinals(kind, id)?;
+        if ordinals.is_empty() {
+            return Err(repository.no_blob(kind, id));
         }
-        known.ok_or_else(|| repository.no_blob(kind, id))
+        let known = self.needed.get(ordinals.start);
+        for ordinal in ordinals {
+            self.needed.set(ordinal);
+        }
+        Ok(known)
     }
 }

@@ -8,7 +8,7 @@ use crate::files::{Kind, Listed};
 use crate::format::index_file::{IndexFile, IndexedBlob, IndexedPack};
 use crate::format::pack;
 use crate::id::FileId;
-use crate::index::{Index, IndexBuilder};
+use crate::index::{Index, IndexBuilder, NotTaken};
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::prune::drop_blobs;
@@ -50,6 +50,8 @@ pub fn index(
             "a repair needs the repository for itself".to_owned(),
         ));
     }
+    // What a cache has says nothing of what the store has.
+    let repository = &repository.uncached();
     let stored = repository.files().list(Kind::Pack)?;
     let (index, unreadable) = readable_index(repository)?;
     let mut repaired = RepairedIndex::default();
@@ -108,21 +110,26 @@ pub fn index(
 
 /// What can be read of the index, and the files that cannot.
 fn readable_index(repository: &Repository) -> Result<(Index, Vec<FileId>)> {
-    let mut builder = IndexBuilder::default();
+    let mut builder = IndexBuilder::new(repository.scratch().clone());
     let mut unreadable = Vec::new();
     for file in repository.files().list(Kind::Index)? {
         match repository.read_document::<IndexFile>(Kind::Index, &file.id) {
-            Ok(index) => {
-                if let Err(what) = builder.add(file.id, &index) {
+            Ok(index) => match builder.add(file.id, &index) {
+                Ok(()) => {}
+                Err(NotTaken::Impossible(what)) => {
                     tracing::warn!(index = %file.id, what, "an index file says what cannot be");
                     unreadable.push(file.id);
                 }
-            }
+                Err(no_place) => return Err(no_place.error(&file.id, repository)),
+            },
             Err(error) if error.is_damage() => unreadable.push(file.id),
             Err(error) => return Err(error),
         }
     }
-    Ok((builder.finish(), unreadable))
+    let index = builder
+        .finish()
+        .map_err(|e| repository.no_place_for_index(e))?;
+    Ok((index, unreadable))
 }
 
 /// The blobs of a pack, as its own header lists them.

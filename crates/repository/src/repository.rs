@@ -8,11 +8,13 @@ use salvor_seal::Secret;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cache::{Cache, CacheOptions};
 use crate::chunk::Chunker;
 use crate::chunk::gear::Gear;
 use crate::chunk::polynomial::Polynomial;
 use crate::chunk::rabin::Rabin;
 use crate::crypto::MasterKey;
+use crate::entries::Entries;
 use crate::error::{Error, Result};
 use crate::files::{Files, Kind};
 use crate::format::config::{Config, GEAR, Ours};
@@ -22,13 +24,17 @@ use crate::format::snapshot::Snapshot;
 use crate::format::tree::Tree;
 use crate::format::unpacked;
 use crate::id::{BlobId, FileId};
-use crate::index::{Index, IndexBuilder, MOST_BLOBS, Place};
+use crate::index::{self, Index, IndexBuilder, Place};
+use crate::scratch::Scratch;
 
 /// Bytes of tree packs that are kept: trees of one directory and its neighbours stand in one pack, and a
 /// store is asked once for all of them.
 const TREE_PACKS: usize = 48 << 20;
 /// Tree packs longer than this are read blob by blob.
 const LARGE_PACK: u64 = 20 << 20;
+
+/// Directories with a longer description are read entry by entry.
+const WHOLE_TREE: u64 = 8 << 20;
 
 /// How a repository is made.
 #[derive(Clone, Debug)]
@@ -50,6 +56,7 @@ pub struct Repository {
     key_id: FileId,
     chunker: Chunker,
     tree_packs: Mutex<VecDeque<(FileId, Bytes)>>,
+    scratch: Scratch,
 }
 
 /// A key slot, as it is listed.
@@ -154,7 +161,58 @@ impl Repository {
             key_id,
             chunker,
             tree_packs: Mutex::default(),
+            scratch: Scratch::default(),
         })
+    }
+
+    /// The same with another folder for what is too large for memory (indexes of more than half a million blobs,
+    /// directories of more than about 25,000 entries). Its files have no names and are gone with the process. Without
+    /// this it is the system's temporary folder.
+    #[must_use]
+    pub fn with_scratch(mut self, folder: std::path::PathBuf) -> Self {
+        self.scratch = Scratch::new(folder);
+        self
+    }
+
+    /// The same with a local cache of index files, snapshots and packs of directories. Where it cannot be made, everything
+    /// is fetched from the store, and a warning says so.
+    #[must_use]
+    pub fn with_cache(mut self, options: &CacheOptions) -> Self {
+        let cache = self
+            .config
+            .id
+            .parse()
+            .map_err(std::io::Error::other)
+            .and_then(|id| Cache::open(options, &id));
+        match cache {
+            Ok(cache) => self.files = self.files.with_cache(cache),
+            Err(error) => tracing::warn!(
+                folder = %options.folder.display(), %error,
+                "the cache of repositories cannot be used; everything is fetched from the store"
+            ),
+        }
+        self
+    }
+
+    /// The same repository, of which everything is read from the store.
+    pub(crate) fn uncached(&self) -> Self {
+        Self {
+            files: self.files.uncached(),
+            config: self.config.clone(),
+            key: self.key.clone(),
+            key_id: self.key_id,
+            chunker: self.chunker.clone(),
+            tree_packs: Mutex::default(),
+            scratch: self.scratch.clone(),
+        }
+    }
+
+    pub(crate) fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    pub(crate) fn no_place_for_index(&self, source: std::io::Error) -> Error {
+        index::no_place(&self.scratch, source)
     }
 
     /// Its files.
@@ -191,21 +249,15 @@ impl Repository {
     /// Damage, [`Error::IndexTooLarge`], or the store fails.
     pub fn load_index(&self) -> Result<Index> {
         let listed = self.files.list(Kind::Index)?;
-        let mut builder = IndexBuilder::default();
+        self.files.keep_cached(Kind::Index, &listed);
+        let mut builder = IndexBuilder::new(self.scratch.clone());
         for file in listed {
             let index: IndexFile = self.read_document(Kind::Index, &file.id)?;
             builder
                 .add(file.id, &index)
-                .map_err(|what| self.files.damaged(Kind::Index.path(&file.id), what))?;
-            if builder.len() > MOST_BLOBS {
-                return Err(Error::IndexTooLarge {
-                    place: self.files.place(),
-                    limit: MOST_BLOBS,
-                    megabytes: (MOST_BLOBS * 48) >> 20,
-                });
-            }
+                .map_err(|what| what.error(&file.id, self))?;
         }
-        Ok(builder.finish())
+        builder.finish().map_err(|e| self.no_place_for_index(e))
     }
 
     /// All index files together, without blobs whose packs the store has not or not in full length. For writers:
@@ -221,7 +273,7 @@ impl Repository {
                 "the index names packs that are gone or cut off; what was in them is stored again where it is met"
             );
         }
-        Ok(index.retain(|id| !lost.contains(id)))
+        index.retain(|id| !lost.contains(id))
     }
 
     /// All index files together, and of blobs that stand several times only those whose packs are there. For readers:
@@ -231,7 +283,7 @@ impl Repository {
     /// As [`Repository::load_index`].
     pub fn load_index_for_reading(&self) -> Result<Index> {
         let (index, lost) = self.load_index_and_lost()?;
-        Ok(index.prefer(|id| !lost.contains(id)))
+        index.prefer(|id| !lost.contains(id))
     }
 
     /// The index, and packs that it names and the store has not, or not in full length.
@@ -244,17 +296,20 @@ impl Repository {
             .map(|file| (file.id, file.size))
             .collect();
         let index = self.load_index()?;
-        let mut needed: HashMap<u32, u64> = HashMap::new();
-        for (_, _, place) in index.blobs() {
+        let mut needed = vec![0_u64; index.packs().len()];
+        for blob in index.blobs() {
+            let (_, _, place) = blob?;
             let end = u64::from(place.offset) + u64::from(place.length);
-            let longest = needed.entry(place.pack).or_default();
+            let longest = &mut needed[place.pack as usize];
             *longest = end.max(*longest);
         }
-        let lost = needed
-            .into_iter()
-            .map(|(number, end)| (index.pack(number), end))
+        let lost = index
+            .packs()
+            .iter()
+            .zip(needed)
+            .filter(|(_, end)| *end > 0)
             .filter(|(id, end)| stored.get(id).is_none_or(|size| size < end))
-            .map(|(id, _)| id)
+            .map(|(id, _)| *id)
             .collect();
         Ok((index, lost))
     }
@@ -265,7 +320,9 @@ impl Repository {
     /// Damage, or the store fails: a snapshot that cannot be read is never left out in silence.
     pub fn snapshots(&self) -> Result<Vec<(FileId, Snapshot)>> {
         let mut all = Vec::new();
-        for file in self.files.list(Kind::Snapshot)? {
+        let listed = self.files.list(Kind::Snapshot)?;
+        self.files.keep_cached(Kind::Snapshot, &listed);
+        for file in listed {
             all.push((file.id, self.read_document(Kind::Snapshot, &file.id)?));
         }
         all.sort_by_key(|(id, snapshot): &(FileId, Snapshot)| (snapshot.begun(), *id));
@@ -345,6 +402,30 @@ impl Repository {
         self.open_blob(&pack, &place, id, &sealed)
     }
 
+    /// The entries of a directory, one by one: of a large one, little more than its compressed bytes is in memory.
+    ///
+    /// # Errors
+    /// [`Error::NoBlob`], damage, or the store fails. An entry that cannot be is an error where it stands.
+    pub fn entries(&self, index: &Index, id: &BlobId) -> Result<Entries> {
+        let place = self.place(index, BlobKind::Tree, id)?;
+        if place.plain_length() <= WHOLE_TREE {
+            return Ok(Entries::whole(self.read_tree(index, id)?));
+        }
+        let pack = index.pack(place.pack);
+        let (from, length) = (u64::from(place.offset), u64::from(place.length));
+        let sealed = self.files.read_range(Kind::Pack, &pack, from, length)?;
+        let damaged = |what: String| {
+            self.files
+                .damaged(Kind::Pack.path(&pack), format!("tree {id} in it {what}"))
+        };
+        let plain = self
+            .key
+            .open(&sealed)
+            .map_err(|_| damaged("is not sealed with the repository's key".to_owned()))?;
+        drop(sealed);
+        Entries::large(plain, place.uncompressed.is_some(), id, self.files.place()).map_err(damaged)
+    }
+
     /// A directory.
     ///
     /// # Errors
@@ -358,7 +439,7 @@ impl Repository {
     }
 
     fn place(&self, index: &Index, kind: BlobKind, id: &BlobId) -> Result<Place> {
-        index.find(kind, id).ok_or_else(|| self.no_blob(kind, id))
+        index.find(kind, id)?.ok_or_else(|| self.no_blob(kind, id))
     }
 
     pub(crate) fn no_blob(&self, kind: BlobKind, id: &BlobId) -> Error {

@@ -6,6 +6,8 @@
 //! the index.
 
 mod budget;
+pub(crate) mod claimed;
+pub(crate) mod description;
 mod directory;
 pub(crate) mod packer;
 mod parent;

@@ -3,11 +3,11 @@
 //! Data blobs are dealt at random to two open packs, so that the size of a pack tells less about the lengths of
 //! the pieces of one file.
 
-use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::Failed;
+use super::claimed::Claimed;
 use crate::error::{Error, Result};
 use crate::files::Kind;
 use crate::format::index_file::{BlobKind, IndexFile, IndexedPack};
@@ -41,7 +41,7 @@ pub(crate) struct Packer<'r> {
     repository: &'r Repository,
     index: &'r Index,
     /// Blobs that this run stores: who claims one stores it.
-    claimed: Mutex<HashSet<(BlobKind, BlobId)>>,
+    claimed: Mutex<Claimed>,
     data: [Mutex<PackWriter>; 2],
     trees: Mutex<PackWriter>,
     stored: Mutex<Stored>,
@@ -59,7 +59,7 @@ impl<'r> Packer<'r> {
         let packer = Self {
             repository,
             index,
-            claimed: Mutex::default(),
+            claimed: Mutex::new(Claimed::new(repository.scratch().clone())),
             data: Default::default(),
             trees: Mutex::default(),
             stored: Mutex::default(),
@@ -69,8 +69,14 @@ impl<'r> Packer<'r> {
     }
 
     /// Whether the caller must store this blob: it is in no index, and nobody else has it in hand.
-    pub(crate) fn claim(&self, kind: BlobKind, id: &BlobId) -> bool {
-        !self.index.has(kind, id) && lock(&self.claimed).insert((kind, *id))
+    pub(crate) fn claim(&self, kind: BlobKind, id: &BlobId) -> Result<bool> {
+        if self.index.has(kind, id)? {
+            return Ok(false);
+        }
+        lock(&self.claimed).insert(kind, id).map_err(|source| {
+            let scratch = self.repository.scratch();
+            scratch.failed("note which blobs are stored in", source)
+        })
     }
 
     /// Takes a sealed blob.

@@ -1,9 +1,9 @@
 //! The snapshot before, walked beside the source: what it has under the same name.
 
-use crate::error::Result;
+use crate::entries::Entries;
+use crate::error::{Error, Result};
 use crate::format::index_file::BlobKind;
 use crate::format::node::{Node, NodeKind};
-use crate::format::tree::Tree;
 use crate::id::BlobId;
 use crate::index::Index;
 use crate::repository::Repository;
@@ -12,7 +12,14 @@ use crate::repository::Repository;
 pub(super) struct Parent<'r> {
     repository: &'r Repository,
     index: &'r Index,
-    levels: Vec<Option<Tree>>,
+    levels: Vec<Option<Level>>,
+}
+
+/// A directory of the parent. Both it and the source tell their entries in ascending order, so one look at each is enough.
+struct Level {
+    entries: Entries,
+    /// The entry that was come to.
+    current: Option<Node>,
 }
 
 impl<'r> Parent<'r> {
@@ -49,29 +56,63 @@ impl<'r> Parent<'r> {
         self.levels.pop();
     }
 
-    /// What it has under this name.
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Node> {
-        self.levels.last()?.as_ref()?.find(name)
+    /// What it has under this name, which is greater than all that were asked for in this directory.
+    pub(super) fn find(&mut self, name: &[u8]) -> Option<&Node> {
+        let level = self.levels.last_mut()?.as_mut()?;
+        while level
+            .current
+            .as_ref()
+            .is_some_and(|node| node.name.as_slice() < name)
+        {
+            level.advance();
+        }
+        level
+            .current
+            .as_ref()
+            .filter(|node| node.name.as_slice() == name)
     }
 
     /// Whether every piece of a file is still in the index.
-    pub(super) fn has_content(&self, node: &Node) -> bool {
-        node.content
-            .iter()
-            .all(|id| self.index.has(BlobKind::Data, id))
+    pub(super) fn has_content(&self, node: &Node) -> Result<bool> {
+        for id in &node.content {
+            if !self.index.has(BlobKind::Data, id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    fn tree(&self, id: Option<BlobId>) -> Result<Option<Tree>> {
+    fn tree(&self, id: Option<BlobId>) -> Result<Option<Level>> {
         let Some(id) = id else {
             return Ok(None);
         };
-        match self.repository.read_tree(self.index, &id) {
-            Ok(tree) => Ok(Some(tree)),
+        match self.repository.entries(self.index, &id) {
+            Ok(entries) => {
+                let mut level = Level {
+                    entries,
+                    current: None,
+                };
+                level.advance();
+                Ok(Some(level))
+            }
             Err(error) if error.is_damage() => {
-                tracing::warn!(%error, "a directory of the parent cannot be read; its files are read again");
+                warn(&error);
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
+}
+
+impl Level {
+    fn advance(&mut self) {
+        self.current = self
+            .entries
+            .next()
+            .and_then(|next| next.inspect_err(warn).ok());
+    }
+}
+
+fn warn(error: &Error) {
+    tracing::warn!(%error, "a directory of the parent cannot be read; its files are read again");
 }

@@ -9,7 +9,7 @@ use super::directory::Directory;
 use super::parent::Parent;
 use super::worker::{FileInHand, Job, Piece};
 use super::{Failed, NAMED_FAILURES};
-use crate::chunk;
+use crate::chunk::{self, ChunkerKind};
 use crate::error::{Error, Result};
 use crate::format::node::{Node, NodeKind};
 use crate::id::BlobId;
@@ -128,7 +128,7 @@ impl<'r> Reader<'r> {
                     self.path.pop();
                     self.send(Job::Close(directory))?;
                 }
-                Step::Leaf(node) => self.leaf(source, &parent, &directory, node)?,
+                Step::Leaf(node) => self.leaf(source, &mut parent, &directory, node)?,
                 Step::Failed(failure) => self.fail(failure),
                 Step::End => {
                     open.pop();
@@ -148,29 +148,30 @@ impl<'r> Reader<'r> {
     fn leaf(
         &mut self,
         source: &mut dyn Source,
-        parent: &Parent<'_>,
+        parent: &mut Parent<'_>,
         directory: &Arc<Directory>,
         mut node: Node,
     ) -> Result<()> {
-        let before = parent.find(&node.name);
+        let before = parent.find(&node.name).cloned();
         let strict = source.keeps_inodes();
-        let unchanged =
-            before.filter(|before| before.looks_like(&node, strict) && parent.has_content(before));
         if node.kind != NodeKind::File {
             // Nothing to read: what it is stands in the node.
-            self.count(before.is_some(), before == Some(&node));
+            self.count(before.is_some(), before.as_ref() == Some(&node));
             let place = directory.reserve();
             return self.send(Job::Done(Arc::clone(directory), place, Box::new(node)));
         }
-        if let Some(before) = unchanged {
-            node.content.clone_from(&before.content);
+        let known = before.is_some();
+        if let Some(before) = before
+            && before.looks_like(&node, strict)
+            && parent.has_content(&before)?
+        {
+            node.content = before.content;
             self.counts.bytes += node.size;
             self.count(true, true);
             self.progress.bytes_done(node.size);
             let place = directory.reserve();
             return self.send(Job::Done(Arc::clone(directory), place, Box::new(node)));
         }
-        let known = before.is_some();
         let name = self.path_of(&node);
         match self.file(source, directory, node) {
             Ok(()) => {
@@ -195,10 +196,11 @@ impl<'r> Reader<'r> {
         directory: &Arc<Directory>,
         node: Node,
     ) -> Result<(), Trouble> {
+        let chunker = source.chunker();
         let mut content = source.open().map_err(Trouble::Entry)?;
         let name = self.path_of(&node);
         let file = FileInHand::new(directory, node);
-        let read = self.pieces(&mut *content, &file);
+        let read = self.pieces(&mut *content, chunker, &file);
         match read {
             Ok(bytes) => {
                 if let Some(why) = content.changed()
@@ -226,6 +228,7 @@ impl<'r> Reader<'r> {
     fn pieces(
         &mut self,
         content: &mut dyn Content,
+        chunker: ChunkerKind,
         file: &Arc<FileInHand>,
     ) -> Result<u64, Trouble> {
         self.window.clear();
@@ -243,7 +246,7 @@ impl<'r> Reader<'r> {
             if rest.is_empty() {
                 return Ok(total);
             }
-            let length = self.repository.chunker().cut(rest);
+            let length = self.repository.chunker().cut(rest, chunker);
             let bytes = rest[..length].to_vec();
             start += length;
             total += length as u64;

@@ -1,7 +1,10 @@
 //! What a worker does to a piece: name, compress, seal, verify.
 
-use std::io;
+use std::io::{self, Read as _};
 
+use salvor_seal::Hasher;
+
+use super::description::Large;
 use crate::crypto::{MasterKey, NONCE};
 use crate::error::{Error, Result};
 use crate::id::BlobId;
@@ -10,6 +13,8 @@ use crate::id::BlobId;
 const LEVEL: i32 = 1;
 /// What is tried before a large piece is compressed whole.
 const PROBE: usize = 64 << 10;
+/// A buffer that grew beyond this for one large directory is given back.
+const KEPT: usize = 32 << 20;
 
 /// A sealed blob.
 pub(crate) struct SealedBlob<'a> {
@@ -51,6 +56,7 @@ impl<'k> Sealer<'k> {
             source,
         };
         self.sealed.clear();
+        self.sealed.shrink_to(KEPT);
         self.sealed.resize(NONCE, 0);
         let compressed = self.compresses && self.compress(plain).map_err(failed)?;
         if !compressed {
@@ -69,6 +75,61 @@ impl<'k> Sealer<'k> {
             bytes: &self.sealed,
             uncompressed,
         })
+    }
+
+    /// Seals the description of a large directory, which is compressed already.
+    pub(crate) fn seal_large(&mut self, tree: &mut Large) -> Result<SealedBlob<'_>> {
+        let id = tree.id;
+        let failed = |source| Error::Source {
+            what: format!("seal tree {id}"),
+            source,
+        };
+        self.sealed.clear();
+        self.sealed.resize(NONCE, 0);
+        let compressed = self.compresses;
+        tree.append(&mut self.sealed, compressed).map_err(failed)?;
+        self.key.seal_tail(&mut self.sealed, 0).map_err(failed)?;
+        if self.verifies {
+            self.verify_large(&id, compressed)?;
+        }
+        let uncompressed = compressed
+            .then(|| u32::try_from(tree.length))
+            .transpose()
+            .map_err(|_| failed(io::Error::other("a blob cannot have more than 4 GiB")))?;
+        Ok(SealedBlob {
+            bytes: &self.sealed,
+            uncompressed,
+        })
+    }
+
+    /// Opens what was sealed and looks whether it has its id, without ever having it in memory whole and plain.
+    fn verify_large(&mut self, id: &BlobId, compressed: bool) -> Result<()> {
+        let unfaithful = || Error::Unfaithful {
+            what: format!("tree {id}"),
+        };
+        self.key
+            .open_into(&self.sealed, &mut self.opened)
+            .map_err(|_| unfaithful())?;
+        let mut hasher = Hasher::new();
+        if compressed {
+            let mut decoder = zstd::stream::read::Decoder::new(self.opened.as_slice())
+                .map_err(|_| unfaithful())?;
+            let mut buffer = vec![0; 128 << 10];
+            loop {
+                match decoder.read(&mut buffer).map_err(|_| unfaithful())? {
+                    0 => break,
+                    length => hasher.update(&buffer[..length]),
+                }
+            }
+        } else {
+            hasher.update(&self.opened);
+        }
+        if BlobId::from(hasher.finish()) != *id {
+            return Err(unfaithful());
+        }
+        self.opened.clear();
+        self.opened.shrink_to(KEPT);
+        Ok(())
     }
 
     /// Appends the compressed plaintext to the nonce; false when it is not worth it.

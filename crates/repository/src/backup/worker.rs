@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Failed;
 use super::budget::Budget;
+use super::description::Description;
 use super::directory::{Above, Complete, Directory};
 use super::packer::Packer;
 use super::seal::Sealer;
@@ -14,6 +15,7 @@ use crate::format::node::Node;
 use crate::id::BlobId;
 use crate::progress::Progress;
 use crate::repository::Repository;
+use crate::scratch::Scratch;
 
 /// What a worker is asked to do.
 pub(super) enum Job {
@@ -81,20 +83,24 @@ impl FileInHand {
         self.lock().node = None;
     }
 
-    fn stored(&self, at: usize, id: BlobId) -> Option<Complete> {
+    fn stored(&self, at: usize, id: BlobId, scratch: &Scratch) -> Result<Option<Complete>> {
         let mut state = self.lock();
         state.content[at] = Some(id);
-        self.release(state)
+        self.release(state, scratch)
     }
 
-    fn read(&self) -> Option<Complete> {
-        self.release(self.lock())
+    fn read(&self, scratch: &Scratch) -> Result<Option<Complete>> {
+        self.release(self.lock(), scratch)
     }
 
-    fn release(&self, mut state: std::sync::MutexGuard<'_, FileState>) -> Option<Complete> {
+    fn release(
+        &self,
+        mut state: std::sync::MutexGuard<'_, FileState>,
+        scratch: &Scratch,
+    ) -> Result<Option<Complete>> {
         state.pending -= 1;
         if state.pending > 0 {
-            return None;
+            return Ok(None);
         }
         let content = std::mem::take(&mut state.content);
         let node = state.node.take().map(|mut node| {
@@ -102,7 +108,7 @@ impl FileInHand {
             node
         });
         drop(state);
-        self.directory.fill(self.place, node.as_ref())
+        self.directory.fill(self.place, node.as_ref(), scratch)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, FileState> {
@@ -159,27 +165,39 @@ impl Crew<'_> {
     }
 
     fn act(&self, job: Job, sealer: &mut Sealer<'_>) -> Result<()> {
+        let scratch = self.repository.scratch();
         let complete = match job {
             Job::Pieces(pieces, _) => {
                 for piece in pieces {
                     let id = self.store(BlobKind::Data, &piece.bytes, sealer)?;
                     self.progress.bytes_done(piece.bytes.len() as u64);
-                    self.complete(piece.file.stored(piece.at, id), sealer)?;
+                    let complete = piece.file.stored(piece.at, id, scratch)?;
+                    self.complete(complete, sealer)?;
                 }
                 None
             }
-            Job::FileRead(file) => file.read(),
-            Job::Done(directory, place, node) => directory.fill(place, Some(&node)),
-            Job::Close(directory) => directory.close(),
+            Job::FileRead(file) => file.read(scratch)?,
+            Job::Done(directory, place, node) => directory.fill(place, Some(&node), scratch)?,
+            Job::Close(directory) => directory.close(scratch)?,
         };
         self.complete(complete, sealer)
     }
 
     /// Stores a directory that is complete, and those above it that are complete by it.
     fn complete(&self, mut complete: Option<Complete>, sealer: &mut Sealer<'_>) -> Result<()> {
-        while let Some(directory) = complete {
-            let tree = self.store(BlobKind::Tree, &directory.json, sealer)?;
-            complete = match directory.stored(tree) {
+        while let Some(mut directory) = complete {
+            let tree = match &mut directory.description {
+                Description::Small(json) => self.store(BlobKind::Tree, json, sealer)?,
+                Description::Large(large) => {
+                    if self.packer.claim(BlobKind::Tree, &large.id)? {
+                        let (length, sealed) = (large.length, sealer.seal_large(large)?);
+                        let length = usize::try_from(length).unwrap_or(usize::MAX);
+                        self.packer.add(BlobKind::Tree, large.id, &sealed, length)?;
+                    }
+                    large.id
+                }
+            };
+            complete = match directory.stored(tree, self.repository.scratch())? {
                 Above::Waits => None,
                 Above::Parent(parent) => Some(*parent),
                 Above::Root(tree) => {
@@ -193,7 +211,7 @@ impl Crew<'_> {
 
     fn store(&self, kind: BlobKind, plain: &[u8], sealer: &mut Sealer<'_>) -> Result<BlobId> {
         let id = BlobId::of(plain);
-        if self.packer.claim(kind, &id) {
+        if self.packer.claim(kind, &id)? {
             let sealed = sealer.seal(&id, plain)?;
             self.packer.add(kind, id, &sealed, plain.len())?;
         }

@@ -23,18 +23,76 @@ pub enum Chunker {
     Gear(Box<Gear>),
     /// restic's.
     Rabin(Box<Rabin>),
-    /// Pieces of one length, for block devices and databases, whose changes move nothing.
-    Fixed(usize),
+}
+
+/// How the files of a source are cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChunkerKind {
+    /// Where their content says, as the repository does it.
+    #[default]
+    ByContent,
+    /// In pieces of one length: for images of disks and files of databases, which change in place and never move what is
+    /// behind a change. A small change then costs a small piece.
+    Fixed(FixedLength),
+}
+
+/// Length of pieces in bytes: a multiple of 64 KiB, at most 8 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedLength(usize);
+
+/// Fixed pieces begin at multiples of this.
+pub const BLOCK: usize = 64 << 10;
+
+impl Default for FixedLength {
+    /// 256 KiB: a change costs a quarter of what it costs in pieces by content, and the index grows fourfold.
+    fn default() -> Self {
+        Self(4 * BLOCK)
+    }
+}
+
+impl FixedLength {
+    /// This length; `None` when it is none of the lengths that pieces may have.
+    #[must_use]
+    pub fn new(bytes: usize) -> Option<Self> {
+        (bytes > 0 && bytes <= LONGEST && bytes.is_multiple_of(BLOCK)).then_some(Self(bytes))
+    }
+
+    /// In bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        self.0
+    }
 }
 
 impl Chunker {
     /// Length of the first piece of `window`, which holds [`LONGEST`] bytes or all that is left.
     #[must_use]
-    pub fn cut(&self, window: &[u8]) -> usize {
+    pub fn cut(&self, window: &[u8], kind: ChunkerKind) -> usize {
+        if let ChunkerKind::Fixed(length) = kind {
+            return window.len().min(length.bytes());
+        }
         match self {
             Self::Gear(gear) => gear.cut(window),
             Self::Rabin(rabin) => rabin.cut(window),
-            Self::Fixed(length) => window.len().min(*length),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fixed_pieces_have_lengths_that_fit_blocks() {
+        for bad in [0, 1, BLOCK - 1, BLOCK + 1, LONGEST + BLOCK, usize::MAX] {
+            assert_eq!(FixedLength::new(bad), None, "{bad}");
+        }
+        let gear = Chunker::Gear(Box::new(Gear::new(&[1; 32])));
+        for bytes in [BLOCK, 3 * BLOCK, LONGEST] {
+            let length = FixedLength::new(bytes).expect("a multiple of a block");
+            let kind = ChunkerKind::Fixed(length);
+            assert_eq!(gear.cut(&vec![0; LONGEST], kind), bytes);
+            assert_eq!(gear.cut(&[0; 7], kind), 7);
         }
     }
 }

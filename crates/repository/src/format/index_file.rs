@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BlobId, FileId};
+use crate::index::Place;
 
 /// An index file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,18 @@ pub struct IndexedBlob {
     /// Length of the plaintext where it is compressed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncompressed_length: Option<u32>,
+}
+
+impl IndexedBlob {
+    /// Its place, in the pack of this number.
+    pub(crate) fn place(&self, pack: u32) -> Place {
+        Place {
+            pack,
+            offset: self.offset,
+            length: self.length,
+            uncompressed: self.uncompressed_length,
+        }
+    }
 }
 
 /// What a blob holds.

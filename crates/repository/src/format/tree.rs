@@ -50,6 +50,16 @@ impl Tree {
     }
 }
 
+/// Reads the JSON of one entry.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_node(json: &[u8]) -> Result<Node, String> {
+    serde_json::from_slice::<NodeText>(json)
+        .map_err(|e| format!("it is no tree: {e}"))?
+        .node()
+}
+
 /// Writes a tree from the JSON of its nodes.
 #[derive(Debug, Default)]
 pub(crate) struct TreeWriter {
@@ -65,6 +75,16 @@ impl TreeWriter {
             b","
         });
         self.json.extend_from_slice(node);
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.json.len()
+    }
+
+    /// The beginning of the tree's JSON, up to the last entry.
+    pub(crate) fn so_far(self) -> Vec<u8> {
+        self.json
     }
 
     /// The tree's JSON.

@@ -13,9 +13,11 @@ use rustix::io::Errno;
 use super::content::{Batch, Chain, Site, complete};
 use super::place::Target;
 use super::{RestoreOptions, Tally, is_hopeless, local, metadata};
+use crate::entries::Entries;
 use crate::error::{Error, Result};
 use crate::format::index_file::BlobKind;
 use crate::format::node::{Node, NodeKind};
+use crate::format::tree::Tree;
 use crate::id::BlobId;
 use crate::index::{Index, Place};
 use crate::progress::Progress;
@@ -23,6 +25,8 @@ use crate::repository::Repository;
 
 /// Deepest directory: a path of the system has at most 4096 bytes.
 const DEEPEST: usize = 2048;
+/// Directories that wait for their files: each holds its node.
+const MOST_LEFT: usize = 50_000;
 
 pub(super) struct Walk<'r> {
     site: Site<'r>,
@@ -39,7 +43,7 @@ pub(super) struct Walk<'r> {
 struct Level {
     path: PathBuf,
     /// Its entries that are still to come.
-    nodes: std::vec::IntoIter<Node>,
+    entries: Entries,
     /// What it gets when they are done; the root has none.
     node: Option<Node>,
 }
@@ -71,26 +75,43 @@ impl<'r> Walk<'r> {
 
     /// Restores everything below the root.
     pub(super) fn run(mut self, root: &BlobId) -> Result<()> {
-        let tree = self.site.repository.read_tree(self.site.index, root)?;
-        self.tree(tree.nodes)?;
+        let root = self.level(PathBuf::new(), root, None)?;
+        self.tree(root)?;
         self.flush()
     }
 
     /// Restores one entry into the root.
     pub(super) fn run_one(mut self, node: Node) -> Result<()> {
-        self.tree(vec![node])?;
+        let root = Level {
+            path: PathBuf::new(),
+            entries: Entries::whole(Tree { nodes: vec![node] }),
+            node: None,
+        };
+        self.tree(root)?;
         self.flush()
     }
 
     /// Without recursion: how deep a tree goes is up to whoever wrote it, and a stack is small.
-    fn tree(&mut self, root: Vec<Node>) -> Result<()> {
-        let mut open = vec![self.level(PathBuf::new(), root, None)?];
+    fn tree(&mut self, root: Level) -> Result<()> {
+        let mut open = vec![root];
         while let Some(level) = open.last_mut() {
             self.site.progress.check()?;
-            let Some(node) = level.nodes.next() else {
-                let left = open.pop().and_then(|level| Some((level.path, level.node?)));
-                self.left.extend(left);
-                continue;
+            let node = match level.entries.next() {
+                Some(Ok(node)) => node,
+                // What stands before it was restored; what stands behind it cannot be told.
+                Some(Err(error)) => {
+                    let path = level.path.clone();
+                    self.fail(&path, &Chain(&error));
+                    continue;
+                }
+                None => {
+                    let left = open.pop().and_then(|level| Some((level.path, level.node?)));
+                    self.left.extend(left);
+                    if self.left.len() >= MOST_LEFT {
+                        self.flush()?;
+                    }
+                    continue;
+                }
             };
             let path = level.path.join(OsStr::from_bytes(&node.name));
             match node.kind {
@@ -113,12 +134,14 @@ impl<'r> Walk<'r> {
         Ok(())
     }
 
-    fn level(&mut self, path: PathBuf, nodes: Vec<Node>, node: Option<Node>) -> Result<Level> {
-        if self.site.options.delete_extra && !self.site.target.is_fresh {
-            self.delete_extra(&path, &nodes)?;
-        }
-        let nodes = nodes.into_iter();
-        Ok(Level { path, nodes, node })
+    fn level(&self, path: PathBuf, tree: &BlobId, node: Option<Node>) -> Result<Level> {
+        self.delete_extra(&path, tree)?;
+        let entries = self.site.repository.entries(self.site.index, tree)?;
+        Ok(Level {
+            path,
+            entries,
+            node,
+        })
     }
 
     /// Makes a directory; what is to be restored in it, if it is known.
@@ -132,8 +155,8 @@ impl<'r> Walk<'r> {
         let Some(subtree) = node.subtree.take().filter(|_| made) else {
             return Ok(None);
         };
-        match self.site.repository.read_tree(self.site.index, &subtree) {
-            Ok(tree) => self.level(path, tree.nodes, Some(node)).map(Some),
+        match self.level(path.clone(), &subtree, Some(node.clone())) {
+            Ok(level) => Ok(Some(level)),
             Err(error) if error.is_damage() => {
                 self.fail(&path, &Chain(&error));
                 self.left.push((path, node));
@@ -211,7 +234,7 @@ impl<'r> Walk<'r> {
             let place = self
                 .site
                 .index
-                .find(BlobKind::Data, id)
+                .find(BlobKind::Data, id)?
                 .ok_or_else(|| Error::NoBlob {
                     kind: BlobKind::Data.noun(),
                     id: *id,
@@ -340,8 +363,16 @@ impl<'r> Walk<'r> {
         }
     }
 
-    fn delete_extra(&self, path: &Path, nodes: &[Node]) -> Result<()> {
-        let keep: HashSet<&[u8]> = nodes.iter().map(|node| node.name.as_slice()).collect();
+    /// Removes what a directory has and its tree has not, where that is wanted. Nothing goes by a tree that does not read to
+    /// its end.
+    fn delete_extra(&self, path: &Path, tree: &BlobId) -> Result<()> {
+        if !self.site.options.delete_extra || self.site.target.is_fresh {
+            return Ok(());
+        }
+        let entries = self.site.repository.entries(self.site.index, tree)?;
+        let keep: HashSet<Vec<u8>> = entries
+            .map(|node| node.map(|node| node.name))
+            .collect::<Result<_>>()?;
         let names = self
             .site
             .target

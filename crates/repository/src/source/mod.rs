@@ -8,6 +8,7 @@ pub mod tree;
 
 use std::io::{self, Read};
 
+use crate::chunk::ChunkerKind;
 use crate::format::node::Node;
 
 /// What a source tells next.
@@ -54,6 +55,11 @@ pub trait Source: Send {
     /// copies of a volume.
     fn keeps_inodes(&self) -> bool {
         false
+    }
+
+    /// How its files are cut. The same every time, or what is stored is not found again.
+    fn chunker(&self) -> ChunkerKind {
+        ChunkerKind::default()
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use jiff::Timestamp;
 
 use super::{Content, Source, Step};
+use crate::chunk::ChunkerKind;
 use crate::format::node::{Node, NodeKind};
 
 /// A stream that becomes one file of a snapshot.
@@ -14,6 +15,7 @@ use crate::format::node::{Node, NodeKind};
 pub struct StreamSource<R> {
     node: Option<Node>,
     reader: R,
+    chunker: ChunkerKind,
 }
 
 impl<R: Read + Send> StreamSource<R> {
@@ -25,7 +27,15 @@ impl<R: Read + Send> StreamSource<R> {
         Self {
             node: Some(node),
             reader,
+            chunker: ChunkerKind::default(),
         }
+    }
+
+    /// The same, cut in another way: images of disks and files of databases in pieces of one length.
+    #[must_use]
+    pub fn with_chunker(mut self, chunker: ChunkerKind) -> Self {
+        self.chunker = chunker;
+        self
     }
 }
 
@@ -36,6 +46,10 @@ impl<R: Read + Send> Source for StreamSource<R> {
 
     fn open(&mut self) -> io::Result<Box<dyn Content + '_>> {
         Ok(Box::new(Stream(&mut self.reader)))
+    }
+
+    fn chunker(&self) -> ChunkerKind {
+        self.chunker
     }
 }
 

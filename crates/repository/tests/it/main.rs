@@ -6,5 +6,8 @@ mod damage;
 mod faults;
 mod prune;
 mod restic;
+mod retention;
 mod round_trip;
+mod scale;
 mod support;
+mod synthetic;

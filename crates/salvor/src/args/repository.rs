@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use salvor_repository::chunk::FixedLength;
 
 use super::{ConfirmArgs, FormatArgs};
 
@@ -19,6 +20,13 @@ pub(crate) struct RepositoryArgs {
     pub(crate) repository: Option<String>,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
+    /// Folder that keeps index files, snapshots and directories of repositories, as they are stored, so that they are not
+    /// fetched again [default: salvor/repositories in the user's cache folder; none for repositories in folders].
+    #[arg(long, env = "SALVOR_REPOSITORY_CACHE", value_name = "DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Fetch everything from the location.
+    #[arg(long, conflicts_with = "cache_dir")]
+    pub(crate) no_cache: bool,
 }
 
 /// Which snapshot `latest` means, where a repository has snapshots of several sources.
@@ -266,12 +274,23 @@ pub(crate) struct VolumeBackupArgs {
     /// size and time alone.
     #[arg(long)]
     pub(crate) is_copy: bool,
+    /// Cut files into pieces of one length, in KiB: a multiple of 64 up to 8192. For images of disks and files of databases,
+    /// which change in place. Keep to one length, or everything is stored anew.
+    #[arg(long, value_name = "KIB", value_parser = fixed_length)]
+    pub(crate) fixed_pieces: Option<FixedLength>,
     /// Read every file, also those that look unchanged.
     #[arg(long)]
     pub(crate) force: bool,
     /// Store without opening what was sealed once more. Faster, and blind to faults of this machine's memory.
     #[arg(long)]
     pub(crate) no_verify_write: bool,
+}
+
+fn fixed_length(text: &str) -> Result<FixedLength, String> {
+    text.parse::<usize>()
+        .ok()
+        .and_then(|kib| FixedLength::new(kib.checked_mul(1024)?))
+        .ok_or_else(|| "a multiple of 64 from 64 to 8192 is wanted".to_owned())
 }
 
 /// A path in a snapshot.

@@ -135,8 +135,8 @@ impl Messages {
     pub fn repository_swept(self, packs: usize, bytes: &str, waiting: usize) -> String {
         let english = count(packs as u64, "pack", "packs");
         self.say(
-            format_args!("removed {english} ({bytes}) that nothing needs; {waiting} wait for their grace period"),
-            format_args!("아무도 쓰지 않는 팩 {packs}개({bytes}) 제거됨. {waiting}개는 유예 기간을 기다립니다"),
+            format_args!("removed {english} ({bytes}) that nothing needs; {waiting} wait for their grace period or the retention of the store"),
+            format_args!("아무도 쓰지 않는 팩 {packs}개({bytes}) 제거됨. {waiting}개는 유예 기간이나 저장소의 보존 기간을 기다립니다"),
         )
     }
 

@@ -9,6 +9,7 @@ mod volume;
 use std::future::Future;
 use std::sync::Arc;
 
+use salvor_repository::cache::{CacheOptions, USUAL_LIMIT};
 use salvor_repository::lock::{Holder, Lock};
 use salvor_repository::{Error, Files, Progress, Repository, Work};
 use salvor_storage::{ObjectStore, PrefixStore};
@@ -86,9 +87,29 @@ fn domain_name(domain: &str) -> Result<&str, Failure> {
 async fn open(args: &RepositoryArgs, session: &Session) -> Result<Arc<Repository>, Failure> {
     let files = files(args, session).await?;
     let given = password::of(args, session, Asked::Once).await?;
-    blocking(move || Repository::open(files, &given.password))
-        .await
-        .map(Arc::new)
+    let cache = cache(args, &files);
+    blocking(move || {
+        let repository = Repository::open(files, &given.password)?;
+        Ok(match cache {
+            Some(cache) => repository.with_cache(&cache),
+            None => repository,
+        })
+    })
+    .await
+    .map(Arc::new)
+}
+
+/// The cache that is meant. A repository in a folder of this machine needs none.
+fn cache(args: &RepositoryArgs, files: &Files) -> Option<CacheOptions> {
+    match &args.cache_dir {
+        _ if args.no_cache => None,
+        Some(folder) => Some(CacheOptions {
+            folder: folder.clone(),
+            limit: USUAL_LIMIT,
+        }),
+        None if files.is_local() => None,
+        None => CacheOptions::of_this_user(),
+    }
 }
 
 fn work(kind: WorkArg) -> Work {

@@ -119,7 +119,7 @@ pub(super) async fn prune(args: &PruneArgs, session: &Session) -> Result<Exit, F
     let text = session.messages.repository_swept(
         swept.packs,
         &ByteCount(swept.bytes).to_string(),
-        swept.waiting,
+        swept.waiting + swept.retained,
     );
     session.printer.result(&format!("{text}\n"))?;
     let shared = lock(&repository, false).await?;

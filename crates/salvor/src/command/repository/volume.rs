@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use salvor_repository::backup::{self as backing_up, BackupOptions};
+use salvor_repository::chunk::ChunkerKind;
 use salvor_repository::path::{self, Found};
 use salvor_repository::restore::{self as restoring, Existing, RestoreOptions};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
@@ -26,6 +27,9 @@ pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result
         one_file_system: args.one_file_system,
         access_times: false,
         is_copy: args.is_copy,
+        chunker: args
+            .fixed_pieces
+            .map_or(ChunkerKind::ByContent, ChunkerKind::Fixed),
     };
     let mut source = TreeSource::open(&directory, tree).map_err(|e| unreadable(&directory, e))?;
     let repository = open(&args.repository, session).await?;
