@@ -20,8 +20,8 @@ struct Requirement {
 /// For `cargo xtask test`.
 const TEST: &[Requirement] = &[
     Requirement {
-        name: "kubectl 1.20, 1.32 and 1.36, promtool, age, restic 0.14 and 0.19",
-        needed_by: "what kubectl prints against the in-process API server, the tests of the alert rules, of encrypted objects, and of repositories",
+        name: "kubectl 1.20, 1.32 and 1.36, promtool, age, restic 0.14 and 0.19, etcd 3.4, 3.5.16 and 3.5.30",
+        needed_by: "what kubectl prints against the in-process API server, the tests of the alert rules, of encrypted objects, of repositories, and of etcd snapshots",
         prepare: tools::ensure,
     },
     Requirement {

@@ -73,6 +73,62 @@ const TOOLS: &[Tool] = &[
         program: "usr/bin/restic",
         variable: "SALVOR_RESTIC_0_19",
     },
+    Tool {
+        name: "etcd-3.4",
+        package: "etcd-server",
+        version: "3.4.",
+        program: "usr/bin/etcd",
+        variable: "SALVOR_ETCD_3_4",
+    },
+    Tool {
+        name: "etcdctl-3.4",
+        package: "etcd-client",
+        version: "3.4.",
+        program: "usr/bin/etcdctl",
+        variable: "SALVOR_ETCDCTL_3_4",
+    },
+    Tool {
+        name: "etcd-3.5.16",
+        package: "etcd-server",
+        version: "3.5.16",
+        program: "usr/bin/etcd",
+        variable: "SALVOR_ETCD_3_5_16",
+    },
+    Tool {
+        name: "etcdctl-3.5.16",
+        package: "etcd-client",
+        version: "3.5.16",
+        program: "usr/bin/etcdctl",
+        variable: "SALVOR_ETCDCTL_3_5_16",
+    },
+    Tool {
+        name: "etcdutl-3.5.16",
+        package: "etcd-client",
+        version: "3.5.16",
+        program: "usr/bin/etcdutl",
+        variable: "SALVOR_ETCDUTL_3_5_16",
+    },
+    Tool {
+        name: "etcd-3.5.30",
+        package: "etcd-server",
+        version: "3.5.30",
+        program: "usr/bin/etcd",
+        variable: "SALVOR_ETCD_3_5_30",
+    },
+    Tool {
+        name: "etcdctl-3.5.30",
+        package: "etcd-client",
+        version: "3.5.30",
+        program: "usr/bin/etcdctl",
+        variable: "SALVOR_ETCDCTL_3_5_30",
+    },
+    Tool {
+        name: "etcdutl-3.5.30",
+        package: "etcd-client",
+        version: "3.5.30",
+        program: "usr/bin/etcdutl",
+        variable: "SALVOR_ETCDUTL_3_5_30",
+    },
 ];
 
 /// kubectl for the test bed's own needs.
