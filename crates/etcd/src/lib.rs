@@ -1,0 +1,22 @@
+//! etcd without etcd's programs: snapshot files, their pages and entries, and the directories members start from.
+//!
+//! Formats are those of `docs/formats/etcd-snapshot.md`. Files are read with positioned reads, page by page, and every
+//! byte in them is taken for hostile.
+//!
+//! Invariants:
+//! - a file that is not what it should be is an error that names the page, never a panic and never a wrong answer;
+//! - memory follows the largest page and the depth of a tree, not the file (a count of live keys costs 8 bytes each);
+//! - a data directory is there whole or not at all; what was there before is kept;
+//! - knows no Kubernetes, but for telling its data by the first bytes of values.
+//!
+//! Start with [`snapshot`], then [`restore`].
+
+pub mod bolt;
+pub mod membership;
+pub mod mvcc;
+pub mod protobuf;
+pub mod restore;
+pub mod snapshot;
+pub mod wal;
+
+mod checksum;

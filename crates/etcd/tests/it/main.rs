@@ -1,0 +1,7 @@
+//! Pages, snapshots and data directories: written, damaged, read; and with real etcd on both sides.
+
+mod bolt;
+mod real;
+mod restore;
+mod snapshot;
+mod support;
