@@ -34,6 +34,7 @@ pub mod files;
 pub mod format;
 pub mod id;
 pub mod index;
+pub mod keys;
 pub mod lock;
 pub mod path;
 pub mod progress;
