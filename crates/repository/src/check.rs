@@ -392,11 +392,19 @@ pub(crate) fn damaged_blobs(
     for pack in packs_of(index, &blobs, &there) {
         let pack = pack?;
         progress.check()?;
-        let lost = match read_pack(repository, &pack)?.0 {
-            None => Vec::new(),
-            Some(Damage::Blobs(blobs)) => blobs,
-            Some(Damage::Whole) => pack.blobs.iter().map(|blob| blob.id).collect(),
+        let read = || -> Result<BTreeSet<BlobId>> {
+            Ok(match read_pack(repository, &pack)?.0 {
+                None => BTreeSet::new(),
+                Some(Damage::Blobs(blobs)) => blobs.into_iter().collect(),
+                Some(Damage::Whole) => pack.blobs.iter().map(|blob| blob.id).collect(),
+            })
         };
+        let mut lost = read()?;
+        if !lost.is_empty() {
+            // What a line or a cache has garbled once must not be given up.
+            let again = read()?;
+            lost.retain(|id| again.contains(id));
+        }
         damaged.extend(lost.into_iter().map(|id| (pack.id, id)));
         progress.bytes_done(pack.size);
     }

@@ -24,7 +24,7 @@ use crate::index::{ByPack, Index};
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::reach::Reached;
-use crate::repository::Repository;
+use crate::repository::{Repository, lost};
 
 /// A pack is copied when more than this share of it is waste, in percent.
 const WASTE: u64 = 50;
@@ -105,13 +105,11 @@ pub fn mark(
     let index = repository.load_index()?;
     let reached = walk(repository, &index, known, progress)?;
     // What an earlier mark copied is not copied again: its old place is avoided.
-    let mut avoid = absent(&index, &stored);
-    avoid.extend(
-        marks(repository)?
-            .into_iter()
-            .flat_map(|(_, mark)| mark.packs),
-    );
-    let uses = uses(&index, &reached, &avoid)?;
+    let avoid: BTreeSet<FileId> = marks(repository)?
+        .into_iter()
+        .flat_map(|(_, mark)| mark.packs)
+        .collect();
+    let uses = uses(&index, &reached, &lost_of(&index, &stored)?, &avoid)?;
     let mut marked = Marked::default();
     let mut gone = BTreeSet::new();
     let mut copy = Vec::new();
@@ -175,12 +173,15 @@ pub fn sweep(
     let index = repository.load_index()?;
     let reached = walk(repository, &index, known, progress)?;
     let marks = marks(repository)?;
-    let mut avoid = absent(&index, &stored);
-    avoid.extend(marks.iter().flat_map(|(_, mark)| &mark.packs));
+    let avoid: BTreeSet<FileId> = marks
+        .iter()
+        .flat_map(|(_, mark)| mark.packs.iter().copied())
+        .collect();
+    let lost = lost_of(&index, &stored)?;
     let needed: BTreeSet<FileId> = index
         .packs()
         .iter()
-        .zip(uses(&index, &reached, &avoid)?)
+        .zip(uses(&index, &reached, &lost, &avoid)?)
         .filter(|(_, used)| used.needed > 0)
         .map(|(id, _)| *id)
         .collect();
@@ -279,10 +280,24 @@ fn walk(
     )))
 }
 
-/// Needed and wasted bytes of every pack, by number. Of a blob that stands several times one is needed: one in a
-/// pack that is not in `avoid`, if there is one.
-fn uses(index: &Index, reached: &Reached, avoid: &BTreeSet<FileId>) -> Result<Vec<Use>> {
-    let avoided: Vec<bool> = index.packs().iter().map(|id| avoid.contains(id)).collect();
+/// Needed and wasted bytes of every pack, by number. Of a blob that stands several times one is needed: one in a pack that
+/// is neither lost nor in `avoid`, else one in a pack that is there.
+fn uses(
+    index: &Index,
+    reached: &Reached,
+    lost: &BTreeSet<FileId>,
+    avoid: &BTreeSet<FileId>,
+) -> Result<Vec<Use>> {
+    // How bad a place is: two for what is not there.
+    let badness: Vec<u8> = index
+        .packs()
+        .iter()
+        .map(|id| match (lost.contains(id), avoid.contains(id)) {
+            (true, _) => 2,
+            (false, true) => 1,
+            (false, false) => 0,
+        })
+        .collect();
     let mut uses = vec![Use::default(); index.packs().len()];
     let mut blobs = index.blobs().enumerate().peekable();
     while let Some((first, blob)) = blobs.next() {
@@ -295,13 +310,10 @@ fn uses(index: &Index, reached: &Reached, avoid: &BTreeSet<FileId>) -> Result<Ve
             places.push(place);
             needed |= reached.needs(ordinal);
         }
-        let kept = places
-            .iter()
-            .position(|place| !avoided[place.pack as usize])
-            .unwrap_or(0);
+        let kept = (0..places.len()).min_by_key(|at| badness[places[*at].pack as usize]);
         for (i, place) in places.iter().enumerate() {
             let used = &mut uses[place.pack as usize];
-            if needed && i == kept {
+            if needed && Some(i) == kept {
                 used.needed += u64::from(place.length);
             } else {
                 used.wasted += u64::from(place.length);
@@ -311,14 +323,10 @@ fn uses(index: &Index, reached: &Reached, avoid: &BTreeSet<FileId>) -> Result<Ve
     Ok(uses)
 }
 
-/// Packs that must not be what a needed blob is kept by: those that the index names and the store has not.
-fn absent(index: &Index, stored: &BTreeMap<FileId, Listed>) -> BTreeSet<FileId> {
-    index
-        .packs()
-        .iter()
-        .filter(|id| !stored.contains_key(id))
-        .copied()
-        .collect()
+/// Packs that must not be what a needed blob is kept by: those that the index names and the store has not, or not in full
+/// length.
+fn lost_of(index: &Index, stored: &BTreeMap<FileId, Listed>) -> Result<BTreeSet<FileId>> {
+    lost(index, |id| stored.get(id).map(|listed| listed.size))
 }
 
 fn marks(repository: &Repository) -> Result<Vec<(FileId, Mark)>> {

@@ -113,7 +113,15 @@ fn readable_index(repository: &Repository) -> Result<(Index, Vec<FileId>)> {
     let mut builder = IndexBuilder::new(repository.scratch().clone());
     let mut unreadable = Vec::new();
     for file in repository.files().list(Kind::Index)? {
-        match repository.read_document::<IndexFile>(Kind::Index, &file.id) {
+        let read = || repository.read_document::<IndexFile>(Kind::Index, &file.id);
+        // What a line or a cache has garbled once must not be given up.
+        match read().or_else(|error| {
+            if error.is_damage() {
+                read()
+            } else {
+                Err(error)
+            }
+        }) {
             Ok(index) => match builder.add(file.id, &index) {
                 Ok(()) => {}
                 Err(NotTaken::Impossible(what)) => {

@@ -283,21 +283,7 @@ impl Repository {
             .map(|file| (file.id, file.size))
             .collect();
         let index = self.load_index()?;
-        let mut needed = vec![0_u64; index.packs().len()];
-        for blob in index.blobs() {
-            let (_, _, place) = blob?;
-            let end = u64::from(place.offset) + u64::from(place.length);
-            let longest = &mut needed[place.pack as usize];
-            *longest = end.max(*longest);
-        }
-        let lost = index
-            .packs()
-            .iter()
-            .zip(needed)
-            .filter(|(_, end)| *end > 0)
-            .filter(|(id, end)| stored.get(id).is_none_or(|size| size < end))
-            .map(|(id, _)| *id)
-            .collect();
+        let lost = lost(&index, |id| stored.get(id).copied())?;
         Ok((index, lost))
     }
 
@@ -508,6 +494,29 @@ impl Repository {
         }
         Ok(plain)
     }
+}
+
+/// Packs that an index names and that a store has not, or not in full length.
+pub(crate) fn lost<B: FromIterator<FileId>>(
+    index: &Index,
+    size: impl Fn(&FileId) -> Option<u64>,
+) -> Result<B> {
+    let mut needed = vec![0_u64; index.packs().len()];
+    for blob in index.blobs() {
+        let (_, _, place) = blob?;
+        let end = u64::from(place.offset) + u64::from(place.length);
+        let longest = &mut needed[place.pack as usize];
+        *longest = end.max(*longest);
+    }
+    let lost = index
+        .packs()
+        .iter()
+        .zip(needed)
+        .filter(|(_, end)| *end > 0)
+        .filter(|(id, end)| size(id).is_none_or(|size| size < *end))
+        .map(|(id, _)| *id)
+        .collect();
+    Ok(lost)
 }
 
 pub(crate) fn to_json<T: Serialize>(document: &T) -> Vec<u8> {

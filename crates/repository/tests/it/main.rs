@@ -4,6 +4,8 @@
 
 mod damage;
 mod faults;
+mod full;
+mod matrix;
 mod prune;
 mod restic;
 mod retention;
