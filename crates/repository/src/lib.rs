@@ -32,6 +32,8 @@ pub mod entries;
 pub mod error;
 pub mod files;
 pub mod format;
+#[cfg(test)]
+mod hostile;
 pub mod id;
 pub mod index;
 pub mod keys;
