@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use salvor_api::velero::{Backup, Kind, Restore};
 use salvor_cluster::{Cluster, DiscoverOptions, Lease, LeaseOptions};
+use salvor_volume::{AgentMover, MadeBy};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -236,6 +237,20 @@ impl Server {
     }
 }
 
+/// Ends the copies of volumes that a server before had begun: nobody waits for them, and a restore that is gone on with
+/// must not meet one that still writes.
+async fn sweep_volumes(context: &Context) {
+    let mover = AgentMover::new(&context.cluster, &context.options.namespace, MadeBy::Server);
+    match mover.sweep().await {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!(swept, "copies of volumes that nobody waits for are ended"),
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "what a server before left of copies of volumes is not known"
+        ),
+    }
+}
+
 /// The time from winning the lease to losing it, or to the end.
 struct Term {
     tasks: TaskTracker,
@@ -280,6 +295,7 @@ impl Term {
                 context.restores.synced().await;
                 context.schedules.synced().await;
                 context.delete_requests.synced().await;
+                sweep_volumes(&context).await;
             };
             if leave.run_until_cancelled(ready).await.is_none() {
                 return;

@@ -108,6 +108,9 @@ impl AgentMover {
     /// # Errors
     /// The cluster does not answer, or refuses.
     pub async fn sweep(&self) -> Result<usize, MoveError> {
+        if !self.is_installed().await? {
+            return Ok(0);
+        }
         let mut swept = self.sweep_holders().await?;
         for direction in [Direction::Backup, Direction::Restore] {
             let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);

@@ -36,12 +36,13 @@ impl Request {
             .metadata
             .annotations
             .insert(SOURCE.to_owned(), source);
-        let claim = job.source_claim();
+        // Of a claim that is held more is known by now.
+        let claim = job.data_of.as_ref().or(target.claim.as_ref());
         if let Some(claim) = claim {
             object
                 .metadata
                 .labels
-                .insert(PVC_UID.to_owned(), label_value(&claim.uid));
+                .insert(PVC_UID.to_owned(), claim.uid.clone());
             object
                 .metadata
                 .annotations
