@@ -147,7 +147,7 @@ impl Movement {
             name: metadata.name,
             uid: metadata.uid,
             resource_version: metadata.resource_version,
-            created: metadata.creation_timestamp.map(|time| time.timestamp()),
+            created: metadata.creation_timestamp.map(Time::timestamp),
             annotations: json!(metadata.annotations),
             pod_namespace: spec.pod.namespace,
             pod: spec.pod.name,
@@ -159,7 +159,7 @@ impl Movement {
             snapshot: String::new(),
             cancel: spec.cancel,
             phase: status.phase,
-            accepted: status.accepted_timestamp.map(|time| time.timestamp()),
+            accepted: status.accepted_timestamp.map(Time::timestamp),
             message: status.message,
             tags: spec
                 .tags
@@ -189,7 +189,7 @@ impl Movement {
             name: metadata.name,
             uid: metadata.uid,
             resource_version: metadata.resource_version,
-            created: metadata.creation_timestamp.map(|time| time.timestamp()),
+            created: metadata.creation_timestamp.map(Time::timestamp),
             annotations: json!(metadata.annotations),
             pod_namespace: spec.pod.namespace,
             pod: spec.pod.name,
@@ -200,7 +200,7 @@ impl Movement {
             snapshot: spec.snapshot_id,
             cancel: spec.cancel,
             phase: status.phase,
-            accepted: status.accepted_timestamp.map(|time| time.timestamp()),
+            accepted: status.accepted_timestamp.map(Time::timestamp),
             message: status.message,
             tags: Vec::new(),
         }

@@ -1,7 +1,7 @@
 //! What is installed: no more rights than the work needs, and nothing that a restricted namespace refuses.
 
 use salvor_controller::install::{
-    DefaultLocation, Install, Role, iam_policy, resource_of_manifest,
+    DefaultLocation, Install, NodeAgent, Role, iam_policy, is_left_alone, resource_of_manifest,
 };
 use serde_json::{Value, json};
 
@@ -151,6 +151,59 @@ fn the_pod_keeps_to_the_restricted_standard() {
 }
 
 #[test]
+fn a_node_agent_has_no_right_on_its_node_and_movers_read_no_secret() {
+    let install = Install {
+        credentials: Some(b"secret".to_vec()),
+        node_agent: Some(NodeAgent::default()),
+        ..Install::new("velero", "image")
+    };
+    let manifests = install.manifests();
+    let of = |kind: &str, name: &str| {
+        let found = manifests
+            .iter()
+            .find(|m| m["kind"] == kind && m["metadata"]["name"] == name);
+        found.unwrap_or_else(|| panic!("{kind} {name}"))
+    };
+    let pod = &of("DaemonSet", "node-agent")["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    for volume in pod["volumes"].as_array().expect("volumes") {
+        let harmless = volume["emptyDir"].is_object() || volume["secret"].is_object();
+        assert!(harmless, "{volume}");
+    }
+    let container = &pod["containers"][0]["securityContext"];
+    assert_eq!(
+        *container,
+        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+               "capabilities": {"drop": ["ALL"]}})
+    );
+    let enforced = "pod-security.kubernetes.io/enforce";
+    assert_eq!(
+        of("Namespace", "velero")["metadata"]["labels"][enforced],
+        "privileged"
+    );
+    assert!(!is_left_alone(of("Namespace", "velero")));
+    let without = Install::new("velero", "image").manifests();
+    assert_eq!(without[0]["metadata"]["labels"][enforced], "restricted");
+    assert!(is_left_alone(&without[0]));
+
+    let mover = of("Role", "salvor-mover")["rules"].to_string();
+    assert!(
+        !mover.contains("secrets") && !mover.contains("pods\""),
+        "{mover}"
+    );
+    // Of Secrets an agent reads two by name, and makes those of its movers.
+    for rule in of("Role", "node-agent")["rules"].as_array().expect("rules") {
+        let verbs = rule["verbs"].as_array().expect("verbs");
+        if rule["resources"] == json!(["secrets"]) {
+            let named = rule["resourceNames"].is_array();
+            assert_eq!(*verbs, [if named { "get" } else { "create" }], "{rule}");
+        }
+    }
+    let reads = &of("ClusterRole", "salvor-velero-node-agent")["rules"];
+    assert_eq!(reads[0]["verbs"], json!(["get"]));
+}
+
+#[test]
 fn every_manifest_has_a_resource_and_the_labels() {
     let install = Install {
         replicas: 3,
@@ -158,6 +211,7 @@ fn every_manifest_has_a_resource_and_the_labels() {
         location: Some(DefaultLocation::default()),
         snapshot_location: Some(("aws".to_owned(), Default::default())),
         prometheus_rule: true,
+        node_agent: Some(NodeAgent::default()),
         ..Install::new("velero", "image")
     };
     for manifest in install.manifests() {

@@ -11,7 +11,9 @@ use salvor_controller::install::{
     resource_of_manifest,
 };
 use salvor_controller::tls::TlsSource;
+use salvor_seal::repository_key::SECRET;
 use salvor_text::Installed;
+use salvor_volume::agent::make_repository_key;
 use serde_json::{Value, json};
 
 use crate::args::install::{InstallArgs, LocationArgs, ManifestFormat, RoleName, WorkloadArgs};
@@ -65,6 +67,18 @@ pub(crate) async fn run(args: &InstallArgs, session: &Session) -> Result<Exit, F
         let done = apply(&cluster, manifest).await?;
         let text = session.messages.installed(&what(manifest), done);
         session.printer.result(&format!("{text}\n"))?;
+    }
+    if args.workload.use_node_agent {
+        let made = make_repository_key(&cluster, session.namespace()).await;
+        let made = made.map_err(|error| {
+            Failure::caused(Exit::Internal, "install the key of the repositories", error)
+        })?;
+        if made {
+            let text = session
+                .messages
+                .repository_key_made(session.namespace(), SECRET);
+            session.printer.warning(&text);
+        }
     }
     if args.wait {
         until_ready(&cluster, session.namespace(), &wait).await?;

@@ -9,6 +9,7 @@ use salvor_cluster::{
     Wait, WriteOptions,
 };
 use salvor_controller::install::{NAME, cluster_name};
+use salvor_seal::repository_key::SECRET;
 use serde_json::{Value, json};
 
 use super::install::definitions;
@@ -33,6 +34,15 @@ pub(crate) async fn run(args: &UninstallArgs, session: &Session) -> Result<Exit,
     session
         .printer
         .remark(&session.messages.will_be_uninstalled(namespace, !keep));
+    let secrets = ApiResource::known("", "v1", "Secret", "secrets", true);
+    if cluster
+        .get(&secrets, Some(namespace), SECRET)
+        .await?
+        .is_some()
+    {
+        let text = session.messages.repository_key_goes(namespace, SECRET);
+        session.printer.warning(&text);
+    }
     session.confirm(args.force, namespace).await?;
     let remover = Remover {
         cluster: &cluster,

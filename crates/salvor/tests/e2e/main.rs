@@ -8,6 +8,7 @@
 )]
 mod support;
 
+mod agents;
 mod behaviours;
 mod clusters;
 mod comparison;

@@ -365,10 +365,10 @@ async fn what_is_killed_half_way_ends_as_it_should() {
     let cancel = CancellationToken::new();
     let (claim, folder) = world.claim("data");
     std::fs::write(folder.join("large"), noise(3, 40 << 20)).expect("written");
-    // Half a minute of uploading.
+    // Ten seconds of uploading.
     world
         .installed
-        .kubectl("annotate bsl default salvor.dev/upload-limit=2Mi")
+        .kubectl("annotate bsl default salvor.dev/upload-limit=4Mi")
         .expect(0);
     let begin = |name: &'static str| {
         let (mover, job, cancel) = (

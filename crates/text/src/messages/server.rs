@@ -93,6 +93,32 @@ impl Messages {
         )
     }
 
+    /// A key for the repositories of volumes was made.
+    #[must_use]
+    pub fn repository_key_made(self, namespace: &str, secret: &str) -> String {
+        self.say(
+            format_args!(
+                "Secret {namespace}/{secret} is the key of all volume data: keep a copy of it outside of this cluster, nothing opens that data without it"
+            ),
+            format_args!(
+                "시크릿 {namespace}/{secret}은 모든 볼륨 데이터의 키입니다. 이 클러스터 밖에 사본을 보관하세요. 이것 없이는 아무것도 그 데이터를 열 수 없습니다"
+            ),
+        )
+    }
+
+    /// The key of the repositories of volumes goes with what is uninstalled.
+    #[must_use]
+    pub fn repository_key_goes(self, namespace: &str, secret: &str) -> String {
+        self.say(
+            format_args!(
+                "Secret {namespace}/{secret}, the key of all volume data, goes as well: without a copy of it that data is lost"
+            ),
+            format_args!(
+                "모든 볼륨 데이터의 키인 시크릿 {namespace}/{secret}도 사라집니다. 사본이 없으면 그 데이터를 잃습니다"
+            ),
+        )
+    }
+
     /// Velero's plugins were named.
     #[must_use]
     pub fn plugins_built_in(self) -> String {

@@ -12,18 +12,26 @@ use crate::objects::{MANAGED_BY, secrets};
 
 /// No repository can be opened.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeyError {
-    #[error("read the key of the repositories")]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The cluster does not answer, or refuses.
+    #[error("read or write the key of the repositories")]
     Cluster(#[source] Error),
+    /// A Secret holds something else.
     #[error("Secret `{name}` has no usable `{key}`")]
     Value {
+        /// Name of the Secret.
         name: &'static str,
+        /// Key in it.
         key: &'static str,
     },
+    /// What it holds is no key.
     #[error("use the key of the repositories")]
     Key(#[source] RepositoryKeyError),
+    /// No key can be made.
     #[error("make the key of the repositories")]
     Make(#[source] RepositoryKeyError),
+    /// There is none.
     #[error(
         "there is no Secret `{SECRET}` with the key of the repositories: bring back the one that the volumes were backed up with"
     )]
@@ -50,6 +58,24 @@ pub(super) async fn material_or_new(
         Err(KeyError::Missing) => {}
         other => return other,
     }
+    if make(cluster, namespace).await? {
+        tracing::warn!(
+            secret = SECRET,
+            "a key for the repositories of volumes was made: keep a copy of it outside of this cluster, nothing opens them without it"
+        );
+    }
+    material(cluster, namespace).await
+}
+
+/// Makes the key of the repositories, Secret `salvor-repository-key`, unless there is one; whether it did.
+///
+/// # Errors
+/// The cluster does not answer, or refuses; the system gives no random numbers.
+pub async fn make(cluster: &Cluster, namespace: &str) -> Result<bool, KeyError> {
+    let found = cluster.get(&secrets(), Some(namespace), SECRET).await;
+    if found.map_err(KeyError::Cluster)?.is_some() {
+        return Ok(false);
+    }
     let key = RepositoryKey::generate().map_err(KeyError::Make)?;
     let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
@@ -66,15 +92,19 @@ pub(super) async fn material_or_new(
         .create(&secrets(), Some(namespace), body.as_bytes(), &options)
         .await;
     match made {
-        Ok(_) => tracing::warn!(
-            secret = SECRET,
-            "a key for the repositories of volumes was made: keep a copy of it outside of this cluster, nothing opens them without it"
-        ),
-        // Another agent was quicker, or our answer was lost: what is there now counts.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists || error.may_have_happened() => {}
-        Err(error) => return Err(KeyError::Cluster(error)),
+        Ok(_) => Ok(true),
+        // Another was quicker.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        // Ours may be there although the answer is not: what is there counts.
+        Err(error) if error.may_have_happened() => {
+            let found = cluster.get(&secrets(), Some(namespace), SECRET).await;
+            match found.map_err(KeyError::Cluster)? {
+                Some(_) => Ok(true),
+                None => Err(KeyError::Cluster(error)),
+            }
+        }
+        Err(error) => Err(KeyError::Cluster(error)),
     }
-    material(cluster, namespace).await
 }
 
 async fn value(

@@ -23,6 +23,7 @@ use crate::objects::{Direction, Movement, core, now, pods, secrets};
 use crate::place;
 use crate::work::{chain, domain_of};
 
+pub use self::keys::{KeyError, make as make_repository_key};
 pub use self::pod::{ACCOUNT, COMPONENT, MoverResources};
 pub use self::settings::SettingsError;
 
@@ -169,7 +170,7 @@ impl NodeAgent {
         };
         let mut mine = read(Direction::Backup, backups);
         mine.extend(read(Direction::Restore, restores));
-        mine.retain(|movement| movement.is_salvors());
+        mine.retain(Movement::is_salvors);
         self.find_nodes(&mut mine).await;
         mine.retain(|movement| movement.node == self.options.node);
         let pods: BTreeMap<String, Pod> = movers

@@ -260,8 +260,7 @@ impl Mover<'_> {
 
 /// A volume's name has 63 characters, none of them a dot; a Secret's may have more.
 fn volume_of(secret: &str) -> String {
-    let name = label_value(&format!("secret-{}", secret.replace('.', "-")));
-    name
+    label_value(&format!("secret-{}", secret.replace('.', "-")))
 }
 
 #[cfg(test)]

@@ -170,7 +170,7 @@ impl AgentMover {
                 }
                 Ok(None) => return Err(not_held(claim, "the pod that was to hold it was deleted")),
                 Err(error) if error.is_retryable() => {
-                    tracing::warn!(%error, "a holder is looked at again")
+                    tracing::warn!(%error, "a holder is looked at again");
                 }
                 Err(error) => {
                     return Err(cluster_error("look at the pod that holds the claim", error));

@@ -64,7 +64,7 @@ impl<'a> Reporter<'a> {
                 Ok(None) => return,
                 Err(error) if error.kind() == ErrorKind::NotFound => return,
                 Err(error) => {
-                    tracing::warn!(%error, "the progress could not be told; the work goes on")
+                    tracing::warn!(%error, "the progress could not be told; the work goes on");
                 }
             }
         }

@@ -266,11 +266,41 @@ pub(super) fn all() -> BTreeMap<String, String> {
             other => panic!("{other} has no place in the chart"),
         }
     }
+    for text in node_agent() {
+        add("node-agent.yaml", only_if(".Values.deployNodeAgent", &text));
+    }
     let whole = |(file, texts): (String, Vec<String>)| {
         let head = "# Generated from `salvor install --dry-run -o yaml` by crates/salvor/tests/it/chart.rs.\n";
         (file, format!("{head}{}\n", texts.join("\n---\n")))
     };
     files.into_iter().map(whole).collect()
+}
+
+/// What node agents add.
+fn node_agent() -> Vec<String> {
+    let flags = ["--image", "chart-image", "--sa-annotations", "a=b"];
+    let without = install("chart-namespace", &flags);
+    let mut flags = flags.to_vec();
+    flags.push("--use-node-agent");
+    let with = install("chart-namespace", &flags).into_iter();
+    let added = with.filter(|text| kind(text) != "Namespace" && !without.contains(text));
+    added
+        .map(|text| match kind(&text).as_str() {
+            "ServiceAccount" => {
+                let annotations = "{{ toJson .Values.serviceAccount.annotations }}";
+                block(&text, "annotations", annotations)
+            }
+            "DaemonSet" => {
+                let text = put(&text, "chart-image", "{{ .Values.image | quote }}");
+                block(
+                    &text,
+                    "resources",
+                    "{{ toJson .Values.nodeAgent.resources }}",
+                )
+            }
+            _ => text,
+        })
+        .collect()
 }
 
 /// The chart's server reads credentials by the location alone: the file of Velero's is left out.
