@@ -17,6 +17,7 @@
 pub mod agent;
 mod ask;
 pub mod claims;
+pub mod csi;
 mod domain;
 mod follow;
 mod mover;
