@@ -160,6 +160,13 @@ pub fn of_restore(plan: &RestorePlan, commands: bool) -> BTreeSet<Right> {
             rights.insert(Right::new("create", resource, namespace).of("exec"));
         }
     }
+    // Who may make pods in a namespace may mount its claims: he reads, and writes, what is in them.
+    let mapping = &plan.header.rules.namespaces;
+    for data in plan.header.data.iter().filter(|data| data.action.fills()) {
+        for namespace in [&*data.namespace, data.target_namespace(mapping)] {
+            rights.insert(Right::new("create", &core("pods"), Some(namespace)));
+        }
+    }
     rights
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use salvor_api::go::Time;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +34,12 @@ pub trait DataMover: fmt::Debug + Send + Sync {
     /// [`MoveError`]: the volume may hold a part of it.
     async fn fill(&self, job: &FillVolume, cancel: &CancellationToken)
     -> Result<Filled, MoveError>;
+
+    /// Image with this program, for the container that holds a pod back while its own volumes are filled; `None` when
+    /// it is not known.
+    async fn image(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The backup or restore that wants it.
@@ -90,7 +97,8 @@ pub enum VolumePlace {
 
 /// What of a pod decides where it can run, as its specification has it: the pod that holds a claim for it goes to a
 /// node where it can go itself.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Placement {
     /// `spec.nodeSelector`.
     pub node_selector: Value,

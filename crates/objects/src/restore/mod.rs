@@ -12,7 +12,7 @@
 //!   or counted as not selected;
 //! - no body outlives its turn: a plan holds names and digests.
 //!
-//! Not here: volume data. Start with [`plan`](mod@plan), then [`transform`].
+//! Not here: how data of volumes is moved ([`salvor_volume::DataMover`]). Start with [`plan`](mod@plan), then [`transform`].
 
 pub mod apply;
 pub(crate) mod body;
@@ -39,6 +39,7 @@ pub mod strip;
 pub mod target;
 pub mod transform;
 pub mod version;
+pub mod volume_data;
 
 pub use apply::{Observer, Places, Progress, RestoreOutcome, apply, resume, resume_in};
 pub use closure::{Closure, closure};

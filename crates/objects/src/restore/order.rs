@@ -30,6 +30,8 @@ pub enum Stage {
     Accounts,
     /// Bindings, secrets, config maps, limits, priority classes.
     Settings,
+    /// Data of claims, before anything that could mount them; see [`super::volume_data`].
+    Data,
     /// Pods, before their controllers, which adopt them.
     Pods,
     /// Replica sets and revisions, before the workloads that own them.
@@ -48,13 +50,14 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, first to last.
-    pub const ALL: [Stage; 13] = [
+    pub const ALL: [Stage; 14] = [
         Stage::Definitions,
         Stage::Namespaces,
         Stage::Volumes,
         Stage::Claims,
         Stage::Accounts,
         Stage::Settings,
+        Stage::Data,
         Stage::Pods,
         Stage::ReplicaSets,
         Stage::Services,
@@ -74,6 +77,7 @@ impl Stage {
             Stage::Claims => "claims",
             Stage::Accounts => "accounts",
             Stage::Settings => "settings",
+            Stage::Data => "data",
             Stage::Pods => "pods",
             Stage::ReplicaSets => "replica-sets",
             Stage::Services => "services",

@@ -20,12 +20,13 @@ use super::mapping;
 use super::normalise::Digest;
 use super::order::{self, Stage};
 use super::rules::Rules;
+use super::volume_data::VolumeData;
 
 pub use store::PlanFormatError;
 pub use text::PlanForm;
 
 /// Version of the stored form that this release writes and reads.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// What happens to one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +121,9 @@ pub struct PlanHeader {
     pub findings: Vec<Finding>,
     /// Objects that the filters leave out, counted by resource.
     pub not_selected: BTreeMap<GroupResource, u64>,
+    /// What becomes of the data of volumes, in the order in which they are filled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<VolumeData>,
 }
 
 /// Where objects of a resource go.

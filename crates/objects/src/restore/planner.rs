@@ -32,10 +32,15 @@ use super::settings::Settings;
 use super::target::{Interest, TargetIndex};
 use super::transform::transform;
 use super::version::{NoVersion, ServedResource, Serving};
+use super::volume_data::wanted::Wish;
+use super::volume_data::{DataRules, VolumeData, WaitContainer, settle};
 use super::{body, strip};
 
 use fold::Fold;
 use picks::{Pick, Picks};
+use volumes::{LiveVolume, Storage};
+
+const CLASSES: &str = "storageclasses.storage.k8s.io";
 
 /// Plans a restore. Nothing is changed.
 ///
@@ -84,13 +89,23 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     })
     .await?;
 
-    let live_volumes = live_names(cluster, &discovery, "persistentvolumes").await?;
-    let mut known_classes =
-        live_names(cluster, &discovery, "storageclasses.storage.k8s.io").await?;
-    known_classes.extend(picks.names_of("storageclasses.storage.k8s.io", archive.index()));
-    let volumes = blocking({
+    let storage = Storage {
+        volumes: live(cluster, &discovery, "persistentvolumes", LiveVolume::of).await?,
+        classes: live(cluster, &discovery, CLASSES, provisioner).await?,
+        mapped: settings.storage_classes.clone(),
+        namespaces: spec.namespace_mapping.clone(),
+    };
+    let restored_classes = picks.names_of(CLASSES, archive.index());
+    let (wish, wait) = wish(request, &settings).await;
+    let data = request.source.data(wish);
+    let (storage, volumes, data) = blocking({
         let (archive, infos) = (archive.clone(), request.source.volumes.clone());
-        move || volumes::fates(&archive, &infos, &live_volumes)
+        let (mut storage, mut data) = (storage, data);
+        move || {
+            volumes::add_classes(&mut storage, &archive, restored_classes)?;
+            let fates = volumes::fates(&archive, &infos, &mut data, &storage)?;
+            Ok((storage, fates, data))
+        }
     })
     .await?;
     let rules = Rules {
@@ -100,7 +115,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         preserve_node_ports: spec.preserve_node_ports == Some(true),
         restore_volumes: spec.restore_pvs,
         storage_classes: settings.storage_classes,
-        known_storage_classes: known_classes,
+        known_storage_classes: storage.classes.into_keys().collect(),
         image_names: settings.image_names,
         actions_fingerprint: settings.actions.fingerprint(),
         actions: settings.actions,
@@ -112,11 +127,13 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
             .clone()
             .unwrap_or(settings.modifiers),
         hooks: spec.hooks.clone(),
+        data: data_rules(request, &data, wait),
     };
 
     let interests = interests(&picks, &archive, &rules, &discovery);
     let target = TargetIndex::read(cluster, interests, rules.preserve_node_ports).await?;
-    let namespaces = live_names(cluster, &discovery, "namespaces").await?;
+    let namespaces = live(cluster, &discovery, "namespaces", |_| ()).await?;
+    let namespaces: BTreeSet<String> = namespaces.into_keys().collect();
 
     let fold = Fold {
         rules: Arc::new(rules),
@@ -188,7 +205,53 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         entries: folded.entries,
     };
     plan.sort();
-    Ok(plan)
+    let unfilled = settle::unfilled(cluster, &discovery, &data, &plan).await?;
+    let has_mover = request.options.data_mover.is_some();
+    blocking(move || {
+        settle::settle(&mut plan, data, &unfilled, has_mover, &archive)?;
+        Ok(plan)
+    })
+    .await
+}
+
+/// What of the backup's volumes is wanted, and the container that waits in pods.
+async fn wish(request: &RestoreRequest, settings: &Settings) -> (Wish, WaitContainer) {
+    let mut wait = settings.wait_container.clone();
+    if let Some(mover) = &request.options.data_mover
+        && wait.image.is_empty()
+    {
+        wait.image = mover.image().await.unwrap_or_default();
+    }
+    // Twice, because it begins to wait before the data begins to come.
+    wait.seconds = 2 * request.options.data_timeout.as_secs();
+    let wish = Wish {
+        volumes: request.restore.spec.restore_pvs != Some(false),
+        can_wait: request.options.data_mover.is_some() && !wait.image.is_empty(),
+    };
+    (wish, wait)
+}
+
+/// What transformations have to know of the volumes that are to be filled.
+fn data_rules(request: &RestoreRequest, data: &[VolumeData], wait: WaitContainer) -> DataRules {
+    let mut rules = DataRules::default();
+    for data in data.iter().filter(|data| data.action.fills()) {
+        if data.is_of_pod() {
+            let pod = format!("{}/{}", data.namespace, data.pod);
+            let volumes = rules.pods.entry(pod).or_default();
+            volumes.push(data.pod_volume.clone());
+        } else {
+            rules.claims.insert(data.claim_key());
+        }
+    }
+    if !rules.is_empty() {
+        let restore = &request.restore.metadata;
+        rules.mark = match restore.uid.as_str() {
+            "" => restore.name.clone(),
+            uid => uid.to_owned(),
+        };
+        rules.wait = wait;
+    }
+    rules
 }
 
 /// What the filters name and the backup does not hold: most often a name that was mistyped. Without this a
@@ -254,13 +317,19 @@ pub(crate) fn serving_of(discovery: &Discovery) -> Serving {
     serving
 }
 
-/// Names of the target's objects of a cluster-scoped resource; empty when it has none or hides them.
-async fn live_names(
+/// What makes the volumes of a storage class.
+fn provisioner(class: &Value) -> String {
+    body::text_at(class, &["provisioner"]).to_owned()
+}
+
+/// What is wanted of the target's objects of a cluster-scoped resource, by name; empty when it has none or hides them.
+async fn live<T>(
     cluster: &Cluster,
     discovery: &Discovery,
     resource: &str,
-) -> Result<BTreeSet<String>, RestoreError> {
-    let mut names = BTreeSet::new();
+    read: impl Fn(&Value) -> T,
+) -> Result<BTreeMap<String, T>, RestoreError> {
+    let mut names = BTreeMap::new();
     let known = resource
         .parse()
         .ok()
@@ -276,7 +345,8 @@ async fn live_names(
                 let object: Value = serde_json::from_slice(item).ok()?;
                 // What is being deleted does not count as there.
                 let stays = body::text_at(&object, &["metadata", "deletionTimestamp"]).is_empty();
-                stays.then(|| body::text_at(&object, &["metadata", "name"]).to_owned())
+                let name = body::text_at(&object, &["metadata", "name"]).to_owned();
+                stays.then(|| (name, read(&object)))
             })),
             Err(error) if error.kind() == salvor_cluster::ErrorKind::Forbidden => return Ok(names),
             Err(error) => return Err(error).doing(|| format!("list {resource} of the target")),

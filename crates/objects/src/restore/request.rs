@@ -1,6 +1,7 @@
 //! What a restore is asked to do, checked before anything is read.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use salvor_api::resource::ObjectKey;
@@ -8,6 +9,7 @@ use salvor_api::validate;
 use salvor_api::velero::{Backup, BackupPhase, Restore};
 use salvor_cluster::Cluster;
 use salvor_extension::Actions;
+use salvor_volume::DataMover;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Cause, RestoreError};
@@ -20,6 +22,9 @@ use crate::rights::Approval;
 
 /// How long waits for one thing last: a definition, a namespace, the deferred queue. Velero's default.
 pub const DEFAULT_RESOURCE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long filling one volume may take. Velero's default for copies of files.
+pub const DEFAULT_DATA_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// What a restore may be told besides its spec.
 #[derive(Clone, Debug)]
@@ -37,6 +42,12 @@ pub struct RestoreOptions {
     /// Who is asked before a plan is carried out, also one that is gone on with; `None` when its user acts with his
     /// own rights. With it, an object's own annotation does not have its status restored.
     pub approval: Option<Approval>,
+    /// Who puts the data of volumes back; `None` where no node agent is.
+    pub data_mover: Option<Arc<dyn DataMover>>,
+    /// Name in the cluster of the location that holds the backup: movers look it up.
+    pub data_location: String,
+    /// How long filling one volume may take.
+    pub data_timeout: Duration,
     /// How long waits for one thing last.
     pub resource_timeout: Duration,
     /// The source was opened without what is damaged in it ([`Source::open_readable`]); a restore that is
@@ -53,6 +64,9 @@ impl Default for RestoreOptions {
             modifiers: None,
             actions: Actions::default(),
             approval: None,
+            data_mover: None,
+            data_location: String::new(),
+            data_timeout: DEFAULT_DATA_TIMEOUT,
             resource_timeout: DEFAULT_RESOURCE_TIMEOUT,
             skip_damaged: false,
         }

@@ -11,6 +11,7 @@ use salvor_extension::Actions;
 use serde::{Deserialize, Serialize};
 
 use super::modifiers::Modifiers;
+use super::volume_data::DataRules;
 
 /// What becomes of a persistent volume of the backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -22,6 +23,10 @@ pub enum VolumeFate {
     Provisioned,
     /// As [`VolumeFate::Provisioned`], although the backup holds its data.
     DataElsewhere,
+    /// It is not restored; its claim gets a new volume, which is filled from the backup.
+    Filled,
+    /// It was made by hand and serves somebody else in the target: its claim cannot have it.
+    Taken,
 }
 
 /// What a transformation knows besides the body.
@@ -61,6 +66,9 @@ pub struct Rules {
     /// Node in the backup to node in the target, for volumes that are provisioned where their pod runs.
     #[serde(default, skip_serializing_if = "StringMap::is_empty")]
     pub nodes: StringMap,
+    /// Volumes that are filled.
+    #[serde(default, skip_serializing_if = "DataRules::is_empty")]
+    pub data: DataRules,
 }
 
 fn no_hooks(hooks: &Hooks) -> bool {

@@ -13,10 +13,15 @@ use salvor_extension::{ActionKind, Actions};
 
 use super::error::{Cause, Doing as _, RestoreError};
 use super::modifiers::{ModifierError, Modifiers};
+use super::volume_data::WaitContainer;
 use crate::{config_map, extension, policy};
+
+/// Velero's image for waiting pods: its program knows no command of ours.
+const VELEROS_IMAGE: &str = "velero/velero";
 
 const STORAGE_CLASSES: &str = "velero.io/change-storage-class";
 const IMAGE_NAMES: &str = "velero.io/change-image-name";
+const WAIT_CONTAINER: &str = "velero.io/pod-volume-restore";
 const NODES: &str = "velero.io/change-pvc-node-selector";
 const ITEM_ACTION: &str = "RestoreItemAction";
 const VERSION_PRIORITIES: &str = "enableapigroupversions";
@@ -39,6 +44,8 @@ pub struct Settings {
     pub actions: Actions,
     /// Node in the backup to node in the target.
     pub nodes: StringMap,
+    /// The container that holds pods back until their volumes are filled; its image is empty when nobody names one.
+    pub wait_container: WaitContainer,
     /// What could not be read or makes no sense.
     pub problems: Vec<String>,
 }
@@ -67,6 +74,9 @@ impl Settings {
         }
         if let Some(data) = labelled(cluster, namespace, STORAGE_CLASSES, &mut settings).await? {
             settings.storage_classes = data;
+        }
+        if let Some(data) = labelled(cluster, namespace, WAIT_CONTAINER, &mut settings).await? {
+            set_wait_container(&mut settings.wait_container, data);
         }
         if let Some(data) = labelled(cluster, namespace, IMAGE_NAMES, &mut settings).await? {
             settings.set_image_names(&data);
@@ -245,6 +255,23 @@ fn chain(error: ModifierError) -> String {
             format!("{error}: {}", cause.lines().next().unwrap_or_default())
         }
         None => error.to_string(),
+    }
+}
+
+/// Takes over what Velero's ConfigMap of `pod-volume-restore` says, but no image of Velero's.
+fn set_wait_container(wait: &mut WaitContainer, mut data: StringMap) {
+    let mut take = |key: &str, field: &mut String| {
+        if let Some(value) = data.remove(key) {
+            *field = value;
+        }
+    };
+    take("image", &mut wait.image);
+    take("cpuRequest", &mut wait.cpu_request);
+    take("memRequest", &mut wait.memory_request);
+    take("cpuLimit", &mut wait.cpu_limit);
+    take("memLimit", &mut wait.memory_limit);
+    if wait.image.contains(VELEROS_IMAGE) {
+        wait.image.clear();
     }
 }
 

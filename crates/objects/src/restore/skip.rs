@@ -28,6 +28,10 @@ pub enum Skip {
     ProvisionedAnew,
     /// A volume whose data is in the backup but is not restored by this version.
     VolumeDataNotRestored,
+    /// A volume whose claim gets a new one, which is filled from the backup.
+    FilledAnew,
+    /// A volume, or its claim, whose volume serves somebody else in the target.
+    VolumeTaken,
     /// A snapshot object: restoring it would take a new snapshot of something else.
     SnapshotNotRestored,
     /// The restore asked for no volumes.
@@ -54,6 +58,8 @@ impl Skip {
             Skip::MirrorPod | Skip::ManagedByServer(_) => SkipCode::ServerManaged,
             Skip::ProvisionedAnew
             | Skip::VolumeDataNotRestored
+            | Skip::FilledAnew
+            | Skip::VolumeTaken
             | Skip::SnapshotNotRestored
             | Skip::VolumesNotWanted => SkipCode::Volume,
             Skip::ByAction(_) => SkipCode::Action,
@@ -73,7 +79,7 @@ impl Skip {
     /// True when the object would be restored if the target were different.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        matches!(self, Skip::MissingStorageClass { .. })
+        matches!(self, Skip::MissingStorageClass { .. } | Skip::VolumeTaken)
     }
 }
 
@@ -111,7 +117,13 @@ impl fmt::Display for Skip {
                 "no data of it is in the backup and its reclaim policy is Delete: the claim gets a new, empty volume"
             }
             Skip::VolumeDataNotRestored => {
-                "its data is in the backup, but volume data is not restored by this version"
+                "its data is in the backup in a form that this version does not restore"
+            }
+            Skip::FilledAnew => {
+                "its claim gets a new volume, which is filled from the backup"
+            }
+            Skip::VolumeTaken => {
+                "the volume was made by hand, and its place is in use in the target (see the volumes of the plan)"
             }
             Skip::SnapshotNotRestored => {
                 "volume snapshots are not restored by this version: creating the object would take a new \

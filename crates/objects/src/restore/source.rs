@@ -7,7 +7,9 @@ use salvor_api::resource::ObjectKey;
 use salvor_api::velero::Backup;
 use salvor_archive::ArchiveError;
 use salvor_archive::archive::Archive;
-use salvor_archive::files::{self, BackupVolumeInfo, NativeSnapshotInfo, PodVolumeInfo};
+use salvor_archive::files::{
+    self, BackupVolumeInfo, NativeSnapshotInfo, PodVolumeInfo, SalvorVolumes,
+};
 use salvor_archive::findings::Severity;
 use salvor_archive::limits::Limits;
 use salvor_archive::names::BackupFile;
@@ -18,6 +20,8 @@ use serde_json::Value;
 use super::body;
 use super::closure::{Closure, closure};
 use super::error::{Cause, Doing as _, RestoreError, chain};
+use super::volume_data::VolumeData;
+use super::volume_data::wanted::{Wish, wanted};
 use crate::damage::Damage;
 use crate::source::OpenArchive;
 
@@ -35,6 +39,8 @@ pub struct Source {
     pub archive: Archive,
     /// What is known of its volumes, see [`read_volumes`].
     pub volumes: Vec<BackupVolumeInfo>,
+    /// Our own record of its volumes; backups of Velero and of earlier releases have none.
+    pub record: Option<SalvorVolumes>,
     /// What was odd about the archive: entries that were left out, an index that could not be used.
     pub oddities: Vec<String>,
     /// What is damaged and so is left out; see [`Source::open_readable`].
@@ -91,6 +97,18 @@ impl Source {
             }
             Err(error) => return Err(error),
         };
+        let own = read_side_file(location, &record.name, BackupFile::SalvorVolumes).await;
+        let own = match own {
+            Ok(own) => own,
+            Err(error) if on_damage == OnDamage::Skip && is_damage(&error) => {
+                let error = chain(&error);
+                oddities.push(format!(
+                    "where the data of its volumes is, is lost: {error}"
+                ));
+                None
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(damage) = &opened.damage {
             oddities.extend(damage.replaced.iter().map(|(key, version)| {
                 format!("{key} is damaged in its preferred version; {version} is taken instead")
@@ -101,9 +119,15 @@ impl Source {
             name: record.name,
             archive: opened.archive,
             volumes,
+            record: own,
             oddities,
             damage: opened.damage.map(Arc::new),
         })
+    }
+
+    /// The volumes that have data, or should have it, as far as the backup knows.
+    pub(crate) fn data(&self, wish: Wish) -> Vec<VolumeData> {
+        wanted(self.record.as_ref(), &self.volumes, wish)
     }
 
     /// Objects of the backup and what they need to live.
@@ -185,7 +209,7 @@ pub async fn read_volumes(
         .collect())
 }
 
-async fn read_side_file<T: DeserializeOwned + Default>(
+async fn read_side_file<T: SideFile>(
     location: &Location,
     name: &BackupName,
     file: BackupFile,
@@ -197,8 +221,25 @@ async fn read_side_file<T: DeserializeOwned + Default>(
         .await
         .doing(doing)?;
     bytes
-        .map(|bytes| files::read_json_gz(&bytes, files::DEFAULT_SIDE_FILE_LIMIT).doing(doing))
+        .map(|bytes| T::decode(&bytes).doing(doing))
         .transpose()
+}
+
+/// What a file beside the archive holds.
+trait SideFile: Sized {
+    fn decode(bytes: &[u8]) -> Result<Self, ArchiveError>;
+}
+
+impl<T: DeserializeOwned> SideFile for Vec<T> {
+    fn decode(bytes: &[u8]) -> Result<Self, ArchiveError> {
+        files::read_json_gz(bytes, files::DEFAULT_SIDE_FILE_LIMIT)
+    }
+}
+
+impl SideFile for SalvorVolumes {
+    fn decode(bytes: &[u8]) -> Result<Self, ArchiveError> {
+        Self::decode(bytes)
+    }
 }
 
 fn text(object: &Value, path: &[&str]) -> String {

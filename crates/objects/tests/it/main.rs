@@ -15,5 +15,8 @@ mod restore_faults;
 mod restore_hooks;
 mod restore_kinds;
 mod restore_services;
+mod restore_volumes;
+mod restore_volumes_existing;
 mod restore_world;
+mod volume_world;
 mod world;

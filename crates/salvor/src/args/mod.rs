@@ -166,6 +166,9 @@ pub(crate) enum Command {
     Delete(DeleteCommand),
     /// Bring one object back with what it needs, or a namespace with all that was in it.
     Undelete(UndeleteArgs),
+    /// Wait until the volumes of a restored pod are filled; runs in its init container.
+    #[command(hide = true)]
+    RestoreWait(RestoreWaitArgs),
     /// Serve Velero's kinds in a cluster: schedules, backups and restores that are asked for by objects.
     Server(Box<server::ServerArgs>),
     /// Have the volumes of a node moved; runs in the pods of the DaemonSet node-agent.
@@ -295,6 +298,19 @@ pub(crate) struct UndeleteArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
+}
+
+/// Flags of `restore-wait`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RestoreWaitArgs {
+    /// The mark in each volume, such as .velero/0c9f1a.
+    pub(crate) mark: PathBuf,
+    /// Folder with one volume in each folder.
+    #[arg(long, default_value = "/restores", value_name = "FOLDER")]
+    pub(crate) below: PathBuf,
+    /// How long to wait.
+    #[arg(long, default_value_t = 14400, value_name = "SECONDS")]
+    pub(crate) seconds: u64,
 }
 
 /// What happens when the archive is damaged.

@@ -159,11 +159,11 @@ pub(crate) struct CreateArgs {
     pub(crate) output: Format,
 }
 
-/// Volume flags of `create`. Volume data is not restored: each use is reported.
+/// Volume flags of `create`.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Volumes (data is not restored)")]
+#[command(next_help_heading = "Volumes")]
 pub(crate) struct VolumeArgs {
-    /// Restore volumes from snapshots.
+    /// Put the data of volumes back; false brings the objects only, and claims come back empty [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) restore_volumes: Option<bool>,
     /// Write files with holes where they had them.

@@ -34,6 +34,7 @@ mod restore_delete;
 mod restore_describe;
 mod restore_get;
 mod restore_logs;
+mod restore_wait;
 mod retention_plan;
 mod schedule;
 mod served;
@@ -102,6 +103,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
             served::location::delete(&args, session).await
         }
         Command::Undelete(args) => undelete::run(&args, session).await,
+        Command::RestoreWait(args) => restore_wait::run(&args, session).await,
         Command::Server(args) => server::run(&args, session).await,
         Command::NodeAgent(args) => node_agent::run(&args, session).await,
         Command::Mover(args) => mover::run(&args, session).await,

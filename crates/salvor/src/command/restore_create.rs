@@ -74,7 +74,6 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     }
     let volumes = &args.volumes;
     for (flag, given) in [
-        ("--restore-volumes", volumes.restore_volumes == Some(true)),
         ("--write-sparse-files", volumes.write_sparse_files.is_some()),
         (
             "--parallel-files-download",

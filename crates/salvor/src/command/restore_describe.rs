@@ -36,6 +36,7 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
         } else {
             None
         };
+        let volumes = read::restore_json(&location, &record.name, RestoreFile::VolumeInfo).await?;
         let resource_list = if *details {
             read::restore_json(&location, &record.name, RestoreFile::ResourceList).await?
         } else {
@@ -44,6 +45,7 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
         let view = RestoreView {
             restore: record.restore,
             results,
+            volumes: volumes.unwrap_or_default(),
             resource_list,
         };
         show(&view, at, *details, *output, session)?;
@@ -91,12 +93,14 @@ async fn served_restores(
         let mut files = Files::new(served, session, &name);
         let has_results = ended && (status.warnings > 0 || status.errors > 0);
         let results = files.read(has_results, Kind::RestoreResults).await;
+        let volumes = files.read(ended, Kind::RestoreVolumeInfo).await;
         let listed = ended && args.details;
         let resource_list = files.read(listed, Kind::RestoreResourceList).await;
         complete &= files.complete;
         let view = RestoreView {
             restore,
             results,
+            volumes: volumes.unwrap_or_default(),
             resource_list,
         };
         show(&view, at, args.details, args.output, session)?;

@@ -1,7 +1,9 @@
 //! `restore describe`: Velero's layout, line by line.
 
+use std::collections::BTreeMap;
+
 use salvor_api::velero::{Restore, RestorePhase, RestoreSpec};
-use salvor_archive::files::{ResourceList, Results};
+use salvor_archive::files::{ResourceList, RestoreVolumeInfo, Results};
 use salvor_text::DescribeWriter;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +17,8 @@ pub(crate) struct RestoreView {
     pub(crate) restore: Restore,
     /// Warnings and errors.
     pub(crate) results: Option<Results>,
+    /// What became of the volumes that were to be filled.
+    pub(crate) volumes: Vec<RestoreVolumeInfo>,
     /// What was done to each object; read only for `--details`.
     pub(crate) resource_list: Option<ResourceList>,
 }
@@ -24,6 +28,7 @@ pub(crate) fn text(view: &RestoreView, details: bool, color: bool) -> String {
     let RestoreView {
         restore,
         results,
+        volumes,
         resource_list,
     } = view;
     let (spec, status) = (&restore.spec, &restore.status);
@@ -81,6 +86,7 @@ pub(crate) fn text(view: &RestoreView, details: bool, color: bool) -> String {
     d.blank();
     d.field("Restore PVs", choice(spec.restore_pvs, "false", "true"));
     d.blank();
+    filled(&mut d, volumes, details);
     d.field("CSI Snapshot Restores", "<none included>");
     d.blank();
     let policy = match spec.existing_resource_policy.as_str() {
@@ -125,6 +131,46 @@ pub(crate) fn text(view: &RestoreView, details: bool, color: bool) -> String {
     d.finish()
 }
 
+/// Velero's group of volumes that were filled with files. A claim stands there by its own name, because it is filled
+/// before its pod is made.
+fn filled(d: &mut DescribeWriter, volumes: &[RestoreVolumeInfo], details: bool) {
+    let mut phases: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut uploader = "";
+    for volume in volumes {
+        let Some(info) = &volume.pvr_info else {
+            continue;
+        };
+        uploader = &info.uploader_type;
+        let place = match volume.pvc_name.as_str() {
+            "" => format!(
+                "{}/{}: {}",
+                info.pod_namespace, info.pod_name, info.volume_name
+            ),
+            claim => format!("{}/{claim}: {} bytes", volume.pvc_namespace, info.size),
+        };
+        phases.entry(info.phase.as_str()).or_default().push(place);
+    }
+    if phases.is_empty() {
+        return;
+    }
+    let more = match details {
+        true => "",
+        false => " (specify --details for more information)",
+    };
+    d.line(format_args!("{uploader} Restores{more}:"));
+    for (phase, places) in phases {
+        if details {
+            d.line(format_args!("\t{phase}:"));
+            for place in places {
+                d.line(format_args!("\t\t{place}"));
+            }
+        } else {
+            d.nested(1, phase, places.len());
+        }
+    }
+    d.blank();
+}
+
 fn filters(d: &mut DescribeWriter, spec: &RestoreSpec) {
     d.line("Namespaces:");
     let included = match spec.included_namespaces.as_slice() {
@@ -147,6 +193,7 @@ pub(crate) fn value(view: &RestoreView, details: bool) -> Value {
     let RestoreView {
         restore,
         results,
+        volumes,
         resource_list,
     } = view;
     let mut out = Map::new();
@@ -165,6 +212,9 @@ pub(crate) fn value(view: &RestoreView, details: bool) -> Value {
     if let Some(results) = results {
         out.insert("restoreResults".into(), json!(results));
     }
+    if !volumes.is_empty() {
+        out.insert("volumes".into(), json!(volumes));
+    }
     if details {
         out.insert("resourceList".into(), json!(resource_list));
     }
@@ -177,6 +227,23 @@ mod tests {
     use salvor_api::velero::{DEFAULT_ITEM_OPERATION_TIMEOUT, RestoreProgress};
 
     use super::*;
+
+    fn filled(claim: &str, volume: &str, phase: &str) -> RestoreVolumeInfo {
+        RestoreVolumeInfo {
+            pvc_name: claim.into(),
+            pvc_namespace: "rehearsal".into(),
+            pvr_info: Some(salvor_archive::files::PodVolumeInfo {
+                uploader_type: "restic".into(),
+                pod_name: "db-0".into(),
+                pod_namespace: "rehearsal".into(),
+                volume_name: volume.into(),
+                size: 7,
+                phase: phase.into(),
+                ..Default::default()
+            }),
+            ..RestoreVolumeInfo::default()
+        }
+    }
 
     #[test]
     fn a_restore_reads_as_in_velero() {
@@ -202,6 +269,10 @@ mod tests {
         let view = RestoreView {
             restore,
             results: Some(results),
+            volumes: vec![
+                filled("data-db-0", "", "Completed"),
+                filled("", "cache", "Failed"),
+            ],
             resource_list: Some(
                 [("v1/Pod".to_owned(), vec!["rehearsal/a(created)".to_owned()])]
                     .into_iter()
@@ -246,6 +317,12 @@ mod tests {
 
             Restore PVs:  auto
 
+            restic Restores:
+              Completed:
+                rehearsal/data-db-0: 7 bytes
+              Failed:
+                rehearsal/db-0: cache
+
             CSI Snapshot Restores:  <none included>
 
             Existing Resource Policy:   update
@@ -258,7 +335,15 @@ mod tests {
                 - rehearsal/a(created)
         "#]]
         .assert_eq(&text(&view, true, false));
+        let short = text(&view, false, false);
+        assert!(
+            short.contains(
+                "restic Restores (specify --details for more information):\n  Completed:  1\n"
+            ),
+            "{short}"
+        );
         let value = value(&view, false);
+        assert_eq!(value["volumes"][0]["pvcName"], json!("data-db-0"));
         assert_eq!(value["phase"], json!("PartiallyFailed"));
         assert_eq!(value.get("resourceList"), None);
     }

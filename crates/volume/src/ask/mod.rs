@@ -340,6 +340,12 @@ impl DataMover for AgentMover {
             ended: movement.completed,
         })
     }
+
+    async fn image(&self) -> Option<String> {
+        let daemon_set = self.daemon_set().await.ok()?;
+        let image = daemon_set["spec"]["template"]["spec"]["containers"][0]["image"].as_str()?;
+        Some(image.to_owned())
+    }
 }
 
 impl AgentMover {

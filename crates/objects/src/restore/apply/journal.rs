@@ -83,6 +83,46 @@ pub struct HookLine {
     pub message: String,
 }
 
+/// What became of the data of one volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FillEnd {
+    /// It is whole, but for entries that are counted.
+    Filled,
+    /// Its claim or pod is not one that the restore has made; it was left alone.
+    Left,
+    /// It was not filled, or in part.
+    Failed,
+}
+
+/// One line: what became of the data of one volume of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FillLine {
+    /// Number of the volume in the plan, from 0.
+    pub volume: u32,
+    /// What became of it.
+    pub end: FillEnd,
+    /// Why it was left or failed, or what of it is not as it was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Bytes that were written.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Files and other entries.
+    #[serde(default)]
+    pub entries: u64,
+    /// Entries that are missing or not as they were.
+    #[serde(default)]
+    pub failed: u64,
+    /// Node that wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub node: String,
+    /// The persistent volume that was filled.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub persistent_volume: String,
+}
+
 /// What all parts say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Journal {
@@ -90,6 +130,8 @@ pub struct Journal {
     pub objects: BTreeMap<u32, Line>,
     /// The last line about each hook, by entry and number.
     pub hooks: BTreeMap<(u32, u32), HookLine>,
+    /// The last line about each volume.
+    pub fills: BTreeMap<u32, FillLine>,
 }
 
 /// Encodes one part.
@@ -110,12 +152,24 @@ pub fn encode(lines: &[Line]) -> std::io::Result<Bytes> {
 /// # Errors
 /// As [`encode`].
 pub fn encode_hook(line: &HookLine) -> std::io::Result<Bytes> {
+    encode_one(line)
+}
+
+/// Encodes a part with one line about the data of a volume.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_fill(line: &FillLine) -> std::io::Result<Bytes> {
+    encode_one(line)
+}
+
+fn encode_one(line: &impl Serialize) -> std::io::Result<Bytes> {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     zstd::encode_all(text.as_slice(), 3).map(Bytes::from)
 }
 
-/// Reads all parts; a later line about an entry or a hook beats an earlier one.
+/// Reads all parts; a later line about an entry, a hook or a volume beats an earlier one.
 ///
 /// # Errors
 /// A part is damaged.
@@ -124,6 +178,7 @@ pub fn decode(parts: &[Bytes]) -> std::io::Result<Journal> {
     #[serde(untagged)]
     enum Any {
         Hook(HookLine),
+        Fill(FillLine),
         Object(Line),
     }
     let mut journal = Journal::default();
@@ -132,6 +187,7 @@ pub fn decode(parts: &[Bytes]) -> std::io::Result<Journal> {
         for text in reader.lines() {
             match serde_json::from_str(&text?)? {
                 Any::Hook(line) => drop(journal.hooks.insert((line.entry, line.hook), line)),
+                Any::Fill(line) => drop(journal.fills.insert(line.volume, line)),
                 Any::Object(line) => drop(journal.objects.insert(line.entry, line)),
             }
         }
@@ -160,16 +216,29 @@ mod tests {
             end,
             message: String::new(),
         };
+        let fill = |end| FillLine {
+            volume: 2,
+            end,
+            message: String::new(),
+            bytes: 7,
+            entries: 1,
+            failed: 0,
+            node: "n".to_owned(),
+            persistent_volume: String::new(),
+        };
         let parts = [
             first.clone(),
+            encode_fill(&fill(FillEnd::Failed)).expect("memory"),
             encode_hook(&hook(HookEnd::Begun)).expect("memory"),
             second,
             encode_hook(&hook(HookEnd::Done)).expect("memory"),
+            encode_fill(&fill(FillEnd::Filled)).expect("memory"),
         ];
         let read = decode(&parts).expect("what was written");
         assert_eq!(read.objects.len(), 2);
         assert_eq!(read.objects.get(&1).map(|l| l.done), Some(Done::Created));
         assert_eq!(read.objects.get(&2).map(|l| l.done), Some(Done::Updated));
+        assert_eq!(read.fills, [(2, fill(FillEnd::Filled))].into());
         assert_eq!(read.hooks, [((1, 0), hook(HookEnd::Done))].into());
         assert!(decode(&[first.slice(..first.len() - 3)]).is_err());
         assert!(decode(&[Bytes::from_static(b"not zstd")]).is_err());

@@ -9,7 +9,9 @@
 //! quota, a busy server) waits in the deferred queue. The queue is tried after every stage for as long as it
 //! shrinks, and at the end with growing pauses until the resource timeout.
 
+mod data;
 mod deferred;
+mod fill;
 mod hooks;
 mod item;
 pub mod journal;

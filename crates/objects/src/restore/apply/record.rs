@@ -1,11 +1,11 @@
 //! What a restore leaves to read: its log, its results, its resource list, in Velero's files.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
 use salvor_api::name::RestoreName;
-use salvor_api::resource::{GroupVersionKind, ObjectKey};
+use salvor_api::resource::{GroupResource, GroupVersionKind, ObjectKey};
 use salvor_api::velero::Restore;
 use salvor_archive::files::{
     self, ResourceListBuilder, RestoreVolumeInfo, Results, restored_entry,
@@ -14,15 +14,16 @@ use salvor_archive::names::RestoreFile;
 use salvor_location::{RestoreWriter, RunId};
 
 use super::item::{Hands, conflict_warning};
-use super::journal::{Done, Line};
+use super::journal::{Done, FillEnd, FillLine, Line};
 use crate::backup::runlog::{About, RunLog, Subject};
 use crate::restore::body;
 use crate::restore::error::{Doing as _, RestoreError};
 use crate::restore::plan::{Action, PlanEntry, PlanHeader};
-use crate::restore::planner::volumes::holds_data;
 use crate::restore::planner::{blocking, parse};
+use crate::restore::rules::VolumeFate;
 use crate::restore::skip::Skip;
 use crate::restore::source::Source;
+use crate::restore::volume_data::{DataAction, VolumeData};
 
 /// The log and the results, while they grow.
 pub(super) struct Record {
@@ -116,7 +117,7 @@ impl Record {
         for entry in entries.iter().filter(|entry| !entry.action.changes()) {
             self.log_decision(entry);
         }
-        self.log_unrestored_pod_volumes(entries, source);
+        self.log_data(entries);
     }
 
     fn log_decision(&self, entry: &PlanEntry) {
@@ -139,32 +140,83 @@ impl Record {
         }
     }
 
-    /// Volumes of pods that have no claim: their data is in the backup and is not restored.
-    fn log_unrestored_pod_volumes(&self, entries: &[PlanEntry], source: &Source) {
-        let lost: Vec<_> = source
-            .volumes
-            .iter()
-            .filter(|info| info.pvc_name.is_empty() && holds_data(info))
-            .filter_map(|info| info.pvb_info.as_ref())
-            .collect();
-        if lost.is_empty() {
-            return;
+    /// What becomes of the data of volumes, as far as it is decided.
+    fn log_data(&self, entries: &[PlanEntry]) {
+        let rules = &self.header.rules;
+        for data in &self.header.data {
+            let Some(entry) = data.entry.and_then(|at| entries.get(at as usize)) else {
+                continue;
+            };
+            let key = entry.target(rules);
+            let about = About::Object(&key);
+            let what = of_pod(data);
+            // What is not wanted is no loss, nor is what stays in its volume.
+            let is_kept = rules.restore_volumes == Some(false)
+                || (!data.is_of_pod()
+                    && rules.volume_fate(&data.persistent_volume) == VolumeFate::AsItIs);
+            let reason = &data.reason;
+            match data.action {
+                DataAction::Blocked => self
+                    .log
+                    .error(about, &format!("{what}not filled: {reason}")),
+                DataAction::FillInPlace => self
+                    .log
+                    .warn(about, &format!("{what}filled in place: {reason}")),
+                DataAction::Leave if entry.action.changes() && !is_kept => {
+                    self.log
+                        .warn(about, &format!("{what}comes back empty: {reason}"));
+                }
+                DataAction::Leave
+                    if rules.restore_volumes != Some(false) && !entry.action.changes() =>
+                {
+                    self.log.warn(about, &format!("{what}not filled: {reason}"));
+                }
+                DataAction::Leave => self.log.info(about, &format!("{what}not filled: {reason}")),
+                DataAction::Fill if reason.is_empty() => {}
+                DataAction::Fill => self.log.info(about, &format!("{what}is filled: {reason}")),
+            }
         }
-        let pods: HashSet<(String, String)> = entries
-            .iter()
-            .map(PlanEntry::source)
-            .filter(|key| key.resource.group.is_empty() && key.resource.resource == "pods")
-            .map(|key| (key.namespace.unwrap_or_default(), key.name))
-            .collect();
-        for volume in lost {
-            if pods.contains(&(volume.pod_namespace.clone(), volume.pod_name.clone())) {
-                let text = format!(
-                    "volume {} of pod {} comes back empty: its data is in the backup, but volume data is \
-                     not restored by this version",
-                    volume.volume_name, volume.pod_name
+    }
+
+    /// What became of the data of one volume.
+    pub(super) fn volume(&self, data: &VolumeData, line: &FillLine, earlier: bool) {
+        let rules = &self.header.rules;
+        let (resource, name) = match data.is_of_pod() {
+            true => ("pods", &data.pod),
+            false => ("persistentvolumeclaims", &data.claim),
+        };
+        let namespace = data.target_namespace(&rules.namespaces);
+        let key = ObjectKey::namespaced(GroupResource::new(resource, ""), namespace, &**name);
+        let about = About::Object(&key);
+        let when = if earlier { " (by an earlier run)" } else { "" };
+        let FillLine {
+            bytes,
+            entries,
+            failed,
+            message,
+            ..
+        } = line;
+        let what = of_pod(data);
+        match line.end {
+            FillEnd::Failed => self
+                .log
+                .error(about, &format!("{what}not filled: {message}")),
+            FillEnd::Left => self
+                .log
+                .warn(about, &format!("{what}not filled{when}: {message}")),
+            FillEnd::Filled => {
+                self.log.info(
+                    about,
+                    &format!("{what}filled{when}: {bytes} bytes in {entries} entries"),
                 );
-                self.log
-                    .warn(About::Namespace(&volume.pod_namespace), &text);
+                if *failed > 0 {
+                    let text = format!(
+                        "{what}{failed} entries are missing or not as they were: {message}"
+                    );
+                    self.log.error(about, &text);
+                } else if !message.is_empty() {
+                    self.log.warn(about, &format!("{what}{message}"));
+                }
             }
         }
     }
@@ -201,6 +253,7 @@ impl Record {
         hands: &Arc<Hands>,
         entries: &Arc<Vec<PlanEntry>>,
         done: &BTreeMap<u32, Done>,
+        volumes: &[RestoreVolumeInfo],
         cancelled: bool,
     ) -> Result<Finished, RestoreError> {
         let doing = || "write the records of the restore".to_owned();
@@ -220,12 +273,11 @@ impl Record {
         let mut log = Vec::new();
         finished.file.read_to_end(&mut log).doing(doing)?;
         let name = writer.name().clone();
-        let volumes: [RestoreVolumeInfo; 0] = [];
         for (file, bytes) in [
             (RestoreFile::ResourceList, list),
             (
                 RestoreFile::VolumeInfo,
-                files::write_json_gz(&volumes).doing(doing)?,
+                files::write_json_gz(volumes).doing(doing)?,
             ),
             (
                 RestoreFile::Results,
@@ -271,6 +323,14 @@ impl Record {
             Ok((list.finish().doing(doing)?, listed))
         })
         .await
+    }
+}
+
+/// Which volume of a pod a line about the pod means.
+fn of_pod(data: &VolumeData) -> String {
+    match data.is_of_pod() {
+        true => format!("volume {}: ", data.pod_volume),
+        false => String::new(),
     }
 }
 

@@ -9,11 +9,14 @@ use salvor_api::go::Time;
 use salvor_api::velero::{Restore, RestorePhase, RestoreProgress};
 use salvor_cluster::{Cluster, DiscoverOptions};
 use salvor_location::{RestoreWriter, RunId};
+use salvor_volume::OnBehalfOf;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::data::Filling;
 use super::deferred::Deferred;
+use super::fill::Filler;
 use super::hooks::HookJournal;
 use super::item::{Attempt, Hands, Why};
 use super::journal::{self, Done, Line};
@@ -60,6 +63,7 @@ pub(super) struct Engine {
     pub(super) unwritten: Vec<Line>,
     written_at: Instant,
     pub(super) deferred: Vec<Deferred>,
+    pub(super) filling: Filling,
     silent: u32,
     pub(super) progress: Progress,
     pub(super) observer: Observer,
@@ -100,6 +104,20 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
     let header = Arc::new(header);
     let entries = Arc::new(entries);
     let record = Record::begin(&restore, &header, &source, &run).doing(doing)?;
+    let filling = Filling::new(Filler {
+        cluster: cluster.clone(),
+        mover: options.data_mover.clone(),
+        of: OnBehalfOf {
+            name: restore.metadata.name.clone(),
+            uid: restore.metadata.uid.clone(),
+            run: run.to_string(),
+            location: options.data_location.clone(),
+        },
+        header: header.clone(),
+        timeout: options.data_timeout,
+        pod_timeout: options.resource_timeout,
+        cancel: cancel.clone(),
+    });
     let total = entries
         .iter()
         .filter(|entry| entry.action.changes())
@@ -122,6 +140,7 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
         unwritten: Vec::new(),
         written_at: Instant::now(),
         deferred: Vec::new(),
+        filling,
         silent: 0,
         progress: Progress {
             total,
@@ -142,6 +161,8 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
     let cancelled = engine.cancel.is_cancelled();
     let counts = engine.counts();
     let hook_status = engine.hook_status();
+    let unfilled = engine.filling.unfilled();
+    let volumes = engine.filling.infos();
     let Engine {
         hands,
         entries,
@@ -151,7 +172,7 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
         ..
     } = engine;
     let finished = record
-        .finish(&mut writer, &hands, &entries, &done, cancelled)
+        .finish(&mut writer, &hands, &entries, &done, &volumes, cancelled)
         .await;
     let finished = match finished {
         Ok(finished) => finished,
@@ -177,6 +198,13 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
     if cancelled {
         restore.status.failure_reason = "stopped by its user; it can be resumed".to_owned();
         writer.suspend().await;
+    } else if unfilled > 0 {
+        // Not the end: what is held back is made once its volumes are filled.
+        restore.status.failure_reason = format!(
+            "{unfilled} volumes are not filled, and what uses them is held back: go on with `salvor restore create {} --resume`",
+            restore.metadata.name
+        );
+        writer.suspend().await;
     } else {
         writer
             .finish(&restore)
@@ -199,7 +227,11 @@ impl Engine {
                 break;
             }
             self.progress.stage = Some(stage);
-            let mut items: Vec<u32> = self.items_of(stage);
+            if stage >= Stage::Data {
+                self.go_on_filling().await?;
+            }
+            let items = self.items_of(stage);
+            let mut items = self.keep_from_unfilled(items);
             // In archive order each member of the archive is read and decompressed once.
             items.sort_by_key(|at| self.entries[*at as usize].at);
             if !items.is_empty() {
@@ -215,9 +247,11 @@ impl Engine {
             }
             self.retry_while_it_shrinks().await?;
         }
+        self.finish_filling().await?;
         self.wait_for_the_rest().await?;
         if !self.cancel.is_cancelled() {
             self.give_up_the_rest();
+            self.fill_pods(true).await?;
             if self.hands.header.relink_owners {
                 let problems =
                     relink::run(&self.hands, &self.entries, &self.done, &self.cancel).await;
@@ -234,7 +268,7 @@ impl Engine {
 
     /// Controllers watch pods and what owns them apart: one that sees a restored set before its restored pods makes
     /// pods of its own and ends as many, perhaps those that were restored.
-    async fn let_pods_be_seen(&self) {
+    pub(super) async fn let_pods_be_seen(&self) {
         let made = |at: u32| {
             let entry = &self.entries[at as usize];
             entry.stage() == Stage::Pods && self.done.get(&at) == Some(&Done::Created)
@@ -258,6 +292,7 @@ impl Engine {
                 self.record_line(&line, true);
             }
         }
+        self.take_up_fills(journal.fills);
         for (at, line) in journal.hooks {
             // What has ended is not run again, however it ended.
             if (line.entry as usize) < self.entries.len() {

@@ -4,15 +4,13 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::Item;
+use super::pod::WAITS_FOR_DATA;
 use crate::hooks::Pod;
 use crate::hooks::of_restore::RestoreHooks;
 use crate::restore::body;
 use crate::restore::mapping::target_key;
 use crate::restore::rules::Rules;
 use crate::restore::skip::Skip;
-
-/// The container of Velero that waits for volume data; whatever works on the data comes after it.
-const WAITS_FOR_DATA: &str = "restore-wait";
 
 pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
     let Ok(pod) = Pod::deserialize(item.backed_up) else {
@@ -30,9 +28,9 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
     let mut containers = body::list_at(item.body, &["spec", "initContainers"]).to_vec();
     // A pod that was restored with the hook has its container already.
     containers.retain(|container| !names.contains(&name(container)));
-    let waits = containers.first().map(name).as_deref() == Some(WAITS_FOR_DATA);
-    let at = usize::from(waits);
-    containers.splice(at..at, added.into_iter().map(with_defaults));
+    // A container that waits for volume data comes before them, later.
+    containers.retain(|container| name(container) != WAITS_FOR_DATA);
+    containers.splice(0..0, added.into_iter().map(with_defaults));
     body::set_at(
         item.body,
         &["spec", "initContainers"],

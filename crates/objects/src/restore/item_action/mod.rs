@@ -15,6 +15,7 @@ mod job;
 mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
+mod pod_volume_restore;
 mod role_bindings;
 mod secret;
 mod service;
@@ -27,6 +28,7 @@ use super::rules::Rules;
 use super::skip::Skip;
 
 pub(crate) use change_image_name::pod_spec_path;
+pub(crate) use pod::WAITS_FOR_DATA;
 
 /// One object on its way through the actions.
 pub struct Item<'a> {
@@ -111,6 +113,11 @@ const ACTIONS: &[Action] = &[
         name: "pod",
         resources: &["pods"],
         run: pod::run,
+    },
+    Action {
+        name: "pod-volume-restore",
+        resources: &["pods"],
+        run: pod_volume_restore::run,
     },
     Action {
         name: "pv",

@@ -16,6 +16,8 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
         VolumeFate::AsItIs => {}
         VolumeFate::Provisioned => return Err(Skip::ProvisionedAnew),
         VolumeFate::DataElsewhere => return Err(Skip::VolumeDataNotRestored),
+        VolumeFate::Filled => return Err(Skip::FilledAnew),
+        VolumeFate::Taken => return Err(Skip::VolumeTaken),
     }
     let source = body::text_at(item.body, &["spec", "claimRef", "namespace"]);
     if let Some(target) = rules.namespaces.get(source) {

@@ -7,6 +7,7 @@ use super::Item;
 use crate::restore::body;
 use crate::restore::rules::{Rules, VolumeFate};
 use crate::restore::skip::Skip;
+use crate::restore::volume_data::UNFILLED;
 
 /// Annotations of controllers, and of Velero's own volume actions.
 const CONTROLLER_ANNOTATIONS: &[&str] = &[
@@ -18,6 +19,7 @@ const CONTROLLER_ANNOTATIONS: &[&str] = &[
     "volume.beta.kubernetes.io/storage-provisioner",
     "velero.io/volume-snapshot-name",
     "velero.io/data-upload-name",
+    UNFILLED,
 ];
 
 /// Annotation by which the scheduler says where a volume is to be provisioned.
@@ -34,17 +36,19 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
     if let Some(node) = node {
         body::set_at(item.body, &annotation, json!(node));
     }
+    let claim = item.key.scoped_name();
+    if rules.data.claims.contains(&claim) {
+        let mark = ["metadata", "annotations", UNFILLED];
+        body::set_at(item.body, &mark, json!(rules.restore));
+    }
     let volume = body::text_at(item.body, &["spec", "volumeName"]).to_owned();
     if volume.is_empty() {
         return Ok(());
     }
     match rules.volume_fate(&volume) {
         VolumeFate::AsItIs => return Ok(()),
-        VolumeFate::Provisioned => {}
-        VolumeFate::DataElsewhere => item.notes.push(format!(
-            "the claim comes back empty: the data of volume {volume} is in the backup, but volume data \
-             is not restored by this version"
-        )),
+        VolumeFate::Taken => return Err(Skip::VolumeTaken),
+        VolumeFate::Provisioned | VolumeFate::DataElsewhere | VolumeFate::Filled => {}
     }
     body::remove_at(item.body, &["spec", "volumeName"]);
     if rules.restore_volumes == Some(false) {

@@ -17,8 +17,19 @@ pub(super) fn run(item: &mut Item<'_>, _rules: &Rules) -> Result<(), Skip> {
     Ok(())
 }
 
-/// Removes node, priority, ephemeral containers, and the volumes that carry service account tokens.
+/// The container of Velero and of ours that waits for volume data, before all others.
+pub(crate) const WAITS_FOR_DATA: &str = "restore-wait";
+
+/// Removes node, priority, ephemeral containers, the volumes that carry service account tokens, and the container in
+/// which an earlier restore had the pod wait: it would wait for a mark that nobody makes any more.
 pub(super) fn drop_server_owned(pod: &mut Value) {
+    if let Some(containers) = body::list_at_mut(pod, &["spec", "initContainers"]) {
+        let before = containers.len();
+        containers.retain(|container| body::text_at(container, &["name"]) != WAITS_FOR_DATA);
+        if containers.is_empty() && before > 0 {
+            body::remove_at(pod, &["spec", "initContainers"]);
+        }
+    }
     for field in ["nodeName", "priority", "ephemeralContainers"] {
         body::remove_at(pod, &["spec", field]);
     }

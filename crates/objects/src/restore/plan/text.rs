@@ -6,6 +6,11 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use super::{Action, RestorePlan};
+use crate::restore::order::Stage;
+use crate::restore::volume_data::VolumeData;
+
+/// Hexadecimal digits by which a snapshot is named to people, as restic does.
+const SHORT_ID: usize = 8;
 
 /// How a plan is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +63,11 @@ impl RestorePlan {
             "NAME".to_owned(),
             "REASON".to_owned(),
         ]];
+        let mut data_rows = self.data_rows();
         for entry in &self.entries {
+            if entry.stage() > Stage::Data {
+                rows.append(&mut data_rows);
+            }
             let target = entry.target(&self.header.rules);
             let source = entry.source();
             let name = if source.scoped_name() == target.scoped_name() {
@@ -74,6 +83,7 @@ impl RestorePlan {
                 entry.reason.as_deref().unwrap_or_default().to_owned(),
             ]);
         }
+        rows.append(&mut data_rows);
         let widths: Vec<usize> = (0..4)
             .map(|column| {
                 let longest = rows.iter().map(|row| row[column].chars().count()).max();
@@ -99,6 +109,43 @@ impl RestorePlan {
         out
     }
 
+    fn data_rows(&self) -> Vec<[String; 5]> {
+        let mapping = &self.header.rules.namespaces;
+        let row = |data: &VolumeData| {
+            let namespace = data.target_namespace(mapping);
+            let (resource, name) = match data.is_of_pod() {
+                true => (
+                    "pods",
+                    format!("{namespace}/{}:{}", data.pod, data.pod_volume),
+                ),
+                false => (
+                    "persistentvolumeclaims",
+                    format!("{namespace}/{}", data.claim),
+                ),
+            };
+            let mut told: Vec<String> = Vec::new();
+            if data.action.fills()
+                && let Some(snapshot) = &data.snapshot
+            {
+                let id: String = snapshot.id.chars().take(SHORT_ID).collect();
+                let (bytes, domain) = (snapshot.bytes, &snapshot.domain);
+                told.push(format!("{bytes} bytes of snapshot {id} in {domain}"));
+            }
+            if !data.reason.is_empty() {
+                told.push(data.reason.clone());
+            }
+            let action = data.action.to_string();
+            [
+                Stage::Data.to_string(),
+                action,
+                resource.to_owned(),
+                name,
+                told.join("; "),
+            ]
+        };
+        self.header.data.iter().map(row).collect()
+    }
+
     /// One line with the number of objects of each action.
     #[must_use]
     pub fn summary(&self) -> String {
@@ -110,6 +157,12 @@ impl RestorePlan {
                 Some(format!("{count} {action}"))
             })
             .collect();
+        let filled = self.header.data.iter().filter(|data| data.action.fills());
+        match filled.count() {
+            0 => {}
+            1 => parts.push("1 volume filled".to_owned()),
+            n => parts.push(format!("{n} volumes filled")),
+        }
         let left_out: u64 = self.header.not_selected.values().sum();
         if left_out > 0 {
             parts.push(format!("{left_out} not selected"));
@@ -159,7 +212,7 @@ impl RestorePlan {
             .into_iter()
             .map(|(action, count)| (action.to_string(), json!(count)))
             .collect();
-        json!({
+        let mut document = json!({
             "apiVersion": "salvor.dev/v1alpha1",
             "kind": "RestorePlan",
             "restore": header.rules.restore,
@@ -172,6 +225,45 @@ impl RestorePlan {
                 .map(|(resource, count)| (resource.to_string(), json!(count)))
                 .collect::<serde_json::Map<_, _>>(),
             "items": items,
-        })
+        });
+        if !header.data.is_empty() {
+            document["volumes"] = header.data.iter().map(|data| self.volume(data)).collect();
+        }
+        document
+    }
+
+    fn volume(&self, data: &VolumeData) -> Value {
+        let mapping = &self.header.rules.namespaces;
+        let users = data
+            .users
+            .iter()
+            .filter_map(|at| self.entries.get(*at as usize));
+        let users: Vec<String> = users
+            .map(|entry| entry.target(&self.header.rules).to_string())
+            .collect();
+        let mut item = json!({
+            "action": data.action,
+            "namespace": data.target_namespace(mapping),
+            "source": {"namespace": data.namespace, "persistentVolume": data.persistent_volume},
+            "priority": data.priority,
+        });
+        for (field, value) in [
+            ("claim", &data.claim),
+            ("pod", &data.pod),
+            ("podVolume", &data.pod_volume),
+            ("reason", &data.reason),
+        ] {
+            if !value.is_empty() {
+                item[field] = json!(value);
+            }
+        }
+        if data.action.fills() {
+            item["snapshot"] = json!(data.snapshot);
+            item["binding"] = json!(data.binding);
+        }
+        if !users.is_empty() {
+            item["before"] = json!(users);
+        }
+        item
     }
 }
