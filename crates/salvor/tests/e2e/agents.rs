@@ -177,9 +177,10 @@ async fn may(real: &Real, right: &Right) -> bool {
         false,
     );
     let body = review.to_string();
+    let options = WriteOptions::default();
     let answer = real
         .cluster
-        .create(&reviews, None, body.as_bytes(), &WriteOptions::default());
+        .create(&reviews, None, body.as_bytes(), &options);
     let answer: Value = serde_json::from_slice(&answer.await.expect("answered")).expect("JSON");
     answer["status"]["allowed"] == true
 }
