@@ -8,7 +8,9 @@ mod wait;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use salvor_cluster::{ApiResource, Cluster, ErrorKind, ListOptions};
+use jiff::Timestamp;
+use salvor_api::go::Time;
+use salvor_cluster::{ApiResource, Cluster, DeleteOptions, ErrorKind, ListOptions};
 use salvor_location::RunId;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -25,6 +27,9 @@ use crate::{
 pub const NODE_AGENT: &str = "node-agent";
 /// How long a claim may take to be mounted: a node may have to be started and a disk to be made for it.
 const HOLD_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// How long the record of a movement stays that nothing owns: of commands, whose backups have no object.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +108,8 @@ impl AgentMover {
     }
 
     /// Ends what a server before began and did not finish: cancels its movements and deletes the pods that held claims for
-    /// it. To be called by a new server before it asks for anything; how many things there were.
+    /// it. Old records that nothing owns go as well. To be called by a new server before it asks for anything; how many
+    /// things there were.
     ///
     /// # Errors
     /// The cluster does not answer, or refuses.
@@ -120,9 +126,32 @@ impl AgentMover {
                     self.ask_to_stop(&movement).await?;
                     swept += 1;
                 }
+                // Those with an owner go with it.
+                let is_old = movement
+                    .completed
+                    .is_some_and(|at| at.plus(KEPT) < Time::new(Timestamp::now()));
+                if movement.owner_uid.is_empty() && movement.phase.is_final() && is_old {
+                    self.forget(&movement).await?;
+                    swept += 1;
+                }
             }
         }
         Ok(swept)
+    }
+
+    async fn forget(&self, movement: &Movement) -> Result<(), MoveError> {
+        let options = DeleteOptions {
+            uid: Some(movement.uid.clone()),
+            ..DeleteOptions::default()
+        };
+        let resource = movement.direction.resource();
+        let deleted = self
+            .cluster
+            .delete(&resource, Some(&self.namespace), &movement.name, &options)
+            .await;
+        deleted
+            .map(drop)
+            .map_err(|error| cluster_error("remove an old movement of data", error))
     }
 
     async fn ask_to_stop(&self, movement: &Movement) -> Result<(), MoveError> {

@@ -13,12 +13,14 @@ use super::request::Request;
 use super::{AgentMover, Target, cluster_error};
 use crate::MoveError;
 use crate::follow::{Followed, Selection};
-use crate::objects::{Direction, Movement, RUN, now};
+use crate::objects::{Direction, Movement, RUN, core, now};
 
 /// How long an agent may be away before what it has not begun is given up: a DaemonSet that is updated brings it back
 /// within.
 pub(super) const AGENT_PATIENCE: Duration = Duration::from_secs(120);
-/// How often it is looked whether the agent is there, while it has not begun.
+/// How many times longer a node may be away that has begun: it may be started anew, and its mover goes on.
+const LOST: u32 = 3;
+/// How often it is looked whether the agent is there, or the node, while nothing is heard.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long a mover may take to stop: its grace, and the agent's way.
 const STOPPING: Duration = Duration::from_secs(90);
@@ -115,19 +117,22 @@ impl AgentMover {
         loop {
             tokio::select! {
                 () = followed.changed() => {}
+                // Nothing was heard of it for a while.
                 () = tokio::time::sleep(LOOK) => {
-                    if is_waiting(&seen) {
-                        match self.missing_agent(&target.node).await {
-                            Ok(Some(reason)) => {
-                                let since = *away_since.get_or_insert_with(Instant::now);
-                                if since.elapsed() > self.agent_patience {
-                                    self.stop(&seen, &mut followed).await?;
-                                    return Err(MoveError::NoAgent { node: target.node.clone(), reason });
-                                }
+                    let (absence, patience) = match is_waiting(&seen) {
+                        true => (self.missing_agent(&target.node).await, self.agent_patience),
+                        false => (self.lost_node(&target.node).await, self.agent_patience * LOST),
+                    };
+                    match absence {
+                        Ok(Some(reason)) => {
+                            let since = *away_since.get_or_insert_with(Instant::now);
+                            if since.elapsed() > patience {
+                                self.stop(&seen, &mut followed).await?;
+                                return Err(MoveError::NoAgent { node: target.node.clone(), reason });
                             }
-                            Ok(None) => away_since = None,
-                            Err(error) => tracing::warn!(%error, "whether the node agent is there is not known"),
                         }
+                        Ok(None) => away_since = None,
+                        Err(error) => tracing::warn!(%error, "whether the node works is not known"),
                     }
                 }
                 () = tokio::time::sleep_until(until) => {
@@ -155,6 +160,24 @@ impl AgentMover {
                 return ended;
             }
         }
+    }
+
+    /// Why a node does not work; `None` when it does, or says nothing.
+    async fn lost_node(&self, node: &str) -> Result<Option<String>, MoveError> {
+        let resource = core("Node", "nodes", false);
+        let Some(found) = self.read("look at the node", &resource, None, node).await? else {
+            return Ok(Some("the node is gone".to_owned()));
+        };
+        let conditions = found["status"]["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+        let broken = ready.find(|condition| condition["status"] != "True");
+        Ok(broken.map(|condition| {
+            let message = condition["message"].as_str().unwrap_or_default();
+            format!("the node is not ready: {message}")
+        }))
     }
 
     fn seen(&self, movement: &Movement, followed: &Followed) -> Option<Movement> {

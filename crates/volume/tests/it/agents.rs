@@ -70,7 +70,7 @@ async fn several_volumes_of_one_namespace_make_one_repository() {
     std::fs::write(world.folder().join("file"), "x").expect("written");
     let (mover, cancel) = (world.mover(), CancellationToken::new());
     let jobs = ["a", "b", "c", "d"].map(|name| world.back_up(name));
-    let stored = futures_of(jobs.iter().map(|job| mover.back_up(job, &cancel))).await;
+    let stored = at_once(jobs.iter().map(|job| mover.back_up(job, &cancel))).await;
     let snapshots: std::collections::BTreeSet<String> = stored
         .into_iter()
         .map(|stored| stored.expect("stored").snapshot)
@@ -79,7 +79,7 @@ async fn several_volumes_of_one_namespace_make_one_repository() {
 }
 
 /// All of them, at once.
-async fn futures_of<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn at_once<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<_> = all.map(Box::pin).collect();
     let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use salvor_api::resource::GroupResource;
+use salvor_apiserver::{Fault, FaultRule};
 use salvor_cluster::WriteOptions;
 use salvor_volume::{AgentMover, DataMover as _, Direction, MadeBy, MoveError};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::agents::at_once;
 use crate::world::{Movers, NAMESPACE, World, backups, pods};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,6 +135,84 @@ async fn a_server_sweeps_what_one_before_left_and_a_commands_work_is_its_own() {
         .collect();
     assert_eq!(by, [json!("command")]);
     command.abort();
+}
+
+/// Each kind of call of each of the three fails twice in each way: the volume is copied all the same, or the failure says
+/// that it may be tried again; nothing is left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_stumbles_stops_nothing_for_good() {
+    let movements = || GroupResource::new("podvolumebackups", "velero.io");
+    let of_pods = || GroupResource::new("pods", "");
+    let calls = [
+        ("create", movements()),
+        ("patch", movements()),
+        ("get", movements()),
+        ("list", movements()),
+        ("watch", movements()),
+        ("create", of_pods()),
+        ("get", of_pods()),
+        ("delete", of_pods()),
+        ("create", GroupResource::new("secrets", "")),
+        ("get", GroupResource::new("daemonsets", "apps")),
+    ];
+    let faults = [
+        Fault::ConnectionLost,
+        Fault::LostAnswer,
+        Fault::ServerError(500),
+    ];
+    for (verb, resource) in calls {
+        let all = faults.iter().cloned();
+        at_once(all.map(|fault| stumble(verb, resource.clone(), fault))).await;
+    }
+}
+
+async fn stumble(verb: &'static str, resource: GroupResource, fault: Fault) {
+    let world = World::new(Movers::Run).await;
+    std::fs::write(world.folder().join("file"), "x").expect("written");
+    let what = format!("{fault:?} {verb} {resource}");
+    let rule = FaultRule::new(fault).verb(verb).resource(resource).times(2);
+    world.api.faults().add(rule);
+    let job = world.back_up("b");
+    match world.mover().back_up(&job, &CancellationToken::new()).await {
+        Ok(stored) => assert_eq!((stored.bytes, stored.unread), (1, 0), "{what}"),
+        Err(MoveError::Cluster { source, .. }) => {
+            assert!(source.is_retryable(), "{what}: {source}");
+        }
+        Err(error) => panic!("{what}: {error}"),
+    }
+    world.api.faults().clear();
+    let settled = async |world: &World| {
+        let objects = world.list(&backups(), NAMESPACE).await;
+        let ends = ["Completed", "Canceled", "Failed"];
+        let is_over =
+            |object: &serde_json::Value| ends.iter().any(|end| object["status"]["phase"] == *end);
+        let left = world.list(&pods(), "shop").await.len();
+        // A holder that could not be deleted twice is taken by the next sweep.
+        let is_clean = left == 0 || (verb == "delete" && left == 1);
+        (objects.iter().all(is_over) && is_clean).then_some(())
+    };
+    world.until(&what, settled).await;
+    world.mover().sweep().await.expect("swept");
+    assert!(world.list(&pods(), "shop").await.is_empty(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_lost_is_given_up() {
+    let world = World::new(Movers::Hang).await;
+    let (mover, job) = (world.mover(), world.back_up("b"));
+    let asked = tokio::spawn(async move { mover.back_up(&job, &CancellationToken::new()).await });
+    world.until_phase(Direction::Backup, "Prepared").await;
+    let nodes = salvor_cluster::ApiResource::known("", "v1", "Node", "nodes", false);
+    let lost = json!({"conditions": [{"type": "Ready", "status": "Unknown", "message": "no word from the kubelet"}]});
+    world.set_status(&nodes, "", "n1", lost).await;
+    let failed = asked
+        .await
+        .expect("no panic")
+        .expect_err("nothing was stored");
+    assert!(
+        failed.to_string().contains("no word from the kubelet"),
+        "{failed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,6 @@
 //! A cluster in this process with a node agent, and a kubelet of the test's.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use salvor_api::velero::{Kind as _, PodVolumeBackup, PodVolumeRestore};
-use salvor_apiserver::{ApiServer, Options, ResponseBody};
+use salvor_apiserver::{ApiServer, ConnectionCut, Options, ResponseBody};
 use salvor_cluster::{ApiResource, Body, Cluster, DeleteOptions, ListOptions, WriteOptions};
 use salvor_seal::Secret;
 use salvor_storage::{MemoryStore, ObjectStore};
@@ -42,6 +41,7 @@ pub(crate) enum Movers {
 }
 
 pub(crate) struct World {
+    pub(crate) api: ApiServer,
     pub(crate) cluster: Cluster,
     pub(crate) store: Arc<dyn ObjectStore>,
     /// Where the volumes are.
@@ -78,8 +78,9 @@ impl World {
             seed: Some(5),
             ..Options::default()
         });
-        let cluster = Cluster::from_service(scheduling(api), "test");
+        let cluster = Cluster::from_service(scheduling(api.clone()), "test");
         let mut world = Self {
+            api,
             cluster,
             store: Arc::new(MemoryStore::new()),
             host: tempfile::tempdir().expect("a folder"),
@@ -345,7 +346,7 @@ pub(crate) fn held() -> VolumePlace {
 /// The API server with a scheduler before it: a pod is on the node when it is created.
 fn scheduling(
     api: ApiServer,
-) -> impl Service<Request<Body>, Response = Response<ResponseBody>, Error = Infallible, Future: Send>
+) -> impl Service<Request<Body>, Response = Response<ResponseBody>, Error = ConnectionCut, Future: Send>
 + Send
 + 'static {
     tower::service_fn(move |request: Request<Body>| {
@@ -359,7 +360,7 @@ fn scheduling(
                 bytes = pod.to_string().into();
             }
             let request = Request::from_parts(parts, Body::from(bytes));
-            Ok(api.call(request).await.expect("it answers"))
+            api.call(request).await
         }
     })
 }
