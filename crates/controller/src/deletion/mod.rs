@@ -1,11 +1,12 @@
 //! DeleteBackupRequests: a backup goes with everything that belongs to it, or stays with a reason.
 //!
-//! Order: the phase `Deleting`; the files in the location; restores of the backup; its object; the request. A
-//! server that is killed at any of these steps has left a request that is in progress, and the next one repeats
-//! it: each step finds done what is done. The claim in the location is taken in the name of the request, so the
+//! Order: the phase `Deleting`; the snapshots that the storage keeps for it; the files in the location; restores of
+//! the backup; its object; the request. A server that is killed at any of these steps has left a request that is in
+//! progress, and the next one repeats it: each step finds done what is done. The claim in the location is taken in the name of the request, so the
 //! next server need not wait for the lease of the one before.
 
 mod check;
+mod snapshots;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -207,6 +208,10 @@ impl Deletions {
             Files::None => None,
             Files::In(location) => {
                 let errors = ask_actions(context, &location, name).await;
+                if !errors.is_empty() {
+                    return Ok(End::Refused(errors));
+                }
+                let errors = snapshots::delete_snapshots(context, &location, &backup).await;
                 if !errors.is_empty() {
                     return Ok(End::Refused(errors));
                 }

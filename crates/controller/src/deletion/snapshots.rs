@@ -99,7 +99,9 @@ async fn is_ours(context: &Context, backup: &Backup) -> Result<bool, String> {
 /// The snapshots that a backup names, each once.
 async fn snapshots_of(location: &Location, name: &BackupName) -> Result<Vec<SnapshotRef>, String> {
     let file = BackupFile::SalvorVolumes.name(name);
-    let bytes = location.read_file(name, &file, DEFAULT_SIDE_FILE_LIMIT).await;
+    let bytes = location
+        .read_file(name, &file, DEFAULT_SIDE_FILE_LIMIT)
+        .await;
     let Some(bytes) = bytes.map_err(|error| chain(&error))? else {
         return Ok(Vec::new());
     };
@@ -133,11 +135,15 @@ async fn others(
         let location = context.location(at).await;
         let location = location.map_err(|error| {
             let reason = chain(&error);
-            format!("whether a backup in location `{at}` needs the snapshots is not known: {reason}")
+            format!(
+                "whether a backup in location `{at}` needs the snapshots is not known: {reason}"
+            )
         })?;
         let folders = location.backup_folders().await;
         let folders = folders.map_err(|error| chain(&error))?;
-        let names = folders.into_iter().filter_map(|name| BackupName::new(name).ok());
+        let names = folders
+            .into_iter()
+            .filter_map(|name| BackupName::new(name).ok());
         let others = names.filter(|other| at != here || other != name);
         let read = others.map(|other| {
             let location = &location;

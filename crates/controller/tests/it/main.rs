@@ -2,6 +2,9 @@
 
 mod bucket_rules;
 mod copies;
+#[path = "../../../volume/tests/it/csi/driver.rs"]
+#[expect(dead_code, reason = "shared with the tests of snapshots")]
+mod csi_driver;
 mod events;
 mod hooks;
 mod install;
@@ -13,6 +16,7 @@ mod policies;
 mod providers;
 mod requests;
 mod serving;
+mod snapshots;
 mod tenancy;
 mod tenants;
 mod tls;

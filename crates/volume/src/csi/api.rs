@@ -344,7 +344,7 @@ pub(super) fn not_yet(object: &Value, otherwise: &str) -> Judged {
         return Judged::NotYet(otherwise.to_owned());
     };
     let is_final = |code: &&str| message.contains(&format!("code = {code}"));
-    match FINAL.iter().any(|code| is_final(&code)) {
+    match FINAL.iter().any(is_final) {
         true => Judged::Failed(message.to_owned()),
         false => Judged::NotYet(message.to_owned()),
     }

@@ -62,7 +62,7 @@ pub enum CsiError {
         /// `<namespace>/<name>` of the VolumeSnapshot.
         snapshot: String,
         /// Why not.
-        source: MoveError,
+        source: Box<MoveError>,
     },
     /// It was cancelled.
     #[error("cancelled")]
@@ -73,7 +73,7 @@ pub enum CsiError {
         /// What we were doing.
         doing: String,
         /// What it said.
-        source: Error,
+        source: Box<Error>,
     },
     /// The cluster's answer is none.
     #[error("read {what}")]
@@ -102,7 +102,7 @@ impl CsiError {
         match self {
             Self::Cancelled => true,
             Self::Cluster { source, .. } => source.is_cancelled(),
-            Self::Move { source, .. } => matches!(source, MoveError::Cancelled),
+            Self::Move { source, .. } => matches!(**source, MoveError::Cancelled),
             _ => false,
         }
     }
@@ -112,7 +112,10 @@ impl CsiError {
         let doing = doing.into();
         move |source| match source.kind() {
             ErrorKind::Cancelled => Self::Cancelled,
-            _ => Self::Cluster { doing, source },
+            _ => Self::Cluster {
+                doing,
+                source: Box::new(source),
+            },
         }
     }
 }

@@ -152,7 +152,7 @@ impl Snapshots {
         let stored = mover.back_up(&job, cancel).await;
         stored.map_err(|error| CsiError::Move {
             snapshot: format!("{}/{}", source.namespace, taken.snapshot),
-            source: error,
+            source: Box::new(error),
         })
     }
 

@@ -224,7 +224,7 @@ impl Snapshots {
             let seed = [&ask.of.run, &claim.namespace, &claim.uid, &number];
             let name = generated(
                 &format!("velero-{}-", claim.name),
-                &seed.map(|s| s.as_str()),
+                &seed.map(String::as_str),
             );
             let object = json!({"apiVersion": self.snapshots.api_version(), "kind": "VolumeSnapshot",
                 "metadata": {"namespace": claim.namespace, "name": name, "labels": labels,

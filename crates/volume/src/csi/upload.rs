@@ -137,7 +137,7 @@ impl Upload {
             .wait_until(&resource, namespace, name, &wait, look)
             .await;
         if asked.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

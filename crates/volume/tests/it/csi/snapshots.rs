@@ -35,7 +35,7 @@ async fn a_snapshot_is_taken_archived_and_released_while_the_storage_keeps_it() 
     assert_eq!(taken.driver, world.driver.name);
     assert_eq!(taken.class, world.driver.name);
     assert_eq!(taken.restore_size, SIZE);
-    assert_eq!(world.driver.handles(), [taken.handle.clone()]);
+    assert_eq!(world.driver.handles(), [taken.handle.as_str()]);
 
     let [snapshot, content, class] = taken.objects.as_slice() else {
         panic!("three objects: {:?}", taken.objects);
@@ -77,7 +77,7 @@ async fn a_snapshot_is_taken_archived_and_released_while_the_storage_keeps_it() 
         .await
         .expect("released");
     assert!(world.objects().await.is_empty());
-    assert_eq!(world.driver.handles(), [taken.handle.clone()], "kept");
+    assert_eq!(world.driver.handles(), [taken.handle.as_str()], "kept");
     snapshots
         .release(&taken, Storage::Kept)
         .await
@@ -228,7 +228,7 @@ async fn a_claim_is_made_of_a_snapshot_in_another_namespace() {
     assert!(world.objects().await.is_empty(), "what led to it is gone");
     assert_eq!(
         world.driver.handles(),
-        [taken.handle.clone()],
+        [taken.handle.as_str()],
         "the storage keeps it"
     );
 
@@ -340,7 +340,7 @@ async fn a_snapshot_is_deleted_with_its_backup_unless_another_needs_it() {
         .await;
     let error = needed.expect_err("needed").to_string();
     assert!(error.contains("copy in vault depends on it"), "{error}");
-    assert_eq!(world.driver.handles(), [taken.handle.clone()]);
+    assert_eq!(world.driver.handles(), [taken.handle.as_str()]);
     // Twice: a deletion that was killed is repeated.
     for _ in 0..2 {
         let deleted = snapshots
@@ -349,6 +349,18 @@ async fn a_snapshot_is_deleted_with_its_backup_unless_another_needs_it() {
         deleted.expect("deleted");
         world.is_clean("deleted").await;
     }
+
+    // Its handle is enough, also for one that an earlier cluster took.
+    world.driver.keep("from-before");
+    let earlier = SnapshotRef {
+        handle: "from-before".to_owned(),
+        ..snapshot.clone()
+    };
+    let deleted = snapshots
+        .delete(&earlier, &of("nightly"), &world.server, None)
+        .await;
+    deleted.expect("deleted");
+    world.is_clean("deleted by its handle").await;
 
     // Where nobody serves the driver, nothing is said to be deleted.
     let unserved = SnapshotRef {
