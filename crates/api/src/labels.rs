@@ -33,6 +33,11 @@ pub const DYNAMIC_PV_RESTORE: &str = "velero.io/dynamic-pv-restore";
 /// Label of ConfigMaps that configure an item action.
 pub const PLUGIN_CONFIG: &str = "velero.io/plugin-config";
 
+/// On a DownloadRequest for volume infos: the name of a file of ours that is wanted instead, for which Velero has no word.
+/// A server that does not know it gives the volume infos.
+pub const OWN_FILE: &str = "salvor.dev/file";
+/// On a backup: how long the copy of one volume may take.
+pub const POD_VOLUME_TIMEOUT: &str = "velero.io/pod-volume-timeout";
 /// UID of the claim whose volume is snapshotted or copied.
 pub const PVC_UID: &str = "velero.io/pvc-uid";
 /// UID of the pod whose volume is copied.

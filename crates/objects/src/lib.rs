@@ -6,7 +6,8 @@
 //! - thinking is pure: what is selected, dropped or planned is decided by functions on values;
 //! - nothing is left out silently: every skipped object has its reason in the log, and everything that
 //!   could not be read is an error that shows in the phase;
-//! - volumes are not captured here: each one in scope is recorded as skipped, with the reason.
+//! - data of volumes is moved by whoever the caller names (`salvor_volume::DataMover`); each volume in scope is recorded,
+//!   with the reason where its data is not in the backup.
 //!
 //! Start with [`backup::run`], then [`restore`].
 

@@ -31,6 +31,7 @@ use super::references::{Binding, Claim, Pod, Volume, custom_resource_definitions
 use super::runlog::{About, RunLog};
 use super::sink::ArchiveSink;
 use super::volumes::Volumes;
+use super::volumes::decide::Wishes;
 use crate::hooks::of_backup::BackupHooks;
 
 /// Everything that a run decides by and collects into.
@@ -61,6 +62,8 @@ pub(crate) struct Output {
     pub(crate) sink: Arc<ArchiveSink>,
     /// Time of every entry.
     pub(crate) mtime_unix: i64,
+    /// Somebody is there who copies the files of volumes.
+    pub(crate) agent: bool,
 }
 
 #[derive(Debug)]
@@ -114,6 +117,7 @@ impl Collector {
             log,
             sink,
             mtime_unix,
+            agent,
         } = output;
         let Selected {
             spec,
@@ -121,10 +125,11 @@ impl Collector {
             objects,
             policies,
         } = selected;
+        let wishes = Wishes::of(&spec, agent);
         let state = State {
             once: Once::default(),
             list: ResourceListBuilder::new(),
-            volumes: Volumes::new(&spec, policies),
+            volumes: Volumes::new(wishes, policies),
             wanted: BTreeSet::new(),
             wanted_before: HashSet::new(),
             hooked: BTreeSet::new(),
@@ -434,6 +439,11 @@ impl Collector {
     /// Changes or reads what waits of old definitions.
     pub(crate) fn old_definitions<T>(&self, act: impl FnOnce(&mut OldDefinitions) -> T) -> T {
         act(&mut self.lock().old_definitions)
+    }
+
+    /// Changes or reads what is known of volumes.
+    pub(crate) fn volumes<T>(&self, act: impl FnOnce(&mut Volumes) -> T) -> T {
+        act(&mut self.lock().volumes)
     }
 
     /// True when an object is in the archive already.

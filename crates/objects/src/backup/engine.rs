@@ -16,6 +16,7 @@ use salvor_archive::names::BackupFile;
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, ListOptions};
 use salvor_extension::{ActionKind, Occasion};
 use salvor_location::{BackupWriter, FileUpload};
+use salvor_volume::OnBehalfOf;
 use tokio::sync::Semaphore;
 
 use super::action::Extension;
@@ -72,6 +73,10 @@ async fn make(
     let hooks = match BackupHooks::compile(&backup.spec.hooks) {
         Ok(hooks) => hooks,
         Err(errors) => return Ok(refused(backup, errors)),
+    };
+    let volume_timeout = match prepare::volume_timeout(&backup, options.volume_timeout) {
+        Ok(timeout) => timeout,
+        Err(error) => return Ok(refused(backup, vec![error])),
     };
     // The cluster is asked first: a wrong kubeconfig must not use the name up.
     let cluster_error = |source| BackupError::Cluster { source };
@@ -186,6 +191,7 @@ async fn make(
             log: Arc::clone(&log),
             sink: Arc::clone(&sink),
             mtime_unix: mtime,
+            agent: options.data_mover.is_some(),
         },
     ));
     let run = Run {
@@ -197,6 +203,14 @@ async fn make(
         lists_read: AtomicU64::new(0),
         ledger: Ledger::new(options.open_hooks.clone()),
         hook_counts: HookCounts::default(),
+        of: OnBehalfOf {
+            name: name.to_string(),
+            uid: backup.metadata.uid.clone(),
+            run: options.run.to_string(),
+            location: backup.spec.storage_location.clone(),
+        },
+        volume_timeout,
+        movers: options.cancel.child_token(),
         options,
         name: name.clone(),
     };
@@ -358,7 +372,16 @@ async fn archive(
     };
     let file = BackupFile::Archive.name(&run.name);
     let upload = writer.upload(&file).await.map_err(store_error)?;
-    let mut pump = tokio::spawn(pump(Arc::clone(sink), upload));
+    let movers = run.movers.clone();
+    let pumping = pump(Arc::clone(sink), upload);
+    let mut pump = tokio::spawn(async move {
+        let pumped = pumping.await;
+        if pumped.is_err() {
+            // Nothing can be committed any more: hours of copying would be for nothing.
+            movers.cancel();
+        }
+        pumped
+    });
     let collected = async {
         run.collect().await?;
         let collector = Arc::clone(&run.collector);

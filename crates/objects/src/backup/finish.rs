@@ -16,7 +16,6 @@ use salvor_location::BackupWriter;
 use super::error::BackupError;
 use super::gather::{Run, blocking};
 use super::runlog::About;
-use super::volumes::Weight;
 use super::{BackupOutcome, BackupStats, prepare};
 
 /// Writes the files beside the archive and commits.
@@ -80,23 +79,15 @@ async fn write_files(
     let log = run.log();
     let collector = Arc::clone(&run.collector);
     let (resource_list, volumes) = blocking(move || collector.finish()).await?;
-    let (infos, messages) = volumes.finish();
-    for message in messages {
-        let about = match &message.namespace {
-            Some(namespace) => About::Namespace(namespace),
-            None => About::Run,
-        };
-        match message.weight {
-            Weight::Warning => log.warn(about, &message.text),
-            Weight::Error => log.error(about, &message.text),
-        }
-    }
+    let (infos, volumes) = volumes.finish();
     let empty = Bytes::from(write_json_gz(&EMPTY).map_err(archive_error)?);
     let volume_info = write_json_gz(&infos).map_err(archive_error)?;
+    let volumes = volumes.encode().map_err(archive_error)?;
     for (file, bytes) in [
         (BackupFile::SalvorIndex, Bytes::from(index.encode())),
         (BackupFile::ResourceList, resource_list),
         (BackupFile::VolumeInfo, volume_info.into()),
+        (BackupFile::SalvorVolumes, volumes.into()),
         (BackupFile::PodVolumeBackups, empty.clone()),
         (BackupFile::VolumeSnapshots, empty.clone()),
         (BackupFile::ItemOperations, empty),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, TryStreamExt as _};
@@ -11,6 +12,7 @@ use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_cluster::{
     ApiResource, Cluster, DiscoverOptions, ErrorKind, ListOptions, PAGE_BYTES, Page,
 };
+use salvor_volume::OnBehalfOf;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +30,7 @@ use crate::hooks::Ledger;
 /// Bytes of pages under way, all lists together. A page is asked for only when its bytes have room.
 pub(super) const PAGE_BUDGET: usize = 48 << 20;
 /// Bytes that one page may have: three times its aim, as sizes vary within a list.
-const PAGE_ROOM: usize = 3 * PAGE_BYTES;
+pub(super) const PAGE_ROOM: usize = 3 * PAGE_BYTES;
 /// Objects that are fetched by name at once.
 const FETCHES: usize = 8;
 /// Entries of list revisions in the manifest at most.
@@ -46,6 +48,12 @@ pub(super) struct Run {
     pub(super) name: BackupName,
     pub(super) ledger: Ledger,
     pub(super) hook_counts: HookCounts,
+    /// On whose behalf volumes are copied.
+    pub(super) of: OnBehalfOf,
+    /// How long the copy of one volume may take.
+    pub(super) volume_timeout: Duration,
+    /// Ends the copies of volumes: with the run's own token, and when the run ends by an error.
+    pub(super) movers: CancellationToken,
 }
 
 /// One list to read.
@@ -70,7 +78,27 @@ impl Run {
         // What was named goes first, so nothing else may share its segment.
         let collector = Arc::clone(&self.collector);
         blocking(move || collector.flush()).await?;
-        self.read_lists().await?;
+        let last = self.read_lists().await?;
+        let rest = async {
+            let rest = self.collect_rest(last).await;
+            if rest.is_err() {
+                self.movers.cancel();
+            }
+            rest
+        };
+        // Both to their end: what is copied is let go of in an orderly way.
+        let (rest, copied) = tokio::join!(rest, self.copy_running());
+        rest?;
+        copied?;
+        self.take_left().await
+    }
+
+    /// Gathers what comes after the lists.
+    async fn collect_rest(&self, last: Vec<Listing>) -> Result<(), BackupError> {
+        let at_once = self.options.pagers.max(1);
+        stream::iter(last.into_iter().map(Ok))
+            .try_for_each_concurrent(at_once, |listing| self.read_list(listing))
+            .await?;
         self.fetch_wanted().await?;
         self.take_bindings().await?;
         self.fetch_wanted().await?;
@@ -82,8 +110,9 @@ impl Run {
     }
 
     /// Reads the lists. Pods come first: those with hooks are captured as soon as all of them are known, beside
-    /// the other lists; claims and volumes come last, so that those of such pods were captured with them.
-    async fn read_lists(&self) -> Result<(), BackupError> {
+    /// the other lists. Returns the lists of claims and volumes, which come last, so that those of such pods were
+    /// captured with them.
+    async fn read_lists(&self) -> Result<Vec<Listing>, BackupError> {
         let is = |listing: &Listing, resource: &str| {
             listing.resource.group.is_empty() && listing.resource.resource == resource
         };
@@ -112,8 +141,9 @@ impl Run {
                 })
                 .await;
             if read.is_err() {
-                // The run ends: no more hooks are begun.
+                // The run ends: no more hooks are begun, and what is copied between them is given up.
                 self.collector.sink.abort();
+                self.movers.cancel();
             }
             read
         };
@@ -125,9 +155,7 @@ impl Run {
         let (lists, hooked) = tokio::join!(lists, hooked);
         lists?;
         hooked?;
-        stream::iter(last.into_iter().map(Ok))
-            .try_for_each_concurrent(at_once, |listing| self.read_list(listing))
-            .await
+        Ok(last)
     }
 
     fn listings(&self) -> Vec<Listing> {
@@ -471,7 +499,7 @@ impl Run {
 }
 
 /// Room for `bytes` in the budget of pages; all of it when more is asked for than there is.
-async fn acquire(
+pub(super) async fn acquire(
     budget: &Arc<Semaphore>,
     bytes: usize,
 ) -> Option<tokio::sync::OwnedSemaphorePermit> {

@@ -1,4 +1,5 @@
-//! Pods with hooks: each is captured, with its claims and their volumes, between its pre and its post hooks.
+//! Pods with hooks: each is captured, with its claims, their volumes and the files of these, between its pre and its
+//! post hooks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{StreamExt as _, stream};
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_api::velero::HookStatus;
+use salvor_archive::files::Consistency;
 use salvor_cluster::ApiResource;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +37,20 @@ struct Pre {
     ran: bool,
     /// The pod is not to be captured.
     failed: bool,
+    /// How many ended well.
+    good: usize,
+    /// One did not, whether or not that matters to the pod.
+    any_failed: bool,
+}
+
+impl Pre {
+    /// What volumes that are copied now can be relied on for.
+    fn consistency(self) -> Consistency {
+        match self.good > 0 && !self.any_failed {
+            true => Consistency::Application,
+            false => Consistency::Files,
+        }
+    }
 }
 
 impl HookCounts {
@@ -127,9 +143,12 @@ impl Run {
         let pre = self.run_pre(&pod, key, &hooks.pre).await;
         let captured = if pre.failed {
             self.collector.skip(key, HOOK_FAILED);
-            Ok(())
+            self.leave_volumes_of(key, &body).await
         } else {
-            self.capture(resource, key, &pod).await
+            match self.capture(resource, key, &pod).await {
+                Ok(()) => self.take_volumes_of(key, pre.consistency()).await,
+                Err(error) => Err(error),
+            }
         };
         if pre.ran || !pre.failed {
             self.run_post(&pod, key, &hooks.post).await;
@@ -148,8 +167,12 @@ impl Run {
                 .run_hook("pre", pod, key, command, &self.options.cancel)
                 .await
             {
-                Ok(()) => pre.ran = true,
+                Ok(()) => {
+                    pre.ran = true;
+                    pre.good += 1;
+                }
                 Err(failed) => {
+                    pre.any_failed = true;
                     pre.ran |= failed.may_have_run;
                     pre.failed = command.fails || self.options.cancel.is_cancelled();
                     if pre.failed {

@@ -11,7 +11,8 @@
 //! - a list is read to its end at the cluster's pace; the store's pace never holds it up ([`sink`]);
 //! - an object is in the archive once per version, however often it is met ([`once`]);
 //! - a resource that cannot be read is an error with its name and makes the backup partially failed;
-//! - a pod with hooks is captured between them, and its post hooks run whatever happens ([`hooked`]);
+//! - a pod with hooks is captured between them, its volumes too, and its post hooks run whatever happens ([`hooked`]);
+//! - every volume ends up in the backup's record of volumes, with a reason where its data is left out ([`volumes`]);
 //! - until the record is committed, there is no backup.
 //!
 //! Start with [`run`]; [`plan`] and [`namespaces`] decide what is taken, [`collect`] takes it.
@@ -34,7 +35,6 @@ pub(crate) mod reads;
 mod references;
 pub(crate) mod runlog;
 mod sink;
-mod volume_policy;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -48,6 +48,7 @@ use salvor_archive::files::Results;
 use salvor_cluster::Cluster;
 use salvor_extension::Actions;
 use salvor_location::{BackupRecord, Location, RunId};
+use salvor_volume::DataMover;
 use tokio_util::sync::CancellationToken;
 
 use crate::hooks::OpenHooks;
@@ -55,6 +56,9 @@ use crate::rights::Approval;
 
 pub use engine::run;
 pub use error::BackupError;
+
+/// How long the copy of one volume may take, as with Velero's `--fs-backup-timeout`.
+pub const DEFAULT_VOLUME_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// What to back up, from where, to where.
 #[derive(Clone, Debug)]
@@ -88,6 +92,11 @@ pub struct BackupOptions {
     /// Who is asked before anything is read, and once more before what was read is committed; `None` when its user
     /// acts with his own rights.
     pub approval: Option<Approval>,
+    /// Who copies the files of volumes; `None` when nobody is there who could, which is told of each volume whose
+    /// files are asked for.
+    pub data_mover: Option<Arc<dyn DataMover>>,
+    /// How long the copy of one volume may take when the backup does not say it.
+    pub volume_timeout: Duration,
     /// Stops the run at the next safe point; nothing is committed then. Post hooks of pods that have begun run
     /// all the same.
     pub cancel: CancellationToken,
@@ -103,6 +112,8 @@ impl Default for BackupOptions {
             pagers: 4,
             open_hooks: OpenHooks::forget(),
             approval: None,
+            data_mover: None,
+            volume_timeout: DEFAULT_VOLUME_TIMEOUT,
             cancel: CancellationToken::new(),
         }
     }

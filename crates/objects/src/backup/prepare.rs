@@ -1,8 +1,10 @@
 //! From a request to the record that the run fills in: defaults, validation, what comes of the counts. Pure,
 //! but for reading the policies that a backup names.
 
+use std::time::Duration;
+
 use salvor_api::filter::BackupFilter;
-use salvor_api::go::Time;
+use salvor_api::go::{GoDuration, Time};
 use salvor_api::labels;
 use salvor_api::resource_policy::{FilterPolicies, NOT_WITH_OLD_FILTERS, ResourcePolicies, Use};
 use salvor_api::retention::policy_for;
@@ -85,6 +87,24 @@ pub(crate) async fn policies_of(
     })
 }
 
+/// How long the copy of one volume may take, by the backup's annotation or by default.
+///
+/// # Errors
+/// The annotation is no duration.
+pub(crate) fn volume_timeout(backup: &Backup, default: Duration) -> Result<Duration, String> {
+    let annotation = backup.metadata.annotations.get(labels::POD_VOLUME_TIMEOUT);
+    let Some(text) = annotation else {
+        return Ok(default);
+    };
+    match text.parse() {
+        Ok(GoDuration(timeout)) if !timeout.is_zero() => Ok(timeout),
+        _ => Err(format!(
+            "annotation {}: `{text}` is no duration such as 4h or 90m",
+            labels::POD_VOLUME_TIMEOUT
+        )),
+    }
+}
+
 /// Fills in what Velero's server would.
 pub(crate) fn with_defaults(mut backup: Backup, location: &str, started: Time) -> Backup {
     backup.kind = "Backup".to_owned();
@@ -112,7 +132,8 @@ pub(crate) fn with_defaults(mut backup: Backup, location: &str, started: Time) -
     if spec.item_operation_timeout.is_zero() {
         spec.item_operation_timeout = DEFAULT_ITEM_OPERATION_TIMEOUT;
     }
-    spec.default_volumes_to_fs_backup.get_or_insert(false);
+    let by_old_name = spec.default_volumes_to_restic.unwrap_or(false);
+    spec.default_volumes_to_fs_backup.get_or_insert(by_old_name);
     spec.snapshot_move_data.get_or_insert(false);
     // Under a policy of its schedule it carries no expiration, which a Velero on the same bucket would follow.
     // A policy that cannot be read removes nothing either.

@@ -11,8 +11,9 @@ use super::plan::Reach;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
     pub(crate) lists: BTreeSet<(GroupResource, Option<String>)>,
-    /// Namespaces in whose pods the spec's hooks may run. Hooks that a pod's own annotations ask for are the will of
-    /// whoever may change the pod.
+    /// Namespaces in whose pods the spec's hooks may run, or whose volumes are copied because the spec asks for it: who
+    /// did that by hand would do both by commands in pods. What a pod's own annotations ask for is the will of whoever
+    /// may change the pod.
     pub(crate) commands: BTreeSet<Option<String>>,
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn of(collector: &Collector) -> Reads {
             reads.lists.insert((resource.clone(), namespace));
         }
     }
-    if !collector.hooks.is_empty() {
+    if !collector.hooks.is_empty() || collector.volumes(|volumes| volumes.may_copy()) {
         reads.commands.extend(places(collector));
     }
     reads

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use salvor_api::labels;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// Cluster role bindings' resource.
 pub(crate) fn cluster_role_bindings() -> GroupResource {
@@ -26,6 +28,7 @@ pub(crate) fn custom_resource_definitions() -> GroupResource {
 pub(crate) struct Pod {
     pub(crate) metadata: PodMeta,
     pub(crate) spec: PodSpec,
+    status: PodStatus,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -33,6 +36,7 @@ pub(crate) struct Pod {
 pub(crate) struct PodMeta {
     pub(crate) name: String,
     pub(crate) namespace: String,
+    pub(crate) uid: String,
     pub(crate) annotations: Option<BTreeMap<String, String>>,
 }
 
@@ -41,6 +45,22 @@ pub(crate) struct PodMeta {
 pub(crate) struct PodSpec {
     pub(crate) priority_class_name: Option<String>,
     pub(crate) volumes: Option<Vec<PodVolume>>,
+    pub(crate) node_name: Option<String>,
+    pub(crate) node_selector: Value,
+    pub(crate) affinity: Option<Affinity>,
+    pub(crate) tolerations: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Affinity {
+    pub(crate) node_affinity: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    phase: Option<String>,
 }
 
 /// One volume of a pod; of its source only the key and a claim's name are kept.
@@ -49,6 +69,7 @@ pub(crate) struct PodSpec {
 pub(crate) struct PodVolume {
     pub(crate) name: String,
     pub(crate) persistent_volume_claim: Option<ClaimSource>,
+    ephemeral: Option<serde::de::IgnoredAny>,
     #[serde(flatten)]
     sources: BTreeMap<String, serde::de::IgnoredAny>,
 }
@@ -59,14 +80,21 @@ pub(crate) struct ClaimSource {
     pub(crate) claim_name: String,
 }
 
-/// Volumes whose content is an object of the cluster or of the node, never data of the pod.
-const NEVER_BY_FILES: &[&str] = &[
-    "hostPath",
-    "secret",
-    "configMap",
-    "projected",
-    "downwardAPI",
-];
+/// Volumes whose content is an object of the cluster, or an image: never data of the pod.
+const OBJECTS: &[&str] = &["secret", "configMap", "projected", "downwardAPI", "image"];
+
+/// Where the content of a pod's volume is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Content {
+    /// In the volume of this claim, in the pod's namespace.
+    Claim(String),
+    /// In a folder of the node.
+    HostPath,
+    /// In a volume that comes and goes with the pod, or that the pod reaches by itself: `emptyDir`, `nfs`, ...
+    OfPod,
+    /// It is no data: objects of the cluster, an image.
+    Objects,
+}
 
 impl Pod {
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
@@ -83,6 +111,10 @@ impl Pod {
             .as_ref()?
             .get(key)
             .map(String::as_str)
+    }
+
+    pub(crate) fn phase(&self) -> &str {
+        self.status.phase.as_deref().unwrap_or_default()
     }
 
     /// Its claims and its priority class.
@@ -111,11 +143,17 @@ impl Pod {
 }
 
 impl PodVolume {
-    /// True when the volume can be copied file by file.
-    pub(crate) fn is_copied_by_files(&self) -> bool {
-        !NEVER_BY_FILES
-            .iter()
-            .any(|kind| self.sources.contains_key(*kind))
+    /// Where the content is of this volume of pod `pod`.
+    pub(crate) fn content(&self, pod: &str) -> Content {
+        let is = |kind: &&str| self.sources.contains_key(*kind);
+        match &self.persistent_volume_claim {
+            Some(claim) => Content::Claim(claim.claim_name.clone()),
+            // The name that Kubernetes gives to the claim that it makes for such a volume.
+            None if self.ephemeral.is_some() => Content::Claim(format!("{pod}-{}", self.name)),
+            None if is(&"hostPath") => Content::HostPath,
+            None if OBJECTS.iter().any(is) => Content::Objects,
+            None => Content::OfPod,
+        }
     }
 }
 
@@ -123,18 +161,41 @@ impl PodVolume {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Claim {
+    pub(crate) metadata: ClaimMeta,
     pub(crate) spec: ClaimSpec,
+    pub(crate) status: ClaimStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClaimMeta {
+    pub(crate) uid: String,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClaimStatus {
+    pub(crate) phase: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ClaimSpec {
     pub(crate) volume_name: Option<String>,
+    pub(crate) volume_mode: Option<String>,
 }
 
 impl Claim {
     pub(crate) fn read(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
+    }
+
+    /// True when its user keeps it out of backups.
+    pub(crate) fn is_kept_out(&self) -> bool {
+        let own = self.metadata.labels.as_ref();
+        let value = own.and_then(|own| own.get(labels::EXCLUDE_FROM_BACKUP));
+        value.is_some_and(|value| value == "true")
     }
 
     /// The volume that it is bound to.
@@ -233,7 +294,8 @@ mod tests {
         let pod = Pod::read(
             br#"{"metadata":{"name":"p","namespace":"shop","annotations":null},"spec":{"priorityClassName":"high",
             "volumes":[{"name":"d","persistentVolumeClaim":{"claimName":"data"}},{"name":"c","configMap":{"name":"x"}},
-            {"name":"e","emptyDir":{}}]}}"#,
+            {"name":"e","emptyDir":{}},{"name":"h","hostPath":{"path":"/"}},{"name":"t","ephemeral":{}},
+            {"name":"i","image":{}}]}}"#,
         )
         .expect("a pod");
         let keys: Vec<String> = pod.references().iter().map(ToString::to_string).collect();
@@ -244,12 +306,18 @@ mod tests {
                 "priorityclasses.scheduling.k8s.io high"
             ]
         );
-        let by_files: Vec<bool> = pod
-            .volumes()
-            .iter()
-            .map(PodVolume::is_copied_by_files)
-            .collect();
-        assert_eq!(by_files, [true, false, true]);
+        let contents: Vec<Content> = pod.volumes().iter().map(|v| v.content("p")).collect();
+        assert_eq!(
+            contents,
+            [
+                Content::Claim("data".into()),
+                Content::Objects,
+                Content::OfPod,
+                Content::HostPath,
+                Content::Claim("p-t".into()),
+                Content::Objects,
+            ]
+        );
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Hosts {
         self.said.lock().expect("no panic").clone()
     }
 
+    /// Adds a line of a test's own to the commands.
+    pub(crate) fn note(&self, line: &str) {
+        self.said.lock().expect("no panic").push(line.to_owned());
+    }
+
     /// Lets commands end that would hang.
     pub(crate) fn let_go(&self) {
         self.free.cancel();

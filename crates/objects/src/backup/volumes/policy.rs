@@ -16,8 +16,10 @@ pub(crate) enum Decision {
     Skip(String),
     /// Its data is somebody else's business: whose.
     Elsewhere(String),
-    /// Its data is asked for: by what.
-    Asked(String),
+    /// Its files are to be copied: who says so.
+    Files(String),
+    /// A snapshot is to be taken: who says so.
+    Snapshot(String),
 }
 
 /// The policies, and what they look at.
@@ -39,7 +41,7 @@ impl Judge {
     }
 
     /// True when no policy is about volumes.
-    fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.policies.volume_policies.is_empty()
     }
 
@@ -71,6 +73,17 @@ impl Judge {
         let mut volume: Value = serde_json::from_slice(body).unwrap_or_default();
         let facts = json!({"spec": volume["spec"].take()});
         self.volumes.insert(name.to_owned(), facts);
+    }
+
+    /// True when a policy asks for files to be copied.
+    pub(crate) fn may_copy(&self) -> bool {
+        let mut policies = self.policies.volume_policies.iter();
+        policies.any(|policy| policy.action.kind == ActionType::FsBackup)
+    }
+
+    /// True when all that conditions look at of a persistent volume is known.
+    pub(crate) fn knows(&self, volume: &str) -> bool {
+        self.is_idle() || self.volumes.contains_key(volume)
     }
 
     /// What is done with a persistent volume and its claim; `None` when no policy matches.
@@ -113,8 +126,8 @@ impl Judge {
             ActionType::Custom => {
                 Decision::Elsewhere(format!("{policy} leaves it to somebody else (custom)"))
             }
-            ActionType::FsBackup => Decision::Asked(format!("{policy} (fs-backup)")),
-            ActionType::Snapshot if snapshots => Decision::Asked(format!("{policy} (snapshot)")),
+            ActionType::FsBackup => Decision::Files(format!("{policy} (fs-backup)")),
+            ActionType::Snapshot if snapshots => Decision::Snapshot(format!("{policy} (snapshot)")),
             // A volume that only a pod knows cannot be snapshotted; others were refused when read.
             ActionType::Snapshot | ActionType::Missing | ActionType::Other(_) => return None,
         })
@@ -153,14 +166,14 @@ volumePolicies:
         };
         let skip = Decision::Skip("volume policy 1 says skip".into());
         assert_eq!(of("pv-scratch", "scratch"), Some(skip));
-        let snapshot = Decision::Asked("volume policy 2 (snapshot)".into());
+        let snapshot = Decision::Snapshot("volume policy 2 (snapshot)".into());
         assert_eq!(of("pv-unseen", "data"), Some(snapshot));
         assert!(matches!(of("pv-share", ""), Some(Decision::Elsewhere(_))));
         assert_eq!(of("pv-other", ""), None);
         assert_eq!(of("pv-unseen", ""), None);
         let pod =
             br#"{"spec":{"volumes":[{"name":"d","emptyDir":{}},{"name":"c","configMap":{}}]}}"#;
-        let files = Decision::Asked("volume policy 3 (fs-backup)".into());
+        let files = Decision::Files("volume policy 3 (fs-backup)".into());
         assert_eq!(judge.of_pod_volume(pod, "d"), Some(files));
         assert_eq!(judge.of_pod_volume(pod, "c"), None);
     }
