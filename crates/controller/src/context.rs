@@ -98,6 +98,10 @@ pub struct ServerOptions {
     pub actions: Actions,
     /// Providers besides those that ConfigMaps define.
     pub providers: Providers,
+    /// How long the copy of one volume may take.
+    pub volume_timeout: Duration,
+    /// Whether backups that do not say it copy the files of all volumes that no annotation excludes.
+    pub default_volumes_to_fs_backup: bool,
     /// Pause between two looks whether the server is still paused, while something waits for that.
     pub pause_look: Duration,
 }
@@ -138,6 +142,8 @@ impl ServerOptions {
             global_volume_policy: String::new(),
             actions: Actions::default(),
             providers: Providers::default(),
+            volume_timeout: salvor_objects::backup::DEFAULT_VOLUME_TIMEOUT,
+            default_volumes_to_fs_backup: false,
             pause_look: Duration::from_secs(10),
         }
     }

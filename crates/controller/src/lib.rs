@@ -33,6 +33,7 @@ pub mod install;
 mod kinds;
 mod locations;
 mod metrics;
+mod movers;
 mod presence;
 mod probes;
 mod queue;

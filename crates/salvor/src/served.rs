@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::StreamExt as _;
+use salvor_api::labels;
 use salvor_api::meta::LabelSelector;
 use salvor_api::selector::Selector;
 use salvor_api::velero::{
     BackupStorageLocation, DownloadRequest, DownloadRequestPhase, DownloadTarget,
     DownloadTargetKind, Kind,
 };
-use salvor_archive::files::read_json_gz;
+use salvor_archive::files::{BackupVolumeInfo, SalvorVolumes, read_json_gz};
+use salvor_archive::names::SALVOR_VOLUMES;
 use salvor_cluster::{ApiResource, Cluster, ErrorKind, Wait};
 use salvor_controller::tls::{AUTHORITY, CA_CERTIFICATES};
 use salvor_controller::{KindError, Kinds, Locations, Presence, find_server};
@@ -200,6 +202,16 @@ impl Served {
         kind: DownloadTargetKind,
         name: &str,
     ) -> Result<Option<(Option<u64>, ByteStream)>, Failure> {
+        self.requested(kind, name, None).await
+    }
+
+    /// The same; with `own`, the file of ours of this name instead of the one that the kind means.
+    async fn requested(
+        &self,
+        kind: DownloadTargetKind,
+        name: &str,
+        own: Option<&str>,
+    ) -> Result<Option<(Option<u64>, ByteStream)>, Failure> {
         let kinds = self.kinds::<DownloadRequest>();
         let unique = RunId::generate();
         let unique = unique.as_str().to_ascii_lowercase();
@@ -208,6 +220,10 @@ impl Served {
             kind,
             name: name.to_owned(),
         };
+        if let Some(own) = own {
+            let annotations = &mut request.metadata.annotations;
+            annotations.insert(labels::OWN_FILE.to_owned(), own.to_owned());
+        }
         let request = kinds.create(&request).await?;
         let answer = self.answered(&request.metadata.name).await;
         let read = match &answer {
@@ -281,20 +297,29 @@ impl Served {
         name: &str,
     ) -> Result<Option<Vec<u8>>, Failure> {
         let what = format!("download {} of `{name}`", kind.as_str());
-        let Some((_, mut stream)) = self.file(kind, name).await? else {
+        match self.file(kind, name).await? {
+            Some((_, stream)) => in_memory(stream, &what).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Our own record of a backup's volumes; `None` when it has none, or the server does not know of such records.
+    async fn own_volumes(&self, name: &str) -> Result<Option<SalvorVolumes>, Failure> {
+        let kind = DownloadTargetKind::BackupVolumeInfos;
+        let found = self.requested(kind, name, Some(SALVOR_VOLUMES)).await?;
+        let Some((_, stream)) = found else {
             return Ok(None);
         };
-        let mut all = BytesMut::new();
-        while let Some(chunk) = stream.next().await {
-            let chunk =
-                chunk.map_err(|error| Failure::caused(Exit::Internal, what.as_str(), error))?;
-            if (all.len() + chunk.len()) as u64 > LARGEST_FILE {
-                let text = format!("{what}: it is larger than {} MiB", LARGEST_FILE >> 20);
-                return Err(Failure::new(Exit::VerificationFailed, text));
+        let what = format!("`{SALVOR_VOLUMES}` of `{name}`");
+        let bytes = in_memory(stream, &what).await?;
+        match SalvorVolumes::decode(&bytes) {
+            Ok(volumes) => Ok(Some(volumes)),
+            // Another server gave the volume infos, which are a list.
+            Err(_) if read_json_gz::<Vec<BackupVolumeInfo>>(&bytes, LARGEST_FILE).is_ok() => {
+                Ok(None)
             }
-            all.extend_from_slice(&chunk);
+            Err(error) => Err(damaged(&what, error)),
         }
-        Ok(Some(all.to_vec()))
     }
 
     /// A JSON file; `None` when there is no such file.
@@ -338,6 +363,20 @@ impl Served {
     }
 }
 
+/// All of a file that fits into memory.
+async fn in_memory(mut stream: ByteStream, what: &str) -> Result<Vec<u8>, Failure> {
+    let mut all = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| Failure::caused(Exit::Internal, what, error))?;
+        if (all.len() + chunk.len()) as u64 > LARGEST_FILE {
+            let text = format!("{what}: it is larger than {} MiB", LARGEST_FILE >> 20);
+            return Err(Failure::new(Exit::VerificationFailed, text));
+        }
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all.to_vec())
+}
+
 /// A label selector as the API takes it.
 pub(crate) fn query(selector: &LabelSelector) -> Result<String, Failure> {
     let compiled = Selector::compile(selector);
@@ -374,7 +413,21 @@ impl<'a> Files<'a> {
         if !wanted {
             return None;
         }
-        match self.served.json(kind, self.name).await {
+        let found = self.served.json(kind, self.name).await;
+        self.had(found)
+    }
+
+    /// Reads our own record of volumes if it is wanted.
+    pub(crate) async fn own_volumes(&mut self, wanted: bool) -> Option<SalvorVolumes> {
+        if !wanted {
+            return None;
+        }
+        let found = self.served.own_volumes(self.name).await;
+        self.had(found)
+    }
+
+    fn had<T>(&mut self, found: Result<Option<T>, Failure>) -> Option<T> {
+        match found {
             Ok(found) => found,
             Err(failure) => {
                 self.complete = false;

@@ -109,6 +109,11 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
         let now = context.now();
         resealed(key.as_ref(), backup, |backup| {
             backup.spec.storage_location.clone_from(&storage);
+            if context.options.default_volumes_to_fs_backup
+                && backup.spec.default_volumes_to_restic.is_none()
+            {
+                backup.spec.default_volumes_to_fs_backup.get_or_insert(true);
+            }
             if backup.spec.ttl.is_zero() {
                 backup.spec.ttl = GoDuration(context.options.default_ttl);
             }
@@ -285,6 +290,8 @@ async fn engine(
             policies: Some(policies),
             approval: warrant.approval(),
             actions: context.options.actions.clone(),
+            data_mover: context.data_mover().await,
+            volume_timeout: context.options.volume_timeout,
             cancel: handle.cancel.clone(),
             ..BackupOptions::default()
         },

@@ -267,7 +267,7 @@ impl Desk {
 
     async fn find(&self, request: &DownloadRequest) -> Result<(Location, File), String> {
         let parts = &self.parts;
-        let file = file_of(&request.spec.target)?;
+        let file = file_of(request)?;
         let backup = match &file {
             File::Backup(name, _) => name.to_string(),
             File::Restore(name, _) => {

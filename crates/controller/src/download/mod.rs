@@ -11,10 +11,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use salvor_api::go::Time;
+use salvor_api::labels;
 use salvor_api::name::{BackupName, RestoreName};
-use salvor_api::velero::{
-    DownloadRequest, DownloadRequestPhase, DownloadTarget, DownloadTargetKind,
-};
+use salvor_api::velero::{DownloadRequest, DownloadRequestPhase, DownloadTargetKind};
+use salvor_archive::names::SALVOR_VOLUMES;
 use salvor_location::Location;
 use salvor_objects::restore::Source;
 use salvor_objects::rights;
@@ -124,7 +124,7 @@ impl DownloadRequests {
         let lasts = self.context.options.download_lasts;
         // First: whether something exists is not told to everybody.
         let warrant = self.context.authorizer.warrant(request).await?;
-        let (location, file) = self.find(&request.spec.target).await?;
+        let (location, file) = self.find(request).await?;
         self.assert_readable(&warrant, &location, &file).await?;
         let signed = match &file {
             File::Backup(name, file) => location.presign_file(name, file, lasts).await,
@@ -177,9 +177,9 @@ impl DownloadRequests {
 
     /// The file that a request names, and the location that has it. Whether it is there shows when it is read,
     /// as with an address that a store has signed.
-    async fn find(&self, target: &DownloadTarget) -> Result<(Location, File), String> {
+    async fn find(&self, request: &DownloadRequest) -> Result<(Location, File), String> {
         let context = &self.context;
-        let file = file_of(target)?;
+        let file = file_of(request)?;
         let backup = match &file {
             File::Backup(name, _) => name.to_string(),
             File::Restore(name, _) => {
@@ -198,7 +198,8 @@ impl DownloadRequests {
 }
 
 /// The name under which a file lies in its location.
-fn file_of(target: &DownloadTarget) -> Result<File, String> {
+fn file_of(request: &DownloadRequest) -> Result<File, String> {
+    let target = &request.spec.target;
     use DownloadTargetKind::{
         BackupContents, BackupItemOperations, BackupLog, BackupResourceList, BackupResults,
         BackupVolumeInfos, BackupVolumeSnapshots, CSIBackupVolumeSnapshotContents,
@@ -226,6 +227,10 @@ fn file_of(target: &DownloadTarget) -> Result<File, String> {
     };
     if !target.kind.is_of_restore() {
         let checked = BackupName::new(name.as_str()).map_err(|error| error.to_string())?;
+        let own = request.metadata.annotations.get(labels::OWN_FILE);
+        if own.is_some_and(|own| own == SALVOR_VOLUMES) && target.kind == BackupVolumeInfos {
+            return Ok(File::Backup(checked, SALVOR_VOLUMES.to_owned()));
+        }
         return Ok(File::Backup(checked, format!("{name}{ending}")));
     }
     let checked = RestoreName::new(name.as_str()).map_err(|error| error.to_string())?;
@@ -239,7 +244,43 @@ fn file_of(target: &DownloadTarget) -> Result<File, String> {
 
 #[cfg(test)]
 mod tests {
+    use salvor_api::velero::DownloadTarget;
+
     use super::*;
+
+    fn asked(target: DownloadTarget) -> DownloadRequest {
+        let mut request = DownloadRequest::named("velero", "r");
+        request.spec.target = target;
+        request
+    }
+
+    #[test]
+    fn the_record_of_volumes_is_asked_for_beside_the_kind() {
+        let mut said = Vec::new();
+        for (kind, own) in [
+            ("BackupVolumeInfos", "salvor-volumes.json.gz"),
+            ("BackupVolumeInfos", "velero-backup.json"),
+            ("BackupLog", "salvor-volumes.json.gz"),
+        ] {
+            let mut request = asked(DownloadTarget {
+                kind: serde_json::from_value(kind.into()).expect("known"),
+                name: "x".to_owned(),
+            });
+            let annotations = &mut request.metadata.annotations;
+            annotations.insert("salvor.dev/file".to_owned(), own.to_owned());
+            match file_of(&request).expect("a file") {
+                File::Backup(_, file) | File::Restore(_, file) => said.push(file),
+            }
+        }
+        assert_eq!(
+            said,
+            [
+                "salvor-volumes.json.gz",
+                "x-volumeinfo.json.gz",
+                "x-logs.gz"
+            ]
+        );
+    }
 
     #[test]
     fn every_kind_of_file_has_veleros_name() {
@@ -251,7 +292,7 @@ mod tests {
                     kind,
                     name: "x".to_owned(),
                 };
-                match file_of(&target).expect("a file") {
+                match file_of(&asked(target)).expect("a file") {
                     File::Backup(_, file) => format!("{word} backups/{file}"),
                     File::Restore(_, file) => format!("{word} restores/{file}"),
                 }
@@ -285,7 +326,7 @@ mod tests {
                 kind: serde_json::from_value(kind.into()).expect("a word"),
                 name: name.to_owned(),
             };
-            assert!(file_of(&target).is_err(), "{kind} {name}");
+            assert!(file_of(&asked(target)).is_err(), "{kind} {name}");
         }
     }
 }

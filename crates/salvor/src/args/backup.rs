@@ -367,11 +367,9 @@ impl CopyToArgs {
     }
 }
 
-/// Volume flags of `create`. Volume data is not captured: each use is reported in the result.
+/// Volume flags of `create`. Data that is asked for and cannot be had makes the backup partial.
 #[derive(Clone, Debug, Args)]
-#[command(
-    next_help_heading = "Volumes (data is not captured; asking for it makes the backup partial)"
-)]
+#[command(next_help_heading = "Volumes")]
 pub(crate) struct VolumeArgs {
     /// Snapshot volumes.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
@@ -382,7 +380,7 @@ pub(crate) struct VolumeArgs {
     /// Which data mover.
     #[arg(long, value_name = "NAME")]
     pub(crate) data_mover: Option<String>,
-    /// Copy volumes file by file unless excluded.
+    /// Copy the files of all volumes that no annotation of their pods excludes; needs the node agent.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) default_volumes_to_fs_backup: Option<bool>,
     /// Volume snapshot locations.

@@ -70,6 +70,17 @@ pub(crate) struct ServerArgs {
     /// Name of this server's user, such as system:serviceaccount:velero:salvor.
     #[arg(long, value_name = "NAME")]
     pub(crate) server_user: Option<String>,
+    /// How long the copy of one volume may take.
+    #[arg(
+        long,
+        alias = "pod-volume-operation-timeout",
+        default_value = "4h",
+        value_name = "DURATION"
+    )]
+    pub(crate) fs_backup_timeout: GoDuration,
+    /// Copy the files of all volumes that no annotation excludes, in backups that do not say it.
+    #[arg(long)]
+    pub(crate) default_volumes_to_fs_backup: bool,
     /// How long a restore waits for one thing, such as a definition or a namespace.
     #[arg(long, default_value = "10m", value_name = "DURATION")]
     pub(crate) resource_timeout: GoDuration,

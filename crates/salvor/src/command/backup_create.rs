@@ -21,7 +21,7 @@ use tracing::info;
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, TemplateArgs, VolumeArgs};
 use crate::args::values;
-use crate::command::{backup_copy, read, served, unknown_resources};
+use crate::command::{backup_copy, data_mover, read, served, unknown_resources};
 use crate::exit::{Exit, Failure};
 use crate::output::estimate;
 use crate::output::progress::Progress;
@@ -62,6 +62,11 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     if backup.spec.storage_location.is_empty() {
         spec_name(&location).clone_into(&mut backup.spec.storage_location);
     }
+    let movers = data_mover::find(&cluster, &location, session).await;
+    if let Some(movers) = &movers {
+        // The same location, under the name by which its snapshots are found again.
+        backup.spec.storage_location.clone_from(&movers.location);
+    }
     tell_estimate(&location, &backup, args, session).await?;
     let name = backup.metadata.name.clone();
     let outcome = {
@@ -71,6 +76,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
             all_versions: args.all_versions,
             policies,
             actions: read::item_actions(args.item_actions.as_deref())?,
+            data_mover: movers.map(|movers| movers.mover),
             cancel: session.cancel.clone(),
             ..BackupOptions::default()
         };
@@ -134,8 +140,8 @@ async fn tell_estimate(
     Ok(())
 }
 
-/// Flags that only say how volume data would be captured. Those that ask for the data itself make the
-/// backup partial where there are volumes; the engine decides that.
+/// Flags that only say how snapshots would be taken, which this version does not. Those that ask for the data itself
+/// make the backup partial where it cannot be had; the engine decides that.
 fn without_effect(volumes: &VolumeArgs) -> Vec<&'static str> {
     let VolumeArgs {
         snapshot_volumes: _,

@@ -98,6 +98,7 @@ async fn served_view(
     let results = files.read(has_results, Kind::BackupResults).await;
     let resource_list = files.read(ended && details, Kind::BackupResourceList).await;
     let volumes = files.read(ended, Kind::BackupVolumeInfos).await;
+    let own_volumes = files.own_volumes(ended).await;
     let asked = status.backup_item_operations_attempted > 0;
     let operations = files.read(ended && asked, Kind::BackupItemOperations).await;
     let complete = files.complete;
@@ -107,6 +108,7 @@ async fn served_view(
         results,
         resource_list,
         volumes: volumes.unwrap_or_default(),
+        own_volumes,
         operations: operations.unwrap_or_default(),
         origin: Origin {
             durability: distance.map_or_else(String::new, |distance| session.durability(distance)),
@@ -145,6 +147,7 @@ async fn view(
         None
     };
     let volumes = salvor_objects::restore::source::read_volumes(location, &name).await?;
+    let own_volumes = read::own_volumes(location, &name).await?;
     let archive = BackupFile::Archive.name(&name);
     let found = BackupRecord {
         backup: record.backup.clone(),
@@ -159,6 +162,7 @@ async fn view(
         results,
         resource_list,
         volumes,
+        own_volumes,
         operations: operations.unwrap_or_default(),
         origin: Origin {
             url: location.url().to_string(),

@@ -14,6 +14,7 @@ mod backup_hold;
 mod backup_logs;
 mod backup_repair;
 mod backup_verify;
+mod data_mover;
 mod debug;
 mod explain;
 mod extension_check;

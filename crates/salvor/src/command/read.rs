@@ -9,7 +9,7 @@ use salvor_api::meta::LabelSelector;
 use salvor_api::name::{BackupName, RestoreName};
 use salvor_api::selector::Selector;
 use salvor_api::velero::{Backup, Restore, RestorePhase};
-use salvor_archive::files::{read_json_gz, read_text_gz};
+use salvor_archive::files::{SalvorVolumes, read_json_gz, read_text_gz};
 use salvor_archive::names::{BackupFile, RestoreFile};
 use salvor_extension::{Actions, Origin, Providers};
 use salvor_location::verified::Verdicts;
@@ -311,6 +311,17 @@ pub(crate) async fn backup_json<T: DeserializeOwned + Default>(
     read_json_gz(&bytes, LARGEST_FILE)
         .map(Some)
         .map_err(|error| damaged(&format!("`{file}` of backup `{name}`"), error))
+}
+
+/// Our own record of a backup's volumes; `None` when it has none.
+pub(crate) async fn own_volumes(
+    location: &Location,
+    name: &BackupName,
+) -> Result<Option<SalvorVolumes>, Failure> {
+    let file = BackupFile::SalvorVolumes.name(name);
+    let bytes = location.read_file(name, &file, LARGEST_FILE).await?;
+    let read = bytes.map(|bytes| SalvorVolumes::decode(&bytes)).transpose();
+    read.map_err(|error| damaged(&format!("`{file}` of backup `{name}`"), error))
 }
 
 /// A JSON file beside a restore; `None` when it is not there.

@@ -24,6 +24,8 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         default_backup_ttl,
         store_validation_frequency,
         resource_timeout,
+        fs_backup_timeout,
+        default_volumes_to_fs_backup,
         concurrent_backups,
         concurrent_restores,
         concurrent_copies,
@@ -63,6 +65,8 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         default_ttl: default_backup_ttl.0,
         validate_every: store_validation_frequency.0,
         resource_timeout: resource_timeout.0,
+        volume_timeout: fs_backup_timeout.0,
+        default_volumes_to_fs_backup: *default_volumes_to_fs_backup,
         global_volume_policy: global_backup_volume_policy_configmap
             .clone()
             .unwrap_or_default(),

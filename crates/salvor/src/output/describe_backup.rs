@@ -4,7 +4,9 @@ use salvor_api::go::Time;
 use salvor_api::labels;
 use salvor_api::meta::LabelSelector;
 use salvor_api::velero::{Backup, BackupPhase, BackupSpec, BackupStatus};
-use salvor_archive::files::{BackupOperation, BackupVolumeInfo, ResourceList, ResultSet, Results};
+use salvor_archive::files::{
+    BackupOperation, BackupVolumeInfo, ResourceList, ResultSet, Results, SalvorVolumes,
+};
 use salvor_location::copy::state::{CopyRecord, CopyState};
 use salvor_text::DescribeWriter;
 use serde_json::{Map, Value, json};
@@ -23,6 +25,8 @@ pub(crate) struct BackupView {
     pub(crate) resource_list: Option<ResourceList>,
     /// How volumes were treated.
     pub(crate) volumes: Vec<BackupVolumeInfo>,
+    /// Our own record of them; `None` when another program wrote the backup.
+    pub(crate) own_volumes: Option<SalvorVolumes>,
     /// Asynchronous operations.
     pub(crate) operations: Vec<BackupOperation>,
     /// Where it is kept.
@@ -57,6 +61,7 @@ pub(crate) fn text(view: &BackupView, details: bool, color: bool) -> String {
         results,
         resource_list,
         volumes,
+        own_volumes,
         operations,
         origin,
     } = view;
@@ -101,7 +106,11 @@ pub(crate) fn text(view: &BackupView, details: bool, color: bool) -> String {
         d.field("HooksFailed", hooks.hooks_failed);
     }
     d.blank();
-    own(&mut d, backup, volumes, origin);
+    own(&mut d, backup, origin);
+    match own_volumes {
+        Some(record) => describe_volumes::own(&mut d, record, details),
+        None => describe_volumes::without_data(&mut d, volumes),
+    }
     d.finish()
 }
 
@@ -409,8 +418,8 @@ pub(super) fn resources(d: &mut DescribeWriter, list: Option<&ResourceList>) {
     }
 }
 
-/// What Velero does not know: where the backup is from, how it is kept, which volumes have no data.
-fn own(d: &mut DescribeWriter, backup: &Backup, volumes: &[BackupVolumeInfo], origin: &Origin) {
+/// What Velero does not know: where the backup is from, how it is kept.
+fn own(d: &mut DescribeWriter, backup: &Backup, origin: &Origin) {
     let annotation = |key: &str| backup.metadata.annotations.get(key).map(String::as_str);
     d.line("Salvor:");
     let cluster = match (
@@ -449,19 +458,6 @@ fn own(d: &mut DescribeWriter, backup: &Backup, volumes: &[BackupVolumeInfo], or
         let copies: Vec<String> = origin.copies.iter().map(copy_line).collect();
         d.list(1, "Copies", &copies);
     }
-    let mut skipped: Vec<String> = volumes
-        .iter()
-        .filter(|volume| volume.skipped)
-        .map(|volume| {
-            let name = match (volume.pvc_namespace.as_str(), volume.pvc_name.as_str()) {
-                (_, "") => volume.pv_name.clone(),
-                (namespace, name) => format!("{namespace}/{name}"),
-            };
-            format!("{name}: {}", volume.skipped_reason)
-        })
-        .collect();
-    skipped.sort();
-    d.list(1, "Volumes without data", &skipped);
 }
 
 /// `offsite: done 2026-01-02 03:04:05 UTC`, or why it is not there.
@@ -494,6 +490,7 @@ pub(crate) fn value(view: &BackupView, details: bool) -> Value {
         results,
         resource_list,
         volumes,
+        own_volumes,
         operations,
         origin,
     } = view;
@@ -556,6 +553,7 @@ pub(crate) fn value(view: &BackupView, details: bool) -> Value {
             "copies": origin.copies,
             "copiedFrom": origin.copied_from,
             "verified": origin.verified,
+            "volumes": own_volumes.as_ref().map(|record| &record.volumes),
         }),
     );
     Value::Object(out)

@@ -300,3 +300,77 @@ fn the_structured_form_has_the_same_facts() {
     assert_eq!(value["salvor"]["temporary"], json!(true));
     assert_eq!(value["phase"], json!("Completed"));
 }
+
+#[test]
+fn every_volume_of_our_own_record_is_told_with_its_details() {
+    use salvor_archive::files::{
+        Consistency, RepositorySnapshot, SalvorVolume, VolumeMethod, VolumeOutcome,
+    };
+    let base = || SalvorVolume {
+        namespace: "shop".into(),
+        ..SalvorVolume::default()
+    };
+    let mut view = completed();
+    view.own_volumes = Some(SalvorVolumes::new(vec![
+        SalvorVolume {
+            claim: "data".into(),
+            persistent_volume: "pv-1".into(),
+            pod: "db-0".into(),
+            pod_volume: "data".into(),
+            node: "node-1".into(),
+            outcome: VolumeOutcome::Protected,
+            method: Some(VolumeMethod::Files),
+            consistency: Some(Consistency::Application),
+            snapshot: Some(RepositorySnapshot {
+                domain: "ns-shop".into(),
+                id: "0123456789abcdef".repeat(4),
+                bytes: 3 << 30,
+                new_bytes: 10 << 20,
+                entries: 42,
+                unread: 1,
+            }),
+            reason: "1 entry could not be read and is not in the backup: a: gone".into(),
+            ..base()
+        },
+        SalvorVolume {
+            claim: "cache".into(),
+            persistent_volume: "pv-2".into(),
+            outcome: VolumeOutcome::Failed,
+            reason: "the disk is on fire".into(),
+            ..base()
+        },
+        SalvorVolume {
+            pod: "db-0".into(),
+            pod_volume: "scratch".into(),
+            reason: "nothing asks for its files".into(),
+            ..base()
+        },
+        SalvorVolume {
+            namespace: String::new(),
+            persistent_volume: "pv-3".into(),
+            reason: "volume policy 1 says skip".into(),
+            ..base()
+        },
+    ]));
+    let own = |details| {
+        let text = text(&view, details, false);
+        let at = text.find("  Archive size").expect("there");
+        text[at..].to_owned()
+    };
+    expect![[r#"
+          Archive size:  1.5 KiB
+          Volumes:       pv-3: left out: volume policy 1 says skip
+                         volume scratch of pod shop/db-0: left out: nothing asks for its files
+                         shop/cache (pv-2): failed: the disk is on fire
+                         shop/data (pv-1): protected by copied files, application-consistent, 3 GiB in 42 entries, 10 MiB new, snapshot 01234567 of ns-shop, through pod db-0, on node node-1: 1 entry could not be read and is not in the backup: a: gone
+    "#]].assert_eq(&own(true));
+    expect![[r#"
+          Archive size:         1.5 KiB
+          Volumes:              1 protected, 1 failed, 2 left out (specify --details for more information)
+          Volumes that failed:  shop/cache (pv-2): failed: the disk is on fire
+    "#]].assert_eq(&own(false));
+    let value = value(&view, false);
+    let volumes = &value["salvor"]["volumes"];
+    assert_eq!(volumes[3]["outcome"], "protected");
+    assert_eq!(volumes[3]["snapshot"]["bytes"], json!(3_u64 << 30));
+}

@@ -1,9 +1,135 @@
-//! The volumes of `backup describe`, in Velero's three groups.
+//! The volumes of `backup describe`: in Velero's three groups, and as our own record has them.
 
 use std::collections::BTreeMap;
 
-use salvor_archive::files::BackupVolumeInfo;
-use salvor_text::DescribeWriter;
+use salvor_archive::files::{
+    BackupVolumeInfo, Consistency, SalvorVolume, SalvorVolumes, VolumeMethod, VolumeOutcome,
+};
+use salvor_text::{ByteCount, DescribeWriter};
+
+/// Digits of a snapshot's id that are shown, as restic shows it.
+const SHORT_ID: usize = 8;
+
+/// The volumes of our own record: each with `details`; otherwise how many there are, and those whose data should be there
+/// and is not.
+pub(super) fn own(d: &mut DescribeWriter, record: &SalvorVolumes, details: bool) {
+    if record.volumes.is_empty() {
+        d.nested(1, "Volumes", "<none>");
+        return;
+    }
+    if details {
+        let lines: Vec<String> = record.volumes.iter().map(line).collect();
+        d.list(1, "Volumes", &lines);
+        return;
+    }
+    let of = |outcome| record.volumes.iter().filter(move |v| v.outcome == outcome);
+    let count = |outcome| of(outcome).count();
+    d.nested(
+        1,
+        "Volumes",
+        format_args!(
+            "{} protected, {} failed, {} left out (specify --details for more information)",
+            count(VolumeOutcome::Protected),
+            count(VolumeOutcome::Failed),
+            count(VolumeOutcome::Skipped),
+        ),
+    );
+    let failed: Vec<String> = of(VolumeOutcome::Failed).map(line).collect();
+    if !failed.is_empty() {
+        d.list(1, "Volumes that failed", &failed);
+    }
+}
+
+/// The volumes without data of a backup that has no record of ours.
+pub(super) fn without_data(d: &mut DescribeWriter, volumes: &[BackupVolumeInfo]) {
+    let mut skipped: Vec<String> = volumes
+        .iter()
+        .filter(|volume| volume.skipped)
+        .map(|volume| {
+            let name = match (volume.pvc_namespace.as_str(), volume.pvc_name.as_str()) {
+                (_, "") => volume.pv_name.clone(),
+                (namespace, name) => format!("{namespace}/{name}"),
+            };
+            format!("{name}: {}", volume.skipped_reason)
+        })
+        .collect();
+    skipped.sort();
+    d.list(1, "Volumes without data", &skipped);
+}
+
+/// `shop/data (pv-1): protected by copied files, application-consistent, ...`.
+fn line(volume: &SalvorVolume) -> String {
+    let SalvorVolume {
+        namespace,
+        claim,
+        persistent_volume,
+        pod,
+        pod_volume,
+        ..
+    } = volume;
+    let name = match (claim.as_str(), pod.as_str(), persistent_volume.as_str()) {
+        ("", "", volume) => volume.to_owned(),
+        ("", pod, _) => format!("volume {pod_volume} of pod {namespace}/{pod}"),
+        (claim, _, "") => format!("{namespace}/{claim}"),
+        (claim, _, volume) => format!("{namespace}/{claim} ({volume})"),
+    };
+    let mut parts = vec![outcome(volume)];
+    parts.extend(
+        volume
+            .consistency
+            .map(|level| consistency(level).to_owned()),
+    );
+    if let Some(snapshot) = &volume.snapshot {
+        parts.push(format!(
+            "{} in {} entries, {} new",
+            ByteCount(snapshot.bytes),
+            snapshot.entries,
+            ByteCount(snapshot.new_bytes)
+        ));
+        let id: String = snapshot.id.chars().take(SHORT_ID).collect();
+        parts.push(format!("snapshot {id} of {}", snapshot.domain));
+    }
+    if let Some(csi) = &volume.csi {
+        parts.push(format!("by driver {}, handle {}", csi.driver, csi.handle));
+    }
+    if let Some(native) = &volume.native {
+        parts.push(format!("in {}, handle {}", native.location, native.handle));
+    }
+    if !claim.is_empty() && !pod.is_empty() {
+        parts.push(format!("through pod {pod}"));
+    }
+    if !volume.node.is_empty() {
+        parts.push(format!("on node {}", volume.node));
+    }
+    let text = format!("{name}: {}", parts.join(", "));
+    match volume.reason.as_str() {
+        "" => text,
+        reason => format!("{text}: {reason}"),
+    }
+}
+
+fn outcome(volume: &SalvorVolume) -> String {
+    let how = volume.method.map(|method| match method {
+        VolumeMethod::Files => "copied files",
+        VolumeMethod::CsiSnapshot => "a CSI snapshot",
+        VolumeMethod::CsiMoved => "a CSI snapshot that was moved",
+        VolumeMethod::NativeSnapshot => "a snapshot of its provider",
+    });
+    match (volume.outcome, how) {
+        (VolumeOutcome::Protected, Some(how)) => format!("protected by {how}"),
+        (VolumeOutcome::Protected, None) => "protected".to_owned(),
+        (VolumeOutcome::Skipped, _) => "left out".to_owned(),
+        (VolumeOutcome::Failed, _) => "failed".to_owned(),
+    }
+}
+
+fn consistency(level: Consistency) -> &'static str {
+    match level {
+        Consistency::Application => "application-consistent",
+        Consistency::Crash => "crash-consistent",
+        Consistency::Files => "read while it could be written",
+    }
+}
 
 /// `Backup Volumes:` with one group per method.
 pub(super) fn block(d: &mut DescribeWriter, volumes: &[BackupVolumeInfo], details: bool) {

@@ -39,6 +39,21 @@ impl Messages {
         )
     }
 
+    /// The node agents of the cluster cannot reach the location of a backup that is made from here.
+    #[must_use]
+    pub fn agents_lack_location(self, url: &str, namespace: &str) -> String {
+        self.say(
+            format_args!(
+                "no files of volumes are copied: the node agents in namespace {namespace} know no location {url}; create \
+                 it there with `salvor backup-location create`"
+            ),
+            format_args!(
+                "볼륨의 파일을 복사하지 않습니다: 네임스페이스 {namespace}의 노드 에이전트가 위치 {url}을(를) 모릅니다. \
+                 `salvor backup-location create`로 그곳에 만드십시오"
+            ),
+        )
+    }
+
     /// Where to read more.
     #[must_use]
     pub fn see(self, command: &str) -> String {

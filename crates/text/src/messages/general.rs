@@ -74,12 +74,12 @@ impl Messages {
         )
     }
 
-    /// A flag is about volume data, which is neither captured nor restored.
+    /// A flag is about a way to treat volumes that is not there.
     #[must_use]
     pub fn flag_has_no_effect(self, flag: &str) -> String {
         self.say(
-            format_args!("{flag} has no effect: this version does not handle volume data"),
-            format_args!("{flag} 는 효과가 없습니다. 이 버전은 볼륨 데이터를 다루지 않습니다"),
+            format_args!("{flag} has no effect in this version"),
+            format_args!("{flag} 는 이 버전에서 효과가 없습니다"),
         )
     }
 
