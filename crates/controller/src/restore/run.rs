@@ -317,6 +317,9 @@ async fn restore(
         resource_timeout: context.options.resource_timeout,
         actions: context.options.actions.clone(),
         approval: warrant.approval(),
+        data_mover: context.data_mover().await,
+        data_location: location.name().to_owned(),
+        data_timeout: context.options.volume_timeout,
         ..RestoreOptions::default()
     };
     if resume && let Ok(name) = RestoreName::new(restore.metadata.name.as_str()) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use salvor_api::go::Time;
 use salvor_api::velero::{Hooks, Restore, RestorePhase, RestoreSpec, RestoreStatusSpec};
+use salvor_cluster::Cluster;
 use salvor_location::{Location, RunId};
 use salvor_objects::restore::fits::Severity;
 use salvor_objects::restore::modifiers::Modifiers;
@@ -20,7 +21,7 @@ use tracing::info;
 use crate::args::restore::{CreateArgs, ExistingPolicy, VolumeArgs};
 use crate::args::{Format, values};
 use crate::command::read::{self, Place};
-use crate::command::{records, served};
+use crate::command::{data_mover, records, served};
 use crate::exit::{Exit, Failure};
 use crate::output::estimate::{self, Unit};
 use crate::output::progress::Progress;
@@ -95,10 +96,10 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     let cluster = session.cluster(args.concurrency).await?;
     let source = read::source(&location, &backup, args.damage, session).await?;
     let request = RestoreRequest {
+        options: with_movers(options, &cluster, &location, session).await,
         cluster,
         source,
         restore,
-        options,
     };
     let plan = Box::pin(restore::plan(&request, &session.cancel)).await?;
     if args.dry_run {
@@ -119,6 +120,23 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     session.printer.remark(&text);
     let records = records::of_new(&name, &location, &args.record, session).await?;
     carry_out(&request, &records, plan, session).await
+}
+
+/// The options, with the node agents that put data of volumes back, where there are any.
+pub(crate) async fn with_movers(
+    options: RestoreOptions,
+    cluster: &Cluster,
+    location: &Location,
+    session: &Session,
+) -> RestoreOptions {
+    match data_mover::find(cluster, location, session).await {
+        None => options,
+        Some(movers) => RestoreOptions {
+            data_mover: Some(movers.mover),
+            data_location: movers.location,
+            ..options
+        },
+    }
 }
 
 /// Carries a plan out, with its records in `location`, and tells how it ended. What will not work, or not come back, is said before.
@@ -174,6 +192,7 @@ async fn resume(
     let location = location.limited(&args.limits.limits()?);
     let records = records::of_resumed(&name, &location, &args.record, session).await?;
     let cluster = session.cluster(args.concurrency).await?;
+    let options = with_movers(options, &cluster, &location, session).await;
     let began = std::time::Instant::now();
     let run = RunId::generate();
     info!(%run, restore = %name, "restore goes on");

@@ -57,15 +57,16 @@ pub(crate) async fn run(args: &UndeleteArgs, session: &Session) -> Result<Exit, 
     restore.metadata.creation_timestamp = Some(Time::new(session.now()));
     restore.spec.backup_name = backup.to_string();
     restore.spec.item_operation_timeout = DEFAULT_ITEM_OPERATION_TIMEOUT;
+    let options = RestoreOptions {
+        only: Some(needed.keys),
+        skip_damaged: damage.skip_damaged,
+        ..RestoreOptions::default()
+    };
     let request = RestoreRequest {
+        options: restore_create::with_movers(options, &cluster, &location, session).await,
         cluster,
         source,
         restore,
-        options: RestoreOptions {
-            only: Some(needed.keys),
-            skip_damaged: damage.skip_damaged,
-            ..RestoreOptions::default()
-        },
     };
     let plan = Box::pin(restore::plan(&request, &session.cancel)).await?;
     let preview = session
