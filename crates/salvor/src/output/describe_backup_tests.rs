@@ -354,18 +354,18 @@ fn every_volume_of_our_own_record_is_told_with_its_details() {
     ]));
     let own = |details| {
         let text = text(&view, details, false);
-        let at = text.find("  Archive size").expect("there");
+        let at = text.find("Archive size").expect("there");
         text[at..].to_owned()
     };
     expect![[r#"
-          Archive size:  1.5 KiB
+        Archive size:  1.5 KiB
           Volumes:       pv-3: left out: volume policy 1 says skip
                          volume scratch of pod shop/db-0: left out: nothing asks for its files
                          shop/cache (pv-2): failed: the disk is on fire
                          shop/data (pv-1): protected by copied files, application-consistent, 3 GiB in 42 entries, 10 MiB new, snapshot 01234567 of ns-shop, through pod db-0, on node node-1: 1 entry could not be read and is not in the backup: a: gone
     "#]].assert_eq(&own(true));
     expect![[r#"
-          Archive size:         1.5 KiB
+        Archive size:         1.5 KiB
           Volumes:              1 protected, 1 failed, 2 left out (specify --details for more information)
           Volumes that failed:  shop/cache (pv-2): failed: the disk is on fire
     "#]].assert_eq(&own(false));
