@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use salvor_storage::ErrorKind;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::claimed::Claimed;
@@ -220,13 +221,13 @@ pub fn sweep(
         }
     }
     for file in done {
-        repository.files().remove(Kind::Mark, &file)?;
+        unmark(repository, &file)?;
     }
     Ok(swept)
 }
 
-/// Of packs that may go, those that a retention rule of the store keeps: removed now, they would be hidden, not gone, and
-/// on other stores the removal is refused half-way.
+/// Of packs that may go, those that a retention rule of the store keeps, or that an index file names which it keeps: removed
+/// now, they would be hidden and not gone, and on other stores the removal is refused half-way.
 fn retained(
     repository: &Repository,
     stored: &BTreeMap<FileId, Listed>,
@@ -239,16 +240,36 @@ fn retained(
     let Some(retention) = repository.files().retention()? else {
         return Ok(BTreeSet::new());
     };
-    let is_kept = |id: &FileId| {
-        stored.get(id).is_some_and(|listed| {
-            let ends = listed
-                .modified
-                .and_then(|written| written.checked_add(retention).ok());
-            // What nobody knows the age of is taken for new.
-            ends.is_none_or(|ends| ends > now)
-        })
+    let is_kept = |listed: &Listed| {
+        let ends = listed
+            .modified
+            .and_then(|written| written.checked_add(retention).ok());
+        // What nobody knows the age of is taken for new.
+        ends.is_none_or(|ends| ends > now)
     };
-    Ok(gone.iter().copied().filter(is_kept).collect())
+    let mut kept: BTreeSet<FileId> = gone
+        .iter()
+        .filter(|id| stored.get(id).is_some_and(is_kept))
+        .copied()
+        .collect();
+    let index = repository.files().list(Kind::Index)?;
+    for file in index.into_iter().filter(is_kept) {
+        let file: IndexFile = repository.read_document(Kind::Index, &file.id)?;
+        let named = file.packs.iter().map(|pack| pack.id);
+        kept.extend(named.filter(|id| gone.contains(id)));
+    }
+    Ok(kept)
+}
+
+/// Removes a mark whose packs are gone. One that the store keeps says nothing any more, and the next sweep tries again.
+fn unmark(repository: &Repository, mark: &FileId) -> Result<()> {
+    match repository.files().remove(Kind::Mark, mark) {
+        Err(Error::Store { source, .. }) if source.kind == ErrorKind::Locked => {
+            tracing::debug!(%mark, "the store keeps a mark that is done with");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn packs(repository: &Repository) -> Result<BTreeMap<FileId, Listed>> {

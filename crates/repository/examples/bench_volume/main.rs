@@ -4,10 +4,12 @@
 //! `--folder DIR` (default the system's temporary folder), `--no-verify` (do not open what was sealed before it is stored;
 //! for restic releases that do not do that either), `--latency MILLISECONDS` (the same data in a store in memory whose every
 //! call takes so long, without a peer), `--synthetic files:N|bytes:N` (nothing but this: so many tiny files, or one file of so
-//! many bytes, made up and into a store that keeps nothing, for the memory that it takes). Figures are for the data described in
+//! many bytes, made up and into a store that keeps nothing, for the memory that it takes), `--interop N` (nothing but this: N real
+//! files, written by each engine and checked and restored by the others). Figures are for the data described in
 //! the report; nothing is judged.
 
 mod data;
+mod interop;
 mod ours;
 #[path = "../../tests/it/synthetic.rs"]
 mod synthetic;
@@ -38,12 +40,15 @@ struct Bench {
     verify: bool,
     latency: Option<String>,
     synthetic: Option<String>,
+    interop: Option<usize>,
 }
 
 /// What one process used.
 #[derive(Clone, Copy, Default)]
 struct Used {
     wall: Duration,
+    /// Processor time, user and system, up to the last look.
+    cpu_seconds: f64,
     peak_megabytes: u64,
 }
 
@@ -76,6 +81,7 @@ const LIMITS: [(&str, &str); 3] = [
 #[derive(Clone, Default)]
 struct Figures {
     seconds: Vec<f64>,
+    cpu_seconds: Vec<f64>,
     peak_megabytes: u64,
 }
 
@@ -89,6 +95,7 @@ impl Bench {
             verify: true,
             latency: None,
             synthetic: None,
+            interop: None,
         };
         let mut rest = arguments.iter();
         while let Some(option) = rest.next() {
@@ -100,6 +107,7 @@ impl Bench {
                 "--folder" => bench.folder = value()?.into(),
                 "--no-verify" => bench.verify = false,
                 "--latency" => bench.latency = Some(value()?.clone()),
+                "--interop" => bench.interop = Some(value()?.parse()?),
                 "--synthetic" => bench.synthetic = Some(value()?.clone()),
                 other => return Err(format!("unknown option `{other}`").into()),
             }
@@ -128,6 +136,9 @@ impl Bench {
             .prefix("salvor-bench")
             .tempdir_in(&self.folder)?;
         let tree = work.path().join("tree");
+        if let Some(files) = self.interop {
+            return interop::run(self, work.path(), &tree, files);
+        }
         data::make(&tree, self.megabytes)?;
         if let Some(latency) = &self.latency {
             println!(
@@ -190,13 +201,15 @@ impl Bench {
                 let used = self.step(*engine, action, &place(*engine, "repository"), path)?;
                 let seconds = used.wall.as_secs_f64();
                 eprintln!(
-                    "round {} {step} {}: {seconds:.2} s, {} MiB",
+                    "round {} {step} {}: {seconds:.2} s, {:.2} s of processors, {} MiB",
                     round + 1,
                     self.name(*engine),
+                    used.cpu_seconds,
                     used.peak_megabytes
                 );
                 let figures = &mut figures[*engine];
                 figures.seconds.push(seconds);
+                figures.cpu_seconds.push(used.cpu_seconds);
                 figures.peak_megabytes = figures.peak_megabytes.max(used.peak_megabytes);
                 if *action == "restore" {
                     std::fs::remove_dir_all(&back)?;
@@ -255,16 +268,18 @@ impl Bench {
         );
         for engine in 1..self.engines() {
             println!(
-                "\n| step | ours s | {} s | times as fast | ours MiB | its MiB |\n|---|---|---|---|---|---|",
+                "\n| step | ours s | {} s | times as fast | ours core-s | its core-s | ours MiB | its MiB |\n|---|---|---|---|---|---|---|---|",
                 self.name(engine)
             );
             for ((step, _), figures) in STEPS.iter().zip(steps) {
                 let (ours, theirs) = (&figures[0], &figures[engine]);
                 println!(
-                    "| {step} | {:.2} | {:.2} | {:.2} | {} | {} |",
+                    "| {step} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} |",
                     median(&ours.seconds),
                     median(&theirs.seconds),
                     median(&theirs.seconds) / median(&ours.seconds),
+                    median(&ours.cpu_seconds),
+                    median(&theirs.cpu_seconds),
                     ours.peak_megabytes,
                     theirs.peak_megabytes
                 );
@@ -282,7 +297,8 @@ fn measure(command: &mut Command) -> Outcome<Used> {
     let begin = Instant::now();
     let mut child = command.stdin(Stdio::null()).spawn()?;
     let status_file = format!("/proc/{}/status", child.id());
-    let mut peak = 0;
+    let stat_file = format!("/proc/{}/stat", child.id());
+    let (mut peak, mut cpu_seconds) = (0, 0.0);
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
@@ -297,6 +313,11 @@ fn measure(command: &mut Command) -> Outcome<Used> {
                 .ok()
         });
         peak = peak.max(kibibytes.unwrap_or(0) >> 10);
+        cpu_seconds = std::fs::read_to_string(&stat_file)
+            .ok()
+            .and_then(|stat| processors(&stat))
+            .unwrap_or(cpu_seconds)
+            .max(cpu_seconds);
         std::thread::park_timeout(LOOK);
     };
     if !status.success() {
@@ -304,8 +325,16 @@ fn measure(command: &mut Command) -> Outcome<Used> {
     }
     Ok(Used {
         wall: begin.elapsed(),
+        cpu_seconds,
         peak_megabytes: peak,
     })
+}
+
+/// User and system time of `/proc/PID/stat`, whose ticks are hundredths of a second on every Linux that counts.
+fn processors(stat: &str) -> Option<f64> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / 100.0)
 }
 
 /// `restic 0.14.0`.

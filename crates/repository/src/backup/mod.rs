@@ -35,7 +35,7 @@ use packer::{Packer, Stored, Uploader};
 use reader::Counts;
 
 /// Bytes of file content between the reader and the workers.
-const IN_FLIGHT: usize = 48 << 20;
+const IN_FLIGHT: usize = 32 << 20;
 /// Jobs between them; most are batches of a megabyte.
 const JOBS: usize = 64;
 /// Threads that upload packs.

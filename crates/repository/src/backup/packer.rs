@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Failed;
 use super::claimed::Claimed;
+use crate::chunk::LONGEST;
 use crate::error::{Error, Result};
 use crate::files::Kind;
 use crate::format::index_file::{BlobKind, IndexFile, IndexedPack};
@@ -18,12 +19,14 @@ use crate::repository::Repository;
 
 /// A pack is closed when it has so many bytes.
 const PACK: usize = 16 << 20;
+/// Longest pack, its header included, but for those of huge directories.
+const FULL: usize = PACK + LONGEST + (5 << 20);
 /// Or so many blobs, so that its header stays small.
 const MOST_BLOBS: usize = 100_000;
 /// An index file is written when so many blobs wait for it.
 const INDEX_BLOBS: usize = 50_000;
-/// Packs that wait for an uploader.
-const WAITING: usize = 2;
+/// Packs that wait for an uploader; the uploaders have two more.
+const WAITING: usize = 1;
 
 /// What was stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +114,7 @@ impl<'r> Packer<'r> {
             (pack.len() >= PACK || pack.count() >= MOST_BLOBS).then(|| {
                 std::mem::replace(
                     &mut *pack,
-                    PackWriter::with_buffer(Vec::with_capacity(PACK + (1 << 20))),
+                    PackWriter::with_buffer(Vec::with_capacity(FULL)),
                 )
             })
         };

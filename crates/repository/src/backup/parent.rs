@@ -42,7 +42,7 @@ impl<'r> Parent<'r> {
     /// Goes into a directory. Says whether the parent has it.
     pub(super) fn enter(&mut self, name: &[u8]) -> Result<bool> {
         let subtree = self
-            .find(name)
+            .take(name)
             .filter(|node| node.kind == NodeKind::Dir)
             .and_then(|node| node.subtree);
         let tree = self.tree(subtree)?;
@@ -57,7 +57,7 @@ impl<'r> Parent<'r> {
     }
 
     /// What it has under this name, which is greater than all that were asked for in this directory.
-    pub(super) fn find(&mut self, name: &[u8]) -> Option<&Node> {
+    pub(super) fn take(&mut self, name: &[u8]) -> Option<Node> {
         let level = self.levels.last_mut()?.as_mut()?;
         while level
             .current
@@ -66,10 +66,11 @@ impl<'r> Parent<'r> {
         {
             level.advance();
         }
-        level
-            .current
-            .as_ref()
-            .filter(|node| node.name.as_slice() == name)
+        let found = level.current.take_if(|node| node.name.as_slice() == name);
+        if found.is_some() {
+            level.advance();
+        }
+        found
     }
 
     /// Whether every piece of a file is still in the index.

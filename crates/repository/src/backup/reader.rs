@@ -152,7 +152,7 @@ impl<'r> Reader<'r> {
         directory: &Arc<Directory>,
         mut node: Node,
     ) -> Result<()> {
-        let before = parent.find(&node.name).cloned();
+        let before = parent.take(&node.name);
         let strict = source.keeps_inodes();
         if node.kind != NodeKind::File {
             // Nothing to read: what it is stands in the node.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use jiff::SignedDuration;
+use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::{SignedDuration, Timestamp};
 use salvor_repository::check::{self, Depth};
 use salvor_repository::lock::{self, Holder, Lock};
 use salvor_repository::{Error, InitOptions, Kind, Progress, Repository, Work, prune};
@@ -21,6 +22,8 @@ use crate::support::{Place, back_up, noise, options, secret};
 struct Retaining {
     store: MemoryStore,
     says: Option<&'static str>,
+    /// What lies in this folder was written long ago, and may be removed.
+    old: &'static str,
 }
 
 #[async_trait]
@@ -50,7 +53,14 @@ impl ObjectStore for Retaining {
     }
 
     async fn list(&self, prefix: &str) -> Result<MetaStream> {
-        self.store.list(prefix).await
+        let old = self.old;
+        let aged = self.store.list(prefix).await?.map_ok(move |mut object| {
+            if object.key.as_str().starts_with(old) {
+                object.modified = Some(Timestamp::UNIX_EPOCH);
+            }
+            object
+        });
+        Ok(aged.boxed())
     }
 
     async fn list_folder(&self, folder: &str) -> Result<Folder> {
@@ -58,6 +68,9 @@ impl ObjectStore for Retaining {
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {
+        if key.as_str().starts_with(self.old) {
+            return self.store.delete(key).await;
+        }
         Err(salvor_storage::Error::new(ErrorKind::Locked, "remove", key))
     }
 
@@ -94,6 +107,7 @@ fn locks_that_nobody_may_remove_are_given_back_beside_them() {
     let store = Arc::new(Retaining {
         store: MemoryStore::new(),
         says: None,
+        old: "nothing/",
     });
     let repository = made(&place, store);
     for round in 1..=3 {
@@ -138,6 +152,7 @@ fn a_sweep_waits_for_the_retention_and_loses_nothing() {
     let store = Arc::new(Retaining {
         store: memory,
         says: Some("30 days"),
+        old: "nothing/",
     });
     let repository = Arc::new(Repository::open(place.files_in(store), &secret()).unwrap());
     let sweep = |repository: &Arc<Repository>| {
@@ -174,10 +189,39 @@ fn a_retention_that_is_not_understood_stops_the_sweep() {
     let store = Arc::new(Retaining {
         store: memory,
         says: Some("a while"),
+        old: "nothing/",
     });
     let repository = Arc::new(Repository::open(place.files_in(store), &secret()).unwrap());
     let alone = Lock::take(&repository, true, &holder()).unwrap();
     let now = SignedDuration::ZERO;
     let refused = prune::sweep(&repository, &alone, &[], now, &Progress::new());
     assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+}
+
+#[test]
+fn a_pack_stays_as_long_as_an_index_file_that_names_it_must_stay() {
+    let place = Place::new();
+    let memory = MemoryStore::new();
+    drop(with_waste(&place, &memory));
+    let over = |old| {
+        let store = Arc::new(Retaining {
+            store: memory.clone(),
+            says: Some("30 days"),
+            old,
+        });
+        Arc::new(Repository::open(place.files_in(store), &secret()).unwrap())
+    };
+    for (old, goes) in [("data/", false), ("", true)] {
+        let repository = over(old);
+        let alone = Lock::take(&repository, true, &holder()).unwrap();
+        let now = SignedDuration::ZERO;
+        let swept = prune::sweep(&repository, &alone, &[], now, &Progress::new()).unwrap();
+        assert_eq!(
+            (swept.packs > 0, swept.retained == 0),
+            (goes, goes),
+            "{swept:?}"
+        );
+        let checked = check::run(&repository, Depth::Data, &Progress::new()).unwrap();
+        assert_eq!(checked.findings, []);
+    }
 }
