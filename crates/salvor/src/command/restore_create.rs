@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         ..RestoreOptions::default()
     };
     if args.resume {
-        return resume(args, options, session).await;
+        return Box::pin(resume(args, options, session)).await;
     }
     let mut restore = requested(args, session)?;
     let printing = matches!(args.output, Format::Json | Format::Yaml) && !args.dry_run;
@@ -129,7 +129,7 @@ pub(crate) async fn with_movers(
     location: &Location,
     session: &Session,
 ) -> RestoreOptions {
-    match data_mover::find(cluster, location, session).await {
+    match Box::pin(data_mover::find(cluster, location, session)).await {
         None => options,
         Some(movers) => RestoreOptions {
             data_mover: Some(movers.mover),
