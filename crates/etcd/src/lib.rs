@@ -9,13 +9,15 @@
 //! - a data directory is there whole or not at all; what was there before is kept;
 //! - knows no Kubernetes, but for telling its data by the first bytes of values.
 //!
-//! Start with [`snapshot`], then [`restore`].
+//! Start with [`snapshot`], then [`restore`]; [`save`] takes a snapshot of a running cluster through [`client`].
 
 pub mod bolt;
+pub mod client;
 pub mod membership;
 pub mod mvcc;
 pub mod protobuf;
 pub mod restore;
+pub mod save;
 pub mod snapshot;
 pub mod wal;
 

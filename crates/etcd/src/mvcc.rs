@@ -17,6 +17,9 @@ pub struct Revision {
 }
 
 impl Revision {
+    /// Revision of a store in which nothing was changed yet.
+    pub const FIRST: u64 = 1;
+
     /// A revision as a key.
     #[must_use]
     pub fn to_key(self) -> [u8; REVISION_LENGTH] {

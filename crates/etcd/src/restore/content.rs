@@ -182,7 +182,7 @@ impl Copy<'_> {
             }
         }
         // Where deletions are the last changes, a compaction takes them away and is itself the newest revision.
-        let revision = revisions.last.main.max(self.compacted);
+        let revision = revisions.last.main.max(self.compacted).max(Revision::FIRST);
         self.content.revision = revision;
         let by = match self.options.revisions {
             Revisions::Raise(by) => by,

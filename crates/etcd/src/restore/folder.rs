@@ -33,7 +33,14 @@ pub(super) struct Place {
 impl Place {
     /// Looks at a place and makes a folder beside it. The folder goes when this is dropped.
     pub(super) fn prepare(path: &Path, replace: bool, needed: u64) -> Result<Self> {
-        let path = std::path::absolute(path).map_err(io_error("find", path))?;
+        // A link to a folder on another disk stays a link.
+        let path = match fs::canonicalize(path) {
+            Ok(path) => path,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::path::absolute(path).map_err(io_error("find", path))?
+            }
+            Err(error) => return Err(io_error("find", path)(error)),
+        };
         let parent = match path.parent() {
             Some(parent) if path.file_name().is_some() => parent.to_owned(),
             _ => return Err(Error::MountPoint { path }),
@@ -100,8 +107,8 @@ impl Place {
             .collect()
     }
 
-    /// Puts the folder in its place, everything in it being on the disk, and gives where the old one is.
-    pub(super) fn commit(self, owner: Option<(u32, u32)>) -> Result<Option<PathBuf>> {
+    /// Puts the folder in its place, everything in it being on the disk.
+    pub(super) fn commit(self, owner: Option<(u32, u32)>) -> Result<Placed> {
         finish(self.temporary(), owner.or(self.owner))?;
         // From here on what has the temporary name may be the old folder: it is not removed by a drop.
         let temporary = self.temporary.keep();
@@ -113,7 +120,10 @@ impl Place {
         if !self.occupied {
             fs::rename(&temporary, &self.path).map_err(failed)?;
             sync(&self.parent)?;
-            return Ok(None);
+            return Ok(Placed {
+                path: self.path,
+                kept: None,
+            });
         }
         let aside = aside(&self.path);
         match renameat_with(CWD, &temporary, CWD, &self.path, RenameFlags::EXCHANGE) {
@@ -134,7 +144,30 @@ impl Place {
             Err(error) => return Err(failed(error.into())),
         }
         sync(&self.parent)?;
-        Ok(Some(aside))
+        Ok(Placed {
+            path: self.path,
+            kept: Some(aside),
+        })
+    }
+}
+
+/// A folder in its place.
+pub(super) struct Placed {
+    path: PathBuf,
+    /// Where the old one is.
+    pub(super) kept: Option<PathBuf>,
+}
+
+impl Placed {
+    /// Takes the folder away again and puts the old one back.
+    pub(super) fn undo(self) -> Result<()> {
+        fs::remove_dir_all(&self.path).map_err(io_error("take away", &self.path))?;
+        match &self.kept {
+            Some(kept) => {
+                fs::rename(kept, &self.path).map_err(io_error("put back the old folder from", kept))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -247,8 +247,18 @@ pub fn restore(snapshot: &Path, options: &Options, stop: &AtomicBool) -> Result<
     snapshot::not_stopped(stop)?;
     let owner = options.owner;
     // The log first: with the data in place the member is whole.
-    let kept_wal = wal.map(|place| place.commit(owner)).transpose()?.flatten();
-    let kept_data = data.commit(owner)?;
+    let log = wal.map(|place| place.commit(owner)).transpose()?;
+    let data = match (data.commit(owner), log) {
+        (Ok(data), None) => vec![data],
+        (Ok(data), Some(log)) => vec![data, log],
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(log)) => {
+            // A new log beside the old data would be worse than either.
+            log.undo()?;
+            return Err(error);
+        }
+    };
+    let kept = data.into_iter().filter_map(|placed| placed.kept);
     Ok(Restored {
         data_dir: options.data_dir.clone(),
         member: own.id,
@@ -260,7 +270,7 @@ pub fn restore(snapshot: &Path, options: &Options, stop: &AtomicBool) -> Result<
         hash: content.hash,
         alarms: content.alarms,
         findings: content.findings,
-        kept: kept_data.into_iter().chain(kept_wal).collect(),
+        kept: kept.collect(),
         leftovers,
     })
 }

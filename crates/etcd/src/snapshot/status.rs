@@ -13,8 +13,10 @@ use crate::mvcc::{KeyValue, Revision};
 pub struct Status {
     /// CRC-32C of names, keys and values, as etcd's tools compute it.
     pub hash: u32,
-    /// Revision of the store.
+    /// Revision of the last entry, as the tools print it.
     pub revision: u64,
+    /// Revision up to which the store was compacted, or began to be; 0: never.
+    pub compacted: u64,
     /// Entries of all buckets: what the tools to 3.5 call total keys.
     pub entries: u64,
     /// Keys that are there at the revision: what the tools from 3.6 on call total keys. `None` when not counted.
@@ -30,6 +32,24 @@ pub struct Status {
 }
 
 impl Status {
+    /// Revision of the store: where deletions were the last changes, a compaction takes their entries away, and a store
+    /// begins at [`FIRST`](Revision::FIRST) without an entry.
+    #[must_use]
+    pub fn store_revision(&self) -> u64 {
+        self.revision.max(self.compacted).max(Revision::FIRST)
+    }
+
+    fn take_meta(&mut self, key: &[u8], value: &[u8]) {
+        match key {
+            b"storageVersion" => self.version = String::from_utf8_lossy(value).into_owned(),
+            b"scheduledCompactRev" | b"finishedCompactRev" => {
+                let revision = Revision::from_key(value).map_or(0, |(revision, _)| revision.main);
+                self.compacted = self.compacted.max(revision);
+            }
+            _ => {}
+        }
+    }
+
     /// The number that the tools of the file's own storage version print as total keys.
     #[must_use]
     pub fn total_key(&self) -> u64 {
@@ -50,6 +70,7 @@ pub fn status(snapshot: &Snapshot, count_live: bool, stop: &AtomicBool) -> Resul
     let mut status = Status {
         hash: 0,
         revision: 0,
+        compacted: 0,
         entries: 0,
         live_keys: None,
         versions: 0,
@@ -78,9 +99,7 @@ pub fn status(snapshot: &Snapshot, count_live: bool, stop: &AtomicBool) -> Resul
                         }
                     }
                 }
-                b"meta" if key == b"storageVersion" => {
-                    status.version = String::from_utf8_lossy(value).into_owned();
-                }
+                b"meta" => status.take_meta(key, value),
                 _ => {}
             }
         }

@@ -3,5 +3,6 @@
 mod bolt;
 mod real;
 mod restore;
+mod save;
 mod snapshot;
 mod support;

@@ -20,7 +20,7 @@ use crate::support::GO_ON;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The programs of one version.
-struct Version {
+pub(crate) struct Version {
     etcd: PathBuf,
     etcdctl: PathBuf,
     /// From 3.5.
@@ -29,14 +29,14 @@ struct Version {
 
 impl Version {
     /// All versions that are there.
-    fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         ["3_4", "3_5_16", "3_5_30"]
             .into_iter()
             .filter_map(Self::of)
             .collect()
     }
 
-    fn of(version: &str) -> Option<Self> {
+    pub(crate) fn of(version: &str) -> Option<Self> {
         let program = |name: &str| required_path(&format!("SALVOR_{name}_{version}"));
         Some(Self {
             etcd: program("ETCD")?,
@@ -50,12 +50,12 @@ impl Version {
     }
 
     /// The program that looks at snapshots.
-    fn tool(&self) -> &Path {
+    pub(crate) fn tool(&self) -> &Path {
         self.etcdutl.as_deref().unwrap_or(&self.etcdctl)
     }
 }
 
-fn run(program: &Path, arguments: &[&str], input: &str) -> Result<String, String> {
+pub(crate) fn run(program: &Path, arguments: &[&str], input: &str) -> Result<String, String> {
     let mut child = Command::new(program)
         .args(arguments)
         .env("ETCDCTL_API", "3")
@@ -77,15 +77,15 @@ fn run(program: &Path, arguments: &[&str], input: &str) -> Result<String, String
 }
 
 /// Ports that nobody has at the moment.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     listeners.map(|listener| listener.local_addr().expect("bound").port())
 }
 
 /// A running member.
-struct Member<'a> {
+pub(crate) struct Member<'a> {
     version: &'a Version,
-    client: String,
+    pub(crate) client: String,
     _server: Server,
 }
 
@@ -98,30 +98,40 @@ impl<'a> Member<'a> {
         peer: &str,
         members: &str,
     ) -> Self {
-        Self::try_start(version, name, data, client, peer, members)
-            .unwrap_or_else(|error| panic!("{error}"))
+        Self::start_at(
+            version,
+            name,
+            data,
+            &format!("http://127.0.0.1:{client}"),
+            peer,
+            members,
+            &[],
+        )
+        .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn try_start(
+    /// Starts a member whose address for clients is given, with more flags.
+    pub(crate) fn start_at(
         version: &'a Version,
         name: &str,
         data: &Path,
-        client: u16,
+        client: &str,
         peer: &str,
         members: &str,
+        more: &[&str],
     ) -> Result<Self, String> {
-        let client = format!("http://127.0.0.1:{client}");
         let mut arguments: Vec<OsString> = vec!["--data-dir".into(), data.into()];
         let rest = [
             ["--name", name],
-            ["--listen-client-urls", &client],
-            ["--advertise-client-urls", &client],
+            ["--listen-client-urls", client],
+            ["--advertise-client-urls", client],
             ["--listen-peer-urls", peer],
             ["--initial-advertise-peer-urls", peer],
             ["--initial-cluster", members],
             ["--log-level", "info"],
         ];
-        arguments.extend(rest.into_iter().flatten().map(OsString::from));
+        let rest = rest.iter().flatten().chain(more);
+        arguments.extend(rest.map(OsString::from));
         let environment = [("ETCD_UNSUPPORTED_ARCH", "arm64")];
         let program = version.etcd.display().to_string();
         let started = Server::start(&program, &arguments, &environment, PATIENCE, |line| {
@@ -131,12 +141,12 @@ impl<'a> Member<'a> {
         let (server, ()) = started.map_err(|error| error.to_string())?;
         Ok(Self {
             version,
-            client,
+            client: client.to_owned(),
             _server: server,
         })
     }
 
-    fn ctl(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
         self.ctl_with(arguments, "")
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
@@ -165,14 +175,14 @@ impl<'a> Member<'a> {
         self.json(&["get", "", "--prefix", "--rev", &revision])["kvs"].take()
     }
 
-    fn revision(&self) -> u64 {
+    pub(crate) fn revision(&self) -> u64 {
         let answer = self.json(&["get", "nothing"]);
         answer["header"]["revision"].as_u64().expect("a revision")
     }
 }
 
 /// A member with a history: transactions, overwrites, deletions, leases, a large value, a compaction.
-fn with_history<'a>(version: &'a Version, folder: &Path) -> Member<'a> {
+pub(crate) fn with_history<'a>(version: &'a Version, folder: &Path) -> Member<'a> {
     let [client, peer] = free_ports();
     let peer = format!("http://127.0.0.1:{peer}");
     let source = Member::start(
@@ -216,14 +226,14 @@ fn save(source: &Member<'_>, folder: &Path) -> PathBuf {
 }
 
 /// Directories for members m1, m2, ... with ports of their own.
-struct Plan {
+pub(crate) struct Plan {
     members: String,
     clients: Vec<u16>,
     peers: Vec<String>,
 }
 
 impl Plan {
-    fn new<const N: usize>() -> Self {
+    pub(crate) fn new<const N: usize>() -> Self {
         let clients = free_ports::<N>().to_vec();
         let peers: Vec<String> = free_ports::<N>()
             .iter()
@@ -254,7 +264,7 @@ impl Plan {
         }
     }
 
-    fn restore(
+    pub(crate) fn restore(
         &self,
         index: usize,
         snapshot: &Path,
@@ -264,7 +274,12 @@ impl Plan {
         restore(snapshot, &self.options(index, folder, revisions), &GO_ON).expect("restored")
     }
 
-    fn start<'a>(&self, index: usize, version: &'a Version, folder: &Path) -> Member<'a> {
+    pub(crate) fn start<'a>(
+        &self,
+        index: usize,
+        version: &'a Version,
+        folder: &Path,
+    ) -> Member<'a> {
         let name = format!("m{}", index + 1);
         let (client, peer) = (self.clients[index], &self.peers[index]);
         Member::start(
@@ -279,7 +294,7 @@ impl Plan {
 }
 
 /// Whether members have elected a leader, asked again until they have: a linearizable read succeeds.
-fn wait_for_quorum(member: &Member<'_>) {
+pub(crate) fn wait_for_quorum(member: &Member<'_>) {
     let begun = Instant::now();
     while let Err(error) = member.ctl_with(&["get", "nothing"], "") {
         assert!(begun.elapsed() < PATIENCE, "{error}");

@@ -334,3 +334,37 @@ fn wrong_members_are_refused_before_anything_is_read() {
     let missing = restore(Path::new("/nowhere"), &options, &GO_ON);
     assert!(matches!(missing, Err(Error::Members { .. })));
 }
+
+#[test]
+fn a_link_to_the_directory_stays_a_link() {
+    let bench = Bench::new("k");
+    let real = bench.folder.path().join("real");
+    fs::create_dir_all(real.join("member")).expect("a folder");
+    let options = Options {
+        replace: true,
+        ..bench.options()
+    };
+    std::os::unix::fs::symlink(&real, &options.data_dir).expect("a link");
+    let restored = bench.restore(&options).expect("restored");
+    assert!(options.data_dir.is_symlink());
+    assert!(database(&real).is_file());
+    let kept = restored.kept[0]
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    assert!(kept.starts_with("real.before-restore-"), "{kept}");
+}
+
+#[test]
+fn an_empty_store_has_revision_one() {
+    let bench = Bench::new("k");
+    write(&bench.snapshot, 4096, &store(0, "k")).expect("written");
+    seal(&bench.snapshot);
+    let options = Options {
+        revisions: Revisions::Raise(10),
+        ..bench.options()
+    };
+    let restored = bench.restore(&options).expect("restored");
+    assert_eq!((restored.revision, restored.raised_to), (1, Some(11)));
+}

@@ -1,0 +1,451 @@
+//! Taking a snapshot of a running cluster: from a healthy member that is up to date, whole or not at all.
+//!
+//! Start with [`save`].
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use salvor_seal::Digest;
+use tempfile::{NamedTempFile, TempPath};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::{self, Access, AlarmKind, Endpoint, Member, Status};
+use crate::snapshot::{self, Report, Snapshot};
+
+/// Bytes that are collected before they go to the disk.
+const BUFFER: usize = 1 << 20;
+
+/// What was saved.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    /// The file.
+    pub path: PathBuf,
+    /// The member it came from.
+    pub endpoint: String,
+    /// What that member said of itself before.
+    pub member: Status,
+    /// Figures of the snapshot.
+    pub status: snapshot::Status,
+    /// Bytes of the file.
+    pub size: u64,
+    /// SHA-256 of the database, which stands at the end of the file.
+    pub digest: Digest,
+    /// The newest revision before the snapshot was asked for; `None` when there was no majority to ask.
+    pub newest_before: Option<u64>,
+    /// How long it took, connections and verification included.
+    pub took: Duration,
+    /// Members that could not be used, and why; what is unusual.
+    pub remarks: Vec<String>,
+}
+
+/// Why nothing was saved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No endpoint was named.
+    #[error("no endpoint is named")]
+    NoEndpoint,
+    /// The endpoints are members of different clusters.
+    #[error("{first} and {second} belong to different clusters: name the members of one")]
+    OtherCluster {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// No member could be asked, or gave a good snapshot.
+    #[error("no member gave a snapshot{}", listed(.others))]
+    NoMember {
+        /// What happened with all but the last one.
+        others: Vec<String>,
+        /// What happened with the last one.
+        #[source]
+        last: Box<MemberError>,
+    },
+    /// The place of the file cannot be written.
+    #[error("{doing} {}", .path.display())]
+    Io {
+        /// What we were doing, a verb.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It was asked to stop.
+    #[error("stopped before the snapshot was complete; no file was left")]
+    Stopped,
+}
+
+impl Error {
+    /// True when it was asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Stopped)
+    }
+}
+
+/// Why one member gave no good snapshot.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemberError {
+    /// It could not be asked.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// The stream ended early.
+    #[error("{endpoint} ended the snapshot {remaining} bytes before its end")]
+    Short {
+        /// Who.
+        endpoint: String,
+        /// How much is missing.
+        remaining: u64,
+    },
+    /// What came is no good snapshot.
+    #[error("the snapshot of {endpoint} is damaged")]
+    Damaged {
+        /// Of whom.
+        endpoint: String,
+        /// What is wrong with it.
+        #[source]
+        source: snapshot::Error,
+    },
+    /// A level of the verification failed.
+    #[error("the snapshot of {endpoint} is damaged: {finding}")]
+    Findings {
+        /// Of whom.
+        endpoint: String,
+        /// The first finding.
+        finding: String,
+    },
+    /// The member is behind the others.
+    #[error(
+        "the snapshot of {endpoint} has revision {revision}, and {newest} was reached before: it is behind"
+    )]
+    Behind {
+        /// Who.
+        endpoint: String,
+        /// Revision of the snapshot.
+        revision: u64,
+        /// Revision of the cluster before.
+        newest: u64,
+    },
+}
+
+impl MemberError {
+    /// The client's error in it.
+    #[must_use]
+    pub fn client(&self) -> Option<&client::Error> {
+        match self {
+            Self::Client(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn listed(others: &[String]) -> String {
+    others.iter().map(|other| format!(" ({other})")).collect()
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io {
+        doing,
+        path,
+        source,
+    }
+}
+
+/// What one try came to: a stop and a full disk end the run, what is wrong with a member does not.
+enum Try {
+    Member(MemberError),
+    Run(Error),
+}
+
+impl From<client::Error> for Try {
+    fn from(error: client::Error) -> Self {
+        Self::Member(error.into())
+    }
+}
+
+/// A member that answered.
+struct Candidate {
+    member: Member,
+    status: Status,
+}
+
+/// Saves a snapshot to a file. A file of that name is replaced, by a rename, once the new one is whole and verified.
+///
+/// Of several members a healthy follower is preferred; when one fails, or is behind, the next one is asked.
+///
+/// # Errors
+/// No member gives a good snapshot, the file cannot be written, or `stop` is cancelled. Then no file is left, but by a
+/// process that is killed: `.NAME.*.part`.
+pub async fn save(
+    endpoints: &[String],
+    access: &Access,
+    path: &Path,
+    stop: &CancellationToken,
+) -> Result<Saved, Error> {
+    let begun = Instant::now();
+    let work = async {
+        let mut failures = Vec::new();
+        let mut candidates = connect(endpoints, access, &mut failures).await?;
+        let mut remarks = Vec::new();
+        let newest = newest(&mut candidates, &mut remarks).await;
+        order(&mut candidates, &mut remarks).await;
+        for mut candidate in candidates {
+            match from_member(&mut candidate, newest, path).await {
+                Ok(mut saved) => {
+                    let failed = failures.iter().map(chain);
+                    saved.remarks = failed.chain(remarks).chain(saved.remarks).collect();
+                    saved.took = begun.elapsed();
+                    return Ok(saved);
+                }
+                Err(Try::Run(error)) => return Err(error),
+                Err(Try::Member(error)) => failures.push(error),
+            }
+        }
+        let last = failures.pop().ok_or(Error::NoEndpoint)?;
+        Err(Error::NoMember {
+            others: failures.iter().map(chain).collect(),
+            last: Box::new(last),
+        })
+    };
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(Error::Stopped),
+    }
+}
+
+/// Connects to all that can be reached.
+async fn connect(
+    endpoints: &[String],
+    access: &Access,
+    failures: &mut Vec<MemberError>,
+) -> Result<Vec<Candidate>, Error> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for endpoint in endpoints {
+        let connected = async {
+            let endpoint = Endpoint::new(endpoint, access)?;
+            let mut member = Member::connect(&endpoint, access).await?;
+            let status = member.status().await?;
+            Ok(Candidate { member, status })
+        };
+        match connected.await {
+            Ok(candidate) => candidates.push(candidate),
+            Err(error) => failures.push(MemberError::Client(error)),
+        }
+    }
+    if let [first, rest @ ..] = &candidates[..]
+        && let Some(other) = rest
+            .iter()
+            .find(|other| other.status.cluster != first.status.cluster)
+    {
+        return Err(Error::OtherCluster {
+            first: first.member.endpoint().to_string(),
+            second: other.member.endpoint().to_string(),
+        });
+    }
+    Ok(candidates)
+}
+
+/// The newest revision that a majority knows.
+async fn newest(candidates: &mut [Candidate], remarks: &mut Vec<String>) -> Option<u64> {
+    let mut reason = None;
+    for candidate in candidates {
+        match candidate.member.linearizable_read().await {
+            Ok(range) => return Some(range.revision),
+            Err(error) => reason = Some(chain(&error)),
+        }
+    }
+    remarks.extend(reason.map(|reason| {
+        format!(
+            "whether the snapshot is the newest state is not known: no majority answers ({reason})"
+        )
+    }));
+    None
+}
+
+/// Puts the best member first: no alarm about its data, with a vote, a follower, and the newest.
+async fn order(candidates: &mut [Candidate], remarks: &mut Vec<String>) {
+    let mut corrupt = Vec::new();
+    if let Some(first) = candidates.first_mut() {
+        match first.member.alarms().await {
+            Ok(alarms) => {
+                for alarm in alarms {
+                    let what = match alarm.kind {
+                        AlarmKind::Corrupt => {
+                            corrupt.push(alarm.member);
+                            "its data differs from the others' (alarm CORRUPT)"
+                        }
+                        AlarmKind::NoSpace => "its space is used up (alarm NOSPACE)",
+                    };
+                    remarks.push(format!("member {:x}: {what}", alarm.member));
+                }
+            }
+            Err(error) => remarks.push(format!("alarms are not known: {}", chain(&error))),
+        }
+    }
+    candidates.sort_by_key(|Candidate { status, .. }| {
+        (
+            corrupt.contains(&status.member),
+            status.is_learner,
+            status.leader == status.member,
+            std::cmp::Reverse(status.revision),
+        )
+    });
+}
+
+async fn from_member(
+    candidate: &mut Candidate,
+    newest: Option<u64>,
+    path: &Path,
+) -> Result<Saved, Try> {
+    let endpoint = candidate.member.endpoint().to_string();
+    let (part, file) = create_part(path).map_err(Try::Run)?;
+    receive(candidate, file, &part).await?;
+    let (status, report, digest, size) = verified(&part, &endpoint).await?;
+    if let Some(finding) = first_finding(&report) {
+        return Err(Try::Member(MemberError::Findings { endpoint, finding }));
+    }
+    let revision = status.store_revision();
+    if let Some(newest) = newest.filter(|newest| revision < *newest) {
+        return Err(Try::Member(MemberError::Behind {
+            endpoint,
+            revision,
+            newest,
+        }));
+    }
+    let notices = report.levels.into_iter().flat_map(|level| level.notices);
+    let remarks = notices.collect();
+    put_in_place(part, path).map_err(Try::Run)?;
+    Ok(Saved {
+        path: path.to_owned(),
+        endpoint,
+        member: candidate.status.clone(),
+        status,
+        size,
+        digest,
+        newest_before: newest,
+        took: Duration::ZERO,
+        remarks,
+    })
+}
+
+/// A file beside the place, for its owner only, which goes when it is dropped.
+fn create_part(path: &Path) -> Result<(TempPath, File), Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let part = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".part")
+        .tempfile_in(folder(path))
+        .map_err(io_error("create a file beside", path))?;
+    let (file, path) = NamedTempFile::into_parts(part);
+    Ok((path, File::from_std(file)))
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// Writes what a member sends, and waits for the disk.
+async fn receive(candidate: &mut Candidate, mut file: File, part: &Path) -> Result<(), Try> {
+    let write = |source| Try::Run(io_error("write", part)(source));
+    let mut pieces = candidate.member.snapshot().await?;
+    let mut buffer = Vec::with_capacity(BUFFER);
+    while let Some(piece) = pieces.next().await? {
+        buffer.extend_from_slice(&piece);
+        if buffer.len() >= BUFFER {
+            file.write_all(&buffer).await.map_err(write)?;
+            buffer.clear();
+        }
+    }
+    // The count is of the database; the digest comes with 0.
+    let remaining = pieces.remaining().unwrap_or(u64::MAX);
+    if remaining != 0 {
+        let endpoint = candidate.member.endpoint().to_string();
+        return Err(Try::Member(MemberError::Short {
+            endpoint,
+            remaining,
+        }));
+    }
+    file.write_all(&buffer).await.map_err(write)?;
+    file.flush().await.map_err(write)?;
+    file.sync_all().await.map_err(write)
+}
+
+type Verified = (snapshot::Status, Report, Digest, u64);
+
+/// Reads the file that was written, digest, pages and entries.
+async fn verified(part: &Path, endpoint: &str) -> Result<Verified, Try> {
+    let path = part.to_owned();
+    let stop = Arc::new(AtomicBool::new(false));
+    // A run that is stopped drops this future: the thread is told.
+    let told = StopOnDrop(Arc::clone(&stop));
+    let looked = tokio::task::spawn_blocking(move || {
+        let snapshot = Snapshot::open(&path)?;
+        let status = snapshot::status(&snapshot, true, &stop)?;
+        let report = snapshot::verify(&snapshot, &stop)?;
+        let length = std::fs::metadata(&path).map(|file| file.len());
+        let length = length.map_err(|source| snapshot::Error::Read { path, source })?;
+        Ok((status, report, snapshot.digest(), length))
+    });
+    let looked: Result<_, snapshot::Error> = looked
+        .await
+        .map_err(|error| Try::Run(io_error("verify", part)(io::Error::other(error))))?;
+    drop(told);
+    let damaged = |source| {
+        Try::Member(MemberError::Damaged {
+            endpoint: endpoint.to_owned(),
+            source,
+        })
+    };
+    let (status, report, digest, length) = looked.map_err(damaged)?;
+    match digest {
+        Some(digest) => Ok((status, report, digest, length)),
+        None => Err(Try::Member(MemberError::Findings {
+            endpoint: endpoint.to_owned(),
+            finding: "it came without a digest".to_owned(),
+        })),
+    }
+}
+
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn first_finding(report: &Report) -> Option<String> {
+    let mut findings = report.levels.iter().flat_map(|level| &level.findings);
+    findings.next().cloned()
+}
+
+fn put_in_place(part: TempPath, path: &Path) -> Result<(), Error> {
+    part.persist(path)
+        .map_err(|error| io_error("put the new snapshot at", path)(error.error))?;
+    std::fs::File::open(folder(path))
+        .and_then(|folder| folder.sync_all())
+        .map_err(io_error("wait for the disk for the folder of", path))
+}
+
+/// An error with its causes.
+fn chain<E: std::error::Error>(error: &E) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
