@@ -17,6 +17,7 @@ mod copy;
 mod debug;
 mod demo;
 mod estimate;
+mod etcd;
 mod general;
 mod hold;
 mod location;

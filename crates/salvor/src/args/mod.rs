@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod backup;
 pub(crate) mod choice;
+pub(crate) mod etcd;
 pub(crate) mod extension;
 pub(crate) mod filters;
 pub(crate) mod install;
@@ -149,6 +150,9 @@ pub(crate) enum Command {
     /// Back up, list and restore file trees.
     #[command(subcommand)]
     Volume(repository::VolumeCommand),
+    /// Save and recover etcd, without its tools.
+    #[command(subcommand)]
+    Etcd(etcd::EtcdCommand),
     /// Work with extensions.
     #[command(subcommand)]
     Extension(extension::ExtensionCommand),

@@ -16,6 +16,7 @@ mod backup_repair;
 mod backup_verify;
 mod data_mover;
 mod debug;
+mod etcd;
 mod explain;
 mod extension_check;
 mod install;
@@ -72,6 +73,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         }
         Command::Repo(command) => repository::run(command, session).await,
         Command::Volume(command) => repository::run_volume(command, session).await,
+        Command::Etcd(command) => etcd::run(command, session).await,
         Command::Extension(ExtensionCommand::Check(args)) => {
             extension_check::run(&args, session).await
         }

@@ -10,6 +10,7 @@ mod copies;
 mod damage;
 mod debug;
 mod demo;
+mod etcd;
 mod explain;
 mod extensions;
 mod install;

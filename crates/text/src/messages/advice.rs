@@ -6,6 +6,18 @@ use crate::language::Language;
 /// English and Korean. What is not here, because it names something, is said in English.
 const ADVICE: &[(&str, &str)] = &[
     (
+        "take another snapshot; `salvor etcd snapshot verify` says what is damaged in this one",
+        "다른 스냅샷을 쓰세요. 이 스냅샷의 손상된 부분은 `salvor etcd snapshot verify`로 알 수 있습니다",
+    ),
+    (
+        "check --user and its password; a snapshot needs the role root",
+        "--user와 비밀번호를 확인하세요. 스냅샷에는 root 역할이 필요합니다",
+    ),
+    (
+        "check --endpoints, --cacert, --cert and --key, and that a member is running",
+        "--endpoints, --cacert, --cert, --key와 멤버가 실행 중인지 확인하세요",
+    ),
+    (
         "create the bucket, or check its name and the endpoint and region of the location",
         "버킷을 만들거나, 버킷 이름과 위치의 엔드포인트, 리전을 확인하세요",
     ),

@@ -1,0 +1,204 @@
+//! Flags of `etcd`. Those that `etcdctl` and `etcdutl` have are theirs.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// `etcd`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EtcdCommand {
+    /// Save, look at, verify and restore snapshots of etcd.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+}
+
+/// `etcd snapshot`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Save a verified snapshot of a running cluster to a file.
+    Save(Box<SaveArgs>),
+    /// Print hash, revision, keys and size of a snapshot.
+    Status(StatusArgs),
+    /// Look at every page and entry of a snapshot.
+    Verify(VerifyArgs),
+    /// Make the data directory of a member from a snapshot.
+    Restore(Box<RestoreArgs>),
+}
+
+/// How figures of a snapshot are printed, as `etcdctl` names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WriteOut {
+    /// One line: hash, revision, keys, size.
+    #[default]
+    Simple,
+    /// A line for each figure.
+    Fields,
+    /// JSON.
+    Json,
+    /// A table.
+    Table,
+}
+
+/// Flags of `save`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SaveArgs {
+    /// File to write; one that is there is replaced when the new one is whole.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Members to ask, of which a healthy follower is preferred.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        env = "ETCDCTL_ENDPOINTS",
+        default_value = "127.0.0.1:2379",
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) endpoints: Vec<String>,
+    /// Certificates of the authorities that members are checked against.
+    #[arg(long, env = "ETCDCTL_CACERT", value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Certificate that is shown to members.
+    #[arg(long, env = "ETCDCTL_CERT", requires = "key", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// Key of the certificate.
+    #[arg(long, env = "ETCDCTL_KEY", requires = "cert", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// User, who must have the role root: NAME:PASSWORD, or NAME with --password-file.
+    #[arg(
+        long,
+        env = "ETCDCTL_USER",
+        hide_env_values = true,
+        value_name = "NAME[:PASSWORD]"
+    )]
+    pub(crate) user: Option<String>,
+    /// File whose first line is the password of the user.
+    #[arg(long, requires = "user", value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Seconds that a connection or an answer may take.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS")]
+    pub(crate) timeout: u64,
+    /// How the figures are printed.
+    #[arg(
+        short,
+        long,
+        visible_alias = "write-out",
+        visible_short_alias = 'w',
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: WriteOut,
+}
+
+/// Flags of `status`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// The snapshot.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Do not count the keys that are there, which takes some bytes of memory for each.
+    #[arg(long)]
+    pub(crate) no_live_keys: bool,
+    /// How the figures are printed.
+    #[arg(
+        short,
+        long,
+        visible_alias = "write-out",
+        visible_short_alias = 'w',
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: WriteOut,
+}
+
+/// How a verification is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// A line for each level.
+    #[default]
+    Table,
+    /// JSON.
+    Json,
+}
+
+/// Flags of `verify`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The snapshot.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// How the report is printed.
+    #[arg(
+        short,
+        long,
+        visible_alias = "write-out",
+        visible_short_alias = 'w',
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: ReportFormat,
+}
+
+/// Flags of `restore`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The snapshot.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Directory to make [default: NAME.etcd].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Directory of the log, when it is not in the data directory.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) wal_dir: Option<PathBuf>,
+    /// Name of the member.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub(crate) name: String,
+    /// All members of the new cluster [default: NAME=http://localhost:2380].
+    #[arg(long, value_name = "NAME=URL,...")]
+    pub(crate) initial_cluster: Option<String>,
+    /// Token that tells the new cluster from others with the same members.
+    #[arg(long, default_value = "etcd-cluster", value_name = "TOKEN")]
+    pub(crate) initial_cluster_token: String,
+    /// Addresses of the member for its peers, as in the list of members.
+    #[arg(long, default_value = "http://localhost:2380", value_name = "URL,...")]
+    pub(crate) initial_advertise_peer_urls: String,
+    /// Take a file without a digest, such as a copy of a member's database.
+    #[arg(long)]
+    pub(crate) skip_hash_check: bool,
+    /// Raise the revision by so much; needs --mark-compacted.
+    #[arg(long, requires = "mark_compacted", value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    pub(crate) bump_revision: Option<u64>,
+    /// Count everything before the raised revision as compacted; needs --bump-revision.
+    #[arg(long, requires = "bump_revision")]
+    pub(crate) mark_compacted: bool,
+    /// Leave revisions as they are, also with data of Kubernetes, for which they are raised otherwise.
+    #[arg(long, conflicts_with_all = ["bump_revision", "mark_compacted"])]
+    pub(crate) exact: bool,
+    /// Keep a directory that is there under a name with the time, and put the new one in its place.
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// User and group of the directory, as numbers [default: those of what was there].
+    #[arg(long, value_parser = owner, value_name = "UID:GID")]
+    pub(crate) owner: Option<(u32, u32)>,
+    /// How the result is printed.
+    #[arg(
+        short,
+        long,
+        visible_alias = "write-out",
+        visible_short_alias = 'w',
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: ReportFormat,
+}
+
+fn owner(text: &str) -> Result<(u32, u32), String> {
+    let parsed = text
+        .split_once(':')
+        .and_then(|(user, group)| Some((user.parse().ok()?, group.parse().ok()?)));
+    parsed.ok_or_else(|| format!("`{text}` is not UID:GID in numbers, such as 104:111"))
+}

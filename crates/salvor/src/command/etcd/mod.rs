@@ -1,0 +1,115 @@
+//! `etcd snapshot`: snapshots of etcd, without its tools.
+
+mod look;
+mod restore;
+mod save;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use salvor_etcd::{restore as restoring, save as saving, snapshot};
+
+use crate::args::etcd::{EtcdCommand, SnapshotCommand};
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// What to do with a damaged snapshot.
+const TAKE_ANOTHER: &str =
+    "take another snapshot; `salvor etcd snapshot verify` says what is damaged in this one";
+
+/// Runs a command of `etcd`.
+pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit, Failure> {
+    let EtcdCommand::Snapshot(command) = command;
+    match command {
+        SnapshotCommand::Save(args) => save::run(&args, session).await,
+        SnapshotCommand::Status(args) => look::status(&args, session).await,
+        SnapshotCommand::Verify(args) => look::verify(&args, session).await,
+        SnapshotCommand::Restore(args) => restore::run(&args, session).await,
+    }
+}
+
+/// Runs work on files beside the runtime; Ctrl-C stops it at the next safe point, and it is waited for.
+async fn stoppable<T, E>(
+    session: &Session,
+    work: impl FnOnce(&AtomicBool) -> Result<T, E> + Send + 'static,
+) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    Failure: From<E>,
+{
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let work = tokio::task::spawn_blocking(move || work(&told));
+    tokio::pin!(work);
+    let done = tokio::select! {
+        done = &mut work => done,
+        () = session.cancel.cancelled() => {
+            stop.store(true, Ordering::Relaxed);
+            work.await
+        }
+    };
+    match done {
+        Ok(result) => result.map_err(Failure::from),
+        Err(error) => Err(Failure::caused(
+            Exit::Internal,
+            "work on the snapshot",
+            error,
+        )),
+    }
+}
+
+impl From<snapshot::Error> for Failure {
+    fn from(error: snapshot::Error) -> Self {
+        let (exit, hint) = match &error {
+            error if error.is_cancelled() => (Exit::Cancelled, ""),
+            error if error.is_damage() => (Exit::VerificationFailed, TAKE_ANOTHER),
+            snapshot::Error::Open { source, .. }
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                (Exit::NotFound, "")
+            }
+            _ => (Exit::Internal, ""),
+        };
+        Self::caused(exit, "", error).hint(hint)
+    }
+}
+
+impl From<restoring::Error> for Failure {
+    fn from(error: restoring::Error) -> Self {
+        use restoring::Error as E;
+        let exit = match error {
+            E::Snapshot(error) => return Self::from(error),
+            E::Members { .. } | E::MountPoint { .. } | E::TooHigh { .. } => Exit::Usage,
+            E::NoDigest { .. } | E::Exists { .. } | E::InUse { .. } => Exit::Refused,
+            E::NoRoom { .. } => Exit::NoRoom,
+            E::ReadsOtherwise { .. } => Exit::VerificationFailed,
+            _ => Exit::Internal,
+        };
+        Self::caused(exit, "", error)
+    }
+}
+
+impl From<saving::Error> for Failure {
+    fn from(error: saving::Error) -> Self {
+        use saving::{Error as E, MemberError as M};
+        let (exit, hint) = match &error {
+            E::Stopped => (Exit::Cancelled, ""),
+            E::NoEndpoint | E::OtherCluster { .. } => (Exit::Usage, ""),
+            E::NoMember { last, .. } => match &**last {
+                M::Client(error) if error.is_usage() => (Exit::Usage, ""),
+                M::Client(error) if error.is_denied() => (
+                    Exit::Refused,
+                    "check --user and its password; a snapshot needs the role root",
+                ),
+                M::Client(_) => (
+                    Exit::Unavailable,
+                    "check --endpoints, --cacert, --cert and --key, and that a member is running",
+                ),
+                _ => (Exit::VerificationFailed, ""),
+            },
+            _ => (Exit::Internal, ""),
+        };
+        Self::caused(exit, "", error).hint(hint)
+    }
+}

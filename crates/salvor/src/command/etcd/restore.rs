@@ -1,0 +1,89 @@
+//! `etcd snapshot restore`.
+
+use std::path::PathBuf;
+
+use salvor_etcd::membership::{Cluster, PeerUrls};
+use salvor_etcd::restore::{DEFAULT_RAISE, Options, Restored, Revisions, restore};
+use serde_json::json;
+
+use super::stoppable;
+use crate::args::etcd::{ReportFormat, RestoreArgs};
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Makes a data directory.
+pub(super) async fn run(args: &RestoreArgs, session: &Session) -> Result<Exit, Failure> {
+    let options = options(args)?;
+    let file = args.file.clone();
+    let restored = stoppable(session, move |stop| restore(&file, &options, stop)).await?;
+    for finding in &restored.findings {
+        session.printer.warning(finding);
+    }
+    let leftovers = restored.leftovers.iter();
+    for left in leftovers.map(|left| left.display().to_string()) {
+        session.printer.note(&session.messages.etcd_leftover(&left));
+    }
+    match args.output {
+        ReportFormat::Json => session.printer.json(&value(&restored))?,
+        ReportFormat::Table => session.printer.result(&text(&restored, session))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn options(args: &RestoreArgs) -> Result<Options, Failure> {
+    let wrong = |error| Failure::caused(Exit::Usage, "the members of the new cluster", error);
+    let default = || format!("{}=http://localhost:2380", args.name);
+    let members = args.initial_cluster.clone().unwrap_or_else(default);
+    let peer_urls: PeerUrls = args.initial_advertise_peer_urls.parse().map_err(wrong)?;
+    let default = || PathBuf::from(format!("{}.etcd", args.name));
+    Ok(Options {
+        cluster: Cluster::new(&members, &args.initial_cluster_token).map_err(wrong)?,
+        name: args.name.clone(),
+        peer_urls,
+        data_dir: args.data_dir.clone().unwrap_or_else(default),
+        wal_dir: args.wal_dir.clone(),
+        skip_digest: args.skip_hash_check,
+        revisions: match (args.exact, args.bump_revision) {
+            (true, _) => Revisions::Exact,
+            (false, Some(by)) => Revisions::Raise(by),
+            (false, None) => Revisions::RaiseForKubernetes(DEFAULT_RAISE),
+        },
+        replace: args.replace,
+        owner: args.owner,
+    })
+}
+
+fn value(restored: &Restored) -> serde_json::Value {
+    json!({
+        "dataDir": restored.data_dir,
+        "memberId": format!("{:x}", restored.member),
+        "clusterId": format!("{:x}", restored.cluster),
+        "revision": restored.revision,
+        "raisedTo": restored.raised_to,
+        "versions": restored.versions,
+        "totalSize": restored.size,
+        "hash": restored.hash,
+        "alarmsLeftOut": restored.alarms,
+        "findings": restored.findings,
+        "kept": restored.kept,
+        "leftovers": restored.leftovers,
+    })
+}
+
+fn text(restored: &Restored, session: &Session) -> String {
+    let messages = session.messages;
+    let folder = restored.data_dir.display().to_string();
+    let (member, cluster) = (
+        format!("{:x}", restored.member),
+        format!("{:x}", restored.cluster),
+    );
+    let mut lines = vec![messages.etcd_restored(&folder, &member, &cluster, restored.revision)];
+    lines.extend(restored.raised_to.map(|to| messages.etcd_raised(to)));
+    if restored.alarms > 0 {
+        lines.push(messages.etcd_alarms_left_out(restored.alarms));
+    }
+    for kept in &restored.kept {
+        lines.push(messages.etcd_kept(&kept.display().to_string()));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}

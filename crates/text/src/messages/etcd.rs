@@ -1,0 +1,88 @@
+//! About snapshots of etcd.
+
+use super::{Messages, count};
+
+impl Messages {
+    /// The file is no snapshot but a copied database.
+    #[must_use]
+    pub fn etcd_no_digest(self) -> String {
+        self.say(
+            format_args!("the file has no digest at its end: nothing says that it is whole"),
+            format_args!("파일 끝에 다이제스트가 없어 온전한지 확인할 수 없습니다"),
+        )
+    }
+
+    /// Findings that are not listed.
+    #[must_use]
+    pub fn etcd_more_findings(self, more: u64) -> String {
+        self.say(
+            format_args!("and {}", count(more, "more finding", "more findings")),
+            format_args!("외 {more}건"),
+        )
+    }
+
+    /// A folder that an earlier restore left.
+    #[must_use]
+    pub fn etcd_leftover(self, folder: &str) -> String {
+        self.say(
+            format_args!(
+                "{folder} was left by a restore that did not end: look at it and remove it"
+            ),
+            format_args!(
+                "{folder}: 끝나지 않은 복원이 남긴 폴더입니다. 내용을 확인한 뒤 삭제하세요"
+            ),
+        )
+    }
+
+    /// A data directory was made.
+    #[must_use]
+    pub fn etcd_restored(self, folder: &str, member: &str, cluster: &str, revision: u64) -> String {
+        self.say(
+            format_args!(
+                "restored to {folder}: member {member} of cluster {cluster}, revision {revision}"
+            ),
+            format_args!(
+                "{folder}에 복원했습니다: 멤버 {member}, 클러스터 {cluster}, 리비전 {revision}"
+            ),
+        )
+    }
+
+    /// The revision was raised.
+    #[must_use]
+    pub fn etcd_raised(self, revision: u64) -> String {
+        self.say(
+            format_args!("revision raised to {revision}, and everything before it marked as compacted: clients that cache by revision begin anew"),
+            format_args!("리비전을 {revision}(으)로 올리고 그 이전은 압축된 것으로 표시했습니다. 리비전으로 캐시하는 클라이언트는 처음부터 다시 읽습니다"),
+        )
+    }
+
+    /// Alarms that were not taken over.
+    #[must_use]
+    pub fn etcd_alarms_left_out(self, alarms: u64) -> String {
+        self.say(
+            format_args!(
+                "{} of the old members left out",
+                count(alarms, "alarm", "alarms")
+            ),
+            format_args!("이전 멤버의 경보 {alarms}건은 가져오지 않았습니다"),
+        )
+    }
+
+    /// What was there before.
+    #[must_use]
+    pub fn etcd_kept(self, folder: &str) -> String {
+        self.say(
+            format_args!("what was there is kept as {folder}"),
+            format_args!("이전 내용은 {folder}에 보관했습니다"),
+        )
+    }
+
+    /// A snapshot was saved.
+    #[must_use]
+    pub fn etcd_saved(self, file: &str, endpoint: &str) -> String {
+        self.say(
+            format_args!("snapshot of {endpoint} verified and saved to {file}"),
+            format_args!("{endpoint}의 스냅샷을 검증하고 {file}에 저장했습니다"),
+        )
+    }
+}
