@@ -166,9 +166,8 @@ impl Record {
                     self.log
                         .warn(about, &format!("{what}comes back empty: {reason}"));
                 }
-                DataAction::Leave
-                    if rules.restore_volumes != Some(false) && !entry.action.changes() =>
-                {
+                // The backup has data for it, and the target keeps what it has.
+                DataAction::Leave if data.snapshot.is_some() => {
                     self.log.warn(about, &format!("{what}not filled: {reason}"));
                 }
                 DataAction::Leave => self.log.info(about, &format!("{what}not filled: {reason}")),
