@@ -229,3 +229,41 @@ async fn without_a_node_agent_what_uses_the_data_waits_unless_the_data_is_not_wa
     );
     assert_eq!(mover.targets(), NONE);
 }
+
+#[tokio::test]
+async fn what_a_backup_copied_is_what_a_restore_fills() {
+    let source = World::platform().await;
+    let location = crate::world::memory_location();
+    let copied = crate::movers::Movers::good();
+    let options = salvor_objects::backup::BackupOptions {
+        data_mover: Some(std::sync::Arc::new(copied.clone())),
+        ..Default::default()
+    };
+    let backup = crate::world::request("b", |backup| {
+        backup.spec.included_namespaces = vec!["shop".to_owned()];
+        backup.spec.default_volumes_to_fs_backup = Some(true);
+    });
+    let request = salvor_objects::backup::BackupRequest {
+        cluster: source.cluster.clone(),
+        location: location.clone(),
+        backup,
+        options,
+    };
+    let sink = salvor_objects::backup::ProgressSink::none();
+    salvor_objects::backup::run(request, sink)
+        .await
+        .expect("a backup");
+    assert_eq!(copied.places(), ["shop/data by itself"]);
+
+    let world = World::empty();
+    let mover = Mover::of(&world);
+    let request = restoring(&world, &location, "r", &mover).await;
+    let outcome = carried_out(&request, &location).await.expect("a restore");
+    assert_eq!(complaints(&outcome), NONE);
+    assert_eq!(mover.targets(), ["shop/data"]);
+    let job = mover.asked().remove(0).job.expect("a job");
+    assert_eq!(
+        (job.domain.as_str(), job.snapshot, job.bytes),
+        ("ns-shop", "ab".repeat(32), 1000)
+    );
+}
