@@ -38,6 +38,8 @@ pub enum Kind {
     /// That a lock of the same id holds nothing any more, where the store lets nobody remove it; ours, ignored by restic,
     /// and not named by its bytes.
     Release,
+    /// Which snapshots a check found damaged; ours, ignored by restic.
+    Damage,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Self::Lock => "locks",
             Self::Mark => "salvor/marks",
             Self::Release => "salvor/releases",
+            Self::Damage => "salvor/damage",
         }
     }
 
@@ -193,6 +196,19 @@ impl Files {
     /// The store fails.
     pub fn write_named(&self, kind: Kind, id: FileId, bytes: Bytes) -> Result<()> {
         self.create(&kind.path(&id), bytes)
+    }
+
+    /// Writes a file that is named by its bytes in place of one that is damaged or gone.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub(crate) fn replace(&self, kind: Kind, bytes: Bytes) -> Result<()> {
+        let path = kind.path(&FileId::of(&bytes));
+        let key = self.key(&path)?;
+        self.runtime
+            .block_on(self.store.put(&key, bytes, PutMode::Overwrite))
+            .map(drop)
+            .map_err(|source| self.failed("replace", &path, source))
     }
 
     /// Removes a file; one that is not there is removed already.

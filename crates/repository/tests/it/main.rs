@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod full;
 mod matrix;
+mod mend;
 mod prune;
 mod restic;
 mod retention;
