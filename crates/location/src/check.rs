@@ -113,6 +113,7 @@ impl Location {
             }
             Err(error) => report.problem("format", Severity::Error, with_cause(&error)),
         }
+        self.check_trust(&mut report).await;
         self.check_bucket(&mut report).await;
         if self.profile().read_only {
             report.problem(
@@ -125,6 +126,49 @@ impl Location {
         self.check_writes(&mut report).await;
         self.check_permissions(&mut report).await;
         Ok(report)
+    }
+
+    /// Whether the records are what the configuration pins.
+    async fn check_trust(&self, report: &mut CheckReport) {
+        let records = match self.records_of_location().await {
+            Ok(records) => records,
+            // Said already.
+            Err(_) => return,
+        };
+        let trusted = self.assert_trusted(&records);
+        let compared = match &records.counting {
+            Some(counting) => self.compare_recipients(&counting.record),
+            None => Ok(()),
+        };
+        for outcome in [trusted, compared] {
+            if let Err(error) = outcome {
+                report.problem("record", Severity::Error, error.to_string());
+            }
+        }
+        if records.counting.is_some() {
+            for (file, why) in &records.passed_over {
+                let text = format!(
+                    "`{}/{file}` does not count: {why}",
+                    layout::LOCATION_RECORDS
+                );
+                report.problem("record", Severity::Warning, text);
+            }
+        }
+        let counts = records.counting.map(|counting| counting.record);
+        match counts.and_then(|record| record.signature) {
+            Some(signature) if !self.trust().verification_keys.is_empty() => {
+                let text = format!("signed by key {}, which is pinned", signature.key);
+                report.problem("record", Severity::Info, text);
+            }
+            Some(signature) => {
+                let text = format!(
+                    "signed by key {}, and no key is pinned: nobody looks whether it is the right one",
+                    signature.key
+                );
+                report.problem("record", Severity::Info, text);
+            }
+            None => {}
+        }
     }
 
     /// What the bucket does by itself. A store that does not answer says so in the steps that need it.

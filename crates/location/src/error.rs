@@ -176,6 +176,53 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// No record of the location is one that the configuration trusts.
+    #[error(
+        "location `{location}` is not the one that is pinned: {reason}; nothing is written to it"
+    )]
+    Untrusted {
+        /// The location.
+        location: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The location's record names other recipients than the configuration.
+    #[error(
+        "the recipients of location `{location}` are not those that are pinned: the configuration has {pinned}, the \
+         location's record {recorded}; nothing is encrypted to either"
+    )]
+    RecipientsDiffer {
+        /// The location.
+        location: String,
+        /// Fingerprints of those that are pinned.
+        pinned: String,
+        /// Fingerprints of those in the record.
+        recorded: String,
+    },
+    /// Nobody is pinned whom an object could be encrypted to.
+    #[error("location `{location}` has no recipients: nobody could read what would be encrypted")]
+    NoRecipients {
+        /// The location.
+        location: String,
+    },
+    /// What is to be written could not be read.
+    #[error("{doing}: read its content")]
+    Content {
+        /// What we were doing.
+        doing: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An encrypted object cannot be made or read.
+    #[error("{doing}")]
+    Sealed {
+        /// What we were doing.
+        doing: String,
+        /// Why.
+        #[source]
+        source: Box<salvor_seal::age::AgeError>,
+    },
     /// The location may only be read.
     #[error("location `{location}` is read-only")]
     ReadOnly {
@@ -208,6 +255,17 @@ impl Error {
         let doing = doing.into();
         move |source| Self::Store {
             doing,
+            source: Box::new(source),
+        }
+    }
+
+    /// The same for the errors of a stream.
+    pub(crate) fn store_each(
+        doing: impl Into<String>,
+    ) -> impl FnMut(salvor_storage::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Store {
+            doing: doing.clone(),
             source: Box::new(source),
         }
     }
@@ -288,6 +346,17 @@ impl Error {
             Self::CopyDiffers { .. } => {
                 "look at both with `salvor backup describe`; delete the one that is not wanted, or copy to another \
                  location"
+            }
+            Self::Untrusted { .. } => {
+                "look at it with `salvor backup-location check`; if it is the right one and new, sign it with `salvor \
+                 backup-location init --signing-key-file`"
+            }
+            Self::RecipientsDiffer { .. } => {
+                "somebody changed one of the two: if the configuration is right, write a new record with `salvor \
+                 backup-location init`"
+            }
+            Self::NoRecipients { .. } => {
+                "name them with `salvor backup-location init --recipient`, or as `recipients` in the configuration"
             }
             Self::CommitInDoubt { .. } => {
                 "wait for the other run, then look with `salvor backup verify`"

@@ -18,14 +18,16 @@ use tokio::sync::OnceCell;
 
 use crate::claim::{ClaimPolicy, read_small};
 use crate::error::{Error, Result};
+use crate::init::Found;
 use crate::layout;
 use crate::listing::{Listing, bad_name};
 use crate::manifest::{MANIFEST_VERSION, Manifest};
 use crate::record::{self, RECORD_LIMIT};
 use crate::run::RunId;
+use crate::trust::{Numbered, RecordSignature, Trust};
 
 /// Newest format of a location that we write and read.
-const LOCATION_VERSION: u64 = 1;
+pub(crate) const LOCATION_VERSION: u64 = 1;
 
 /// What a user calls a location, and how it may be used.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Location {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) profile: Arc<Profile>,
     pub(crate) claims: ClaimPolicy,
+    /// What the configuration pins about it.
+    pub(crate) trust: Arc<Trust>,
     /// Whether creating excluded when it was tried in this process.
     pub(crate) raced: Arc<OnceCell<bool>>,
 }
@@ -71,6 +75,18 @@ pub struct LocationRecord {
     pub created: Timestamp,
     /// Whether creating one key twice was refused the second time.
     pub create_only: bool,
+    /// Id of the location that this one mirrors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror_of: Option<String>,
+    /// What a check found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<Found>,
+    /// Fingerprints of those that sealed objects are encrypted to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipients: Vec<String>,
+    /// Who signed this record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<RecordSignature>,
 }
 
 impl Location {
@@ -81,6 +97,7 @@ impl Location {
             store,
             profile: Arc::new(profile),
             claims: ClaimPolicy::default(),
+            trust: Arc::default(),
             raced: Arc::default(),
         }
     }
@@ -146,7 +163,9 @@ impl Location {
                 location: self.name().to_owned(),
             });
         }
-        if let Some(record) = self.record().await? {
+        let records = self.records_of_location().await?;
+        self.assert_trusted(&records)?;
+        if let Some(Numbered { record, .. }) = records.counting {
             return Ok(record);
         }
         let id = RunId::generate();
@@ -155,6 +174,10 @@ impl Location {
             id: id.to_string(),
             created: Timestamp::now(),
             create_only: self.probe_create_only(&id).await?,
+            mirror_of: None,
+            found: Vec::new(),
+            recipients: Vec::new(),
+            signature: None,
         };
         let key = layout::key(format!("{}/{:06}.json", layout::LOCATION_RECORDS, 1));
         let body = record::encode("location record", &record)?;
@@ -173,20 +196,23 @@ impl Location {
     /// # Errors
     /// The store fails, or another check has written at the same time.
     pub(crate) async fn note_create_only(&self, create_only: bool) -> Result<bool> {
-        let Some((number, record)) = self.newest_record().await? else {
+        let records = self.records_of_location().await?;
+        let Some(Numbered { record, .. }) = records.counting else {
             return Ok(false);
         };
-        if record.create_only == create_only {
+        // A record that nobody signed would not count.
+        if record.create_only == create_only || !self.trust.verification_keys.is_empty() {
             return Ok(false);
         }
         let record = LocationRecord {
             create_only,
+            signature: None,
             ..record
         };
         let key = layout::key(format!(
             "{}/{:06}.json",
             layout::LOCATION_RECORDS,
-            number + 1
+            records.highest + 1
         ));
         let body = record::encode("location record", &record)?;
         let put = self.store.put(&key, body, PutMode::Create).await;
@@ -194,32 +220,13 @@ impl Location {
         Ok(true)
     }
 
-    /// The newest of the location's own records.
+    /// The location's own record: the highest that counts.
     ///
     /// # Errors
     /// It was written by a newer release, or the store fails.
     pub async fn record(&self) -> Result<Option<LocationRecord>> {
-        Ok(self.newest_record().await?.map(|(_, record)| record))
-    }
-
-    async fn newest_record(&self) -> Result<Option<(u64, LocationRecord)>> {
-        let listed = self
-            .store
-            .list_folder(layout::LOCATION_RECORDS)
-            .await
-            .map_err(Error::store(format!("read location `{}`", self.name())))?;
-        match listed
-            .objects
-            .iter()
-            .rfind(|o| o.key.as_str().ends_with(".json"))
-        {
-            Some(newest) => {
-                let digits = newest.key.file_name().trim_end_matches(".json");
-                let record = record::read(&self.store, &newest.key, LOCATION_VERSION).await?;
-                Ok(Some((digits.parse().unwrap_or(1), record)))
-            }
-            None => Ok(None),
-        }
+        let records = self.records_of_location().await?;
+        Ok(records.counting.map(|counting| counting.record))
     }
 
     /// Refuses a location that a newer release has written.
