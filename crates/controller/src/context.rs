@@ -9,8 +9,8 @@ use salvor_api::go::{SignedGoDuration, Time};
 use salvor_api::labels;
 use salvor_api::retention::Guard;
 use salvor_api::velero::{
-    Backup, BackupStorageLocation, DeleteBackupRequest, LocationPhase, Restore, Schedule,
-    VolumeSnapshotLocation,
+    Backup, BackupRepository, BackupStorageLocation, DeleteBackupRequest, LocationPhase, Restore,
+    Schedule, VolumeSnapshotLocation,
 };
 use salvor_cluster::{ApiResource, Cluster, ErrorKind};
 use salvor_extension::{Actions, Providers};
@@ -25,6 +25,7 @@ use crate::informer::Informer;
 use crate::kinds::Kinds;
 use crate::locations::{LocationError, Locations};
 use crate::metrics::Metrics;
+use crate::repositories::Upkeep;
 use crate::runs::Runs;
 use crate::sync::Stops;
 use crate::tls::TlsSource;
@@ -104,6 +105,8 @@ pub struct ServerOptions {
     pub default_volumes_to_fs_backup: bool,
     /// Pause between two looks whether the server is still paused, while something waits for that.
     pub pause_look: Duration,
+    /// How repositories of volume data are looked after.
+    pub upkeep: Upkeep,
 }
 
 impl ServerOptions {
@@ -145,6 +148,7 @@ impl ServerOptions {
             volume_timeout: salvor_objects::backup::DEFAULT_VOLUME_TIMEOUT,
             default_volumes_to_fs_backup: false,
             pause_look: Duration::from_secs(10),
+            upkeep: Upkeep::default(),
         }
     }
 }
@@ -165,6 +169,7 @@ pub(crate) struct Context {
     pub(crate) restores: Informer<Restore>,
     pub(crate) storage_locations: Informer<BackupStorageLocation>,
     pub(crate) snapshot_locations: Informer<VolumeSnapshotLocation>,
+    pub(crate) repositories: Informer<BackupRepository>,
     pub(crate) backup_runs: Runs,
     pub(crate) restore_runs: Runs,
     pub(crate) schedules: Informer<Schedule>,

@@ -15,6 +15,7 @@ use salvor_cluster::{ApiResource, Cluster};
 use salvor_extension::{ProviderKind, Providers};
 use salvor_location::claim::ClaimPolicy;
 use salvor_location::limits::store_limits;
+use salvor_location::trust::{RECIPIENTS, Trust, VERIFICATION_KEYS};
 use salvor_location::{Location, Profile};
 use salvor_objects::extension;
 use salvor_storage::url::EXTENSION;
@@ -44,6 +45,9 @@ pub enum LocationError {
     /// The certificates are not in the form that Velero's definition asks for.
     #[error("objectStorage.caCert is not base64 of PEM certificates")]
     CaCert,
+    /// A key that is pinned is none.
+    #[error("keys that are pinned: {0}")]
+    Trust(String),
     /// A limit cannot be kept to.
     #[error("{0}")]
     Limit(String),
@@ -111,6 +115,8 @@ struct Settings {
     read_only: bool,
     /// Of the extensions, where one of them serves the store.
     extensions: String,
+    /// What is pinned about it.
+    trust: Trust,
 }
 
 impl Locations {
@@ -206,7 +212,9 @@ impl Locations {
             url: settings.url.clone(),
             read_only: settings.read_only,
         };
-        let location = Location::new(store, profile).with_claim_policy(self.claims.clone());
+        let location = Location::new(store, profile)
+            .with_claim_policy(self.claims.clone())
+            .with_trust(settings.trust.clone());
         let entry = (settings, location.clone());
         kept().locations.insert(name.clone(), entry);
         Ok(location)
@@ -282,6 +290,7 @@ impl Locations {
             url,
             read_only: spec.access_mode == AccessMode::ReadOnly,
             extensions: String::new(),
+            trust: trust(object)?,
         })
     }
 
@@ -355,6 +364,13 @@ fn mounted(folder: &Path, name: &str, key: &str) -> Result<Vec<u8>, String> {
     }
     std::fs::read(folder.join(name).join(key))
         .map_err(|error| format!("it is not mounted in {}: {error}", folder.display()))
+}
+
+/// What the annotations of a location pin.
+fn trust(object: &BackupStorageLocation) -> Result<Trust, LocationError> {
+    let annotations = &object.metadata.annotations;
+    let of = |key: &str| annotations.get(key).map(String::as_str);
+    Trust::parse(of(VERIFICATION_KEYS), of(RECIPIENTS)).map_err(LocationError::Trust)
 }
 
 /// The URL of a location, without its credentials.

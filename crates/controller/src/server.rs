@@ -26,7 +26,7 @@ use crate::schedule::Schedules;
 use crate::server_status::StatusRequests;
 use crate::storage_location::StorageLocations;
 use crate::sync::{Stops, Sync};
-use crate::{backup, collect, copy, presence, restore};
+use crate::{backup, collect, copy, presence, repositories, restore};
 
 /// Name of the lease that the leader holds.
 pub const LEASE: &str = "salvor-server";
@@ -271,6 +271,7 @@ impl Term {
             restores: informer::<Restore>(server, &tasks, &leaving),
             storage_locations: informer(server, &tasks, &leaving),
             snapshot_locations: informer(server, &tasks, &leaving),
+            repositories: informer(server, &tasks, &leaving),
             backup_runs: Runs::new(&leaving),
             restore_runs: Runs::new(&leaving),
             schedules: informer(server, &tasks, &leaving),
@@ -283,6 +284,7 @@ impl Term {
         };
         server.metrics.begin_term(&context);
         let downloads = informer(server, &tasks, &leaving);
+        let volumes = informer(server, &tasks, &leaving);
         let status_requests = informer(server, &tasks, &leaving);
         let (spawner, leave) = (tasks.clone(), leaving.clone());
         tasks.spawn(async move {
@@ -296,6 +298,7 @@ impl Term {
                 context.schedules.synced().await;
                 context.delete_requests.synced().await;
                 sweep_volumes(&context).await;
+                context.repositories.synced().await;
             };
             if leave.run_until_cancelled(ready).await.is_none() {
                 return;
@@ -320,6 +323,7 @@ impl Term {
             control::run(deletions, &context.delete_requests, 4, &spawner, &leave);
             collect::start(&context, &spawner, &leave);
             copy::start(&context, &spawner, &leave);
+            repositories::start(&context, &volumes, &spawner, &leave);
             let requests = DownloadRequests {
                 context: context.clone(),
                 requests: downloads.clone(),

@@ -130,10 +130,9 @@ impl Location {
 
     /// Whether the records are what the configuration pins.
     async fn check_trust(&self, report: &mut CheckReport) {
-        let records = match self.records_of_location().await {
-            Ok(records) => records,
-            // Said already.
-            Err(_) => return,
+        // What cannot be read was said already.
+        let Ok(records) = self.records_of_location().await else {
+            return;
         };
         let trusted = self.assert_trusted(&records);
         let compared = match &records.counting {

@@ -10,6 +10,8 @@
 //!     url: file:///mnt/usb/backups
 //!     readOnly: true
 //!     limits: {upload: 50Mi, download: 100Mi, requests: 20, inFlight: 4}
+//!     verificationKeys: [ed25519:...]
+//!     recipients: [age1...]
 //! ```
 
 use std::collections::BTreeMap;
@@ -64,6 +66,12 @@ pub(crate) struct NamedLocation {
     /// How fast it may be used.
     #[serde(default, skip_serializing_if = "LimitConfig::is_empty")]
     pub(crate) limits: LimitConfig,
+    /// Keys of which one must have signed its record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) verification_keys: Vec<String>,
+    /// Whom sealed objects are encrypted to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) recipients: Vec<String>,
 }
 
 /// Limits of a location, in the words of the flags: `50Mi`, `20`.
@@ -250,6 +258,8 @@ mod tests {
                         in_flight: Some(4),
                         ..LimitConfig::default()
                     },
+                    verification_keys: vec!["ed25519:07".into()],
+                    recipients: vec!["age1x".into()],
                 },
             )]),
             ..Config::default()

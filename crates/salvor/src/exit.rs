@@ -182,7 +182,7 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
         E::NewerFormat { .. } | E::Held { .. } | E::CopyDiffers { .. } | E::NotFinished { .. } => {
             Exit::Refused
         }
-        E::SamePlace { .. } | E::File { .. } => Exit::Usage,
+        E::SamePlace { .. } | E::File { .. } | E::NoRecipients { .. } => Exit::Usage,
         E::Store { source, .. } => match source.kind {
             ErrorKind::Denied | ErrorKind::Locked | ErrorKind::Frozen => Exit::Refused,
             ErrorKind::NotFound | ErrorKind::NoBucket => Exit::NotFound,
@@ -194,6 +194,9 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
         E::CommitInDoubt { .. }
         | E::ContentsChanged { .. }
         | E::SourceDamaged { .. }
+        | E::Untrusted { .. }
+        | E::RecipientsDiffer { .. }
+        | E::Sealed { .. }
         | E::BadRecord { .. } => Exit::VerificationFailed,
         error if error.is_not_found() => Exit::NotFound,
         error if error.is_cancelled() => Exit::Cancelled,

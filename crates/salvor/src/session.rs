@@ -9,7 +9,7 @@ use salvor_api::limits::TransferLimits;
 use salvor_api::velero::Backup;
 use salvor_cluster::{Cluster, ConnectOptions};
 use salvor_extension::ProviderKind;
-use salvor_location::{Location, Profile};
+use salvor_location::{Location, Profile, Trust};
 use salvor_storage::url::EXTENSION;
 use salvor_storage::{Distance, ObjectStore, RetryPolicy, RetryStore, StoreUrl, open_url};
 use salvor_text::{Language, Messages};
@@ -229,12 +229,30 @@ impl Session {
     /// Opens the store of a profile with retries, which every remote store needs, and its limits.
     fn open(&self, profile: Profile) -> Result<Location, Failure> {
         let limits = self.limits_of(&profile)?;
+        let trust = self.trust_of(&profile)?;
         let store = store_at(&profile.url)?.map_err(|error| {
             let hint = error.advice();
             Failure::caused(Exit::Usage, format!("location `{}`", profile.name), error).hint(hint)
         })?;
         let store: Arc<dyn ObjectStore> = Arc::new(RetryStore::new(store, RetryPolicy::default()));
-        Ok(Location::new(store, profile).limited(&limits))
+        let location = Location::new(store, profile).with_trust(trust);
+        Ok(location.limited(&limits))
+    }
+
+    /// What the configuration pins about a location. Nothing is pinned about one that is given by URL.
+    fn trust_of(&self, profile: &Profile) -> Result<Trust, Failure> {
+        if is_url(&profile.name) {
+            return Ok(Trust::default());
+        }
+        let config = self.config()?;
+        let Some(found) = config.locations.get(&profile.name) else {
+            return Ok(Trust::default());
+        };
+        let keys = found.verification_keys.iter().map(String::as_str);
+        let recipients = found.recipients.iter().map(String::as_str);
+        Trust::parse(keys, recipients).map_err(|reason| {
+            Failure::usage(format!("keys of location `{}`: {reason}", profile.name))
+        })
     }
 
     /// How fast the configuration lets a location be used. One that is given by URL has no limits but those

@@ -25,6 +25,7 @@ mod repository;
 mod restore;
 mod served;
 mod server;
+mod trust;
 
 pub use served::ObjectDone;
 

@@ -6,6 +6,7 @@
 
 mod copies;
 mod counts;
+mod repositories;
 mod state;
 mod stores;
 
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 
 use self::copies::Copies;
 use self::counts::Counts;
+use self::repositories::Repositories;
 use self::state::State;
 use self::stores::Stores;
 use crate::context::Context;
@@ -88,6 +90,7 @@ struct Shared {
     counts: Counts,
     state: State,
     copies: Copies,
+    repositories: Repositories,
     stores: Stores,
     stage: Mutex<Stage>,
     certificate: Mutex<Option<watch::Receiver<Option<Material>>>>,
@@ -106,6 +109,7 @@ impl Metrics {
         let counts = Counts::register(&mut registry);
         let state = State::register(&mut registry);
         let copies = Copies::register(&mut registry);
+        let repositories = Repositories::register(&mut registry);
         let stores = Stores::register(&mut registry);
         Self {
             shared: Arc::new(Shared {
@@ -113,6 +117,7 @@ impl Metrics {
                 counts,
                 state,
                 copies,
+                repositories,
                 stores,
                 stage: Mutex::default(),
                 certificate: Mutex::default(),
@@ -143,6 +148,7 @@ impl Metrics {
         let context = term.as_ref().filter(|_| serving);
         self.shared.state.update(context, &self.shared.counts);
         self.shared.copies.update(context);
+        self.shared.repositories.update(context);
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.shared.registry);
@@ -155,6 +161,10 @@ impl Metrics {
 
     pub(crate) fn copies(&self) -> &Copies {
         &self.shared.copies
+    }
+
+    pub(crate) fn repositories(&self) -> &Repositories {
+        &self.shared.repositories
     }
 
     pub(crate) fn stage(&self) -> Stage {

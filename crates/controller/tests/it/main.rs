@@ -14,6 +14,7 @@ mod limits;
 mod metrics;
 mod policies;
 mod providers;
+mod repositories;
 mod requests;
 mod serving;
 mod snapshots;

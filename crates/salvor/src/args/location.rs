@@ -21,6 +21,9 @@ pub(crate) enum LocationCommand {
     Describe(DescribeArgs),
     /// Prove that a location can be written, read, listed and written exclusively.
     Check(CheckArgs),
+    /// Give a location a record of what it is: checked, signed, with the recipients of its sealed objects. The keys are
+    /// pinned in the configuration file.
+    Init(Box<InitArgs>),
     /// Make a location the default.
     SetDefault(SetDefaultArgs),
     /// Bring all backups, restores and holds of a location to another, or the files of a folder; goes on where it
@@ -249,6 +252,33 @@ pub(crate) struct CheckArgs {
     pub(crate) name: Option<String>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+/// Flags of `init`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Which location [default: the one in use].
+    pub(crate) name: Option<String>,
+    /// Whom single objects are encrypted to: a public key as `age-keygen` prints it. May be repeated; takes the place of
+    /// those that are pinned.
+    #[arg(long = "recipient", value_name = "AGE1...")]
+    pub(crate) recipients: Vec<String>,
+    /// File with recipients, one in each line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recipients_file: Option<std::path::PathBuf>,
+    /// Make an identity, write it into this new file, and encrypt to it as well. Keep the file away from what is backed
+    /// up: whoever has it reads every sealed object.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_identity: Option<std::path::PathBuf>,
+    /// Sign the record with the key in this file.
+    #[arg(long, env = "SALVOR_SIGNING_KEY_FILE", value_name = "FILE")]
+    pub(crate) signing_key_file: Option<std::path::PathBuf>,
+    /// Make a key, write it into this new file, and sign the record with it.
+    #[arg(long, value_name = "FILE", conflicts_with = "signing_key_file")]
+    pub(crate) new_signing_key: Option<std::path::PathBuf>,
+    /// Id of the location that this one mirrors.
+    #[arg(long, value_name = "ID")]
+    pub(crate) mirror_of: Option<String>,
 }
 
 /// Flags of `set-default`.

@@ -82,7 +82,7 @@ pub(crate) enum RepositoryCommand {
     Password(PasswordShowArgs),
     /// Remove the locks of the dead.
     Unlock(UnlockArgs),
-    /// Make a lost or damaged index again from what the packs say.
+    /// Make a lost or damaged index again from what the packs say; with --from, bring damaged packs from a copy first.
     Repair(RepairArgs),
 }
 
@@ -102,6 +102,10 @@ pub(crate) struct RepairArgs {
     /// stores it again.
     #[arg(long)]
     pub(crate) read_data: bool,
+    /// Another location that has a copy of the repository (a mirror): reads everything, and brings packs that are damaged
+    /// or gone from there. With --repository, the address of the copy itself.
+    #[arg(long, value_name = "LOCATION", conflicts_with = "read_data")]
+    pub(crate) from: Option<String>,
 }
 
 /// How much work it is to try a password.

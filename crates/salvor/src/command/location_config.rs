@@ -46,6 +46,8 @@ pub(crate) fn create(args: &CreateArgs, url: &str, session: &Session) -> Result<
             limits.annotate(&mut annotations);
             LimitConfig::of(&annotations)
         },
+        verification_keys: Vec::new(),
+        recipients: Vec::new(),
     };
     config.locations.insert(name.clone(), location);
     if *default || config.default_location.is_none() {

@@ -9,7 +9,7 @@ use crate::args::Format;
 use crate::args::location::{DescribeArgs, GetArgs};
 use crate::command::served;
 use crate::exit::{Exit, Failure};
-use crate::output::location_table::{self, LocationRow, limits_text};
+use crate::output::location_table::{self, LocationRow, RecordRow, limits_text};
 use crate::session::Session;
 
 /// Lists locations and whether they can be read now.
@@ -64,6 +64,9 @@ pub(crate) async fn describe(args: &DescribeArgs, session: &Session) -> Result<E
         for rule in &row.rules {
             d.field("Bucket rule", rule);
         }
+        if let Some(record) = &row.record {
+            describe_record(record, &mut d);
+        }
         d.blank();
         d.field("Kept", session.durability(row.distance));
         d.field("Counts as off-site copy", row.off_site);
@@ -113,6 +116,7 @@ async fn rows(
         if names.is_empty() || names.iter().any(|name| name == location.name()) {
             let mut row = row(&location, is_default, session).await;
             if rules && row.message.is_empty() {
+                row.record = record(&location).await;
                 let asked = location.bucket_findings().await;
                 row.rules = match asked {
                     Ok(findings) => location_table::rule_lines(&findings),
@@ -123,6 +127,41 @@ async fn rows(
         }
     }
     Ok(rows)
+}
+
+/// What the record of a location says; nothing for one that was never written to.
+async fn record(location: &Location) -> Option<RecordRow> {
+    let record = location.record().await.ok().flatten()?;
+    let signed_by = record.signature.map(|signature| signature.key);
+    Some(RecordRow {
+        id: record.id,
+        mirror_of: record.mirror_of,
+        create_only: record.create_only,
+        // With pinned keys no other record counts.
+        pinned: signed_by.is_some() && !location.trust().verification_keys.is_empty(),
+        signed_by,
+        recipients: record.recipients,
+    })
+}
+
+fn describe_record(record: &RecordRow, d: &mut DescribeWriter) {
+    d.blank();
+    d.field("Id", &record.id);
+    if let Some(other) = &record.mirror_of {
+        d.field("Mirror of", other);
+    }
+    d.field("Create-only", record.create_only);
+    let signed = match (&record.signed_by, record.pinned) {
+        (None, _) => "nobody".to_owned(),
+        (Some(key), true) => format!("{key}, pinned"),
+        (Some(key), false) => format!("{key}, not pinned"),
+    };
+    d.field("Signed by", signed);
+    let recipients = match record.recipients.as_slice() {
+        [] => "none".to_owned(),
+        all => all.join(", "),
+    };
+    d.field("Recipients", recipients);
 }
 
 async fn row(location: &Location, is_default: bool, session: &Session) -> LocationRow {
@@ -168,6 +207,7 @@ async fn row(location: &Location, is_default: bool, session: &Session) -> Locati
         distance: url.distance(),
         limits: limits_text(&limits),
         rules: Vec::new(),
+        record: None,
         message,
     }
 }

@@ -24,6 +24,7 @@ mod location_check;
 mod location_config;
 mod location_files;
 mod location_get;
+mod location_init;
 mod location_mirror;
 mod mover;
 mod node_agent;
@@ -166,6 +167,7 @@ async fn location(command: LocationCommand, session: &Session) -> Result<Exit, F
         LocationCommand::Get(args) => location_get::get(&args, session).await,
         LocationCommand::Describe(args) => location_get::describe(&args, session).await,
         LocationCommand::Check(args) => location_check::run(&args, session).await,
+        LocationCommand::Init(args) => location_init::run(&args, session).await,
         LocationCommand::SetDefault(args) => location_config::set_default(&args, session),
         LocationCommand::Mirror(args) => location_mirror::run(&args, session).await,
         LocationCommand::Files(command) => location_files::run(command, session).await,

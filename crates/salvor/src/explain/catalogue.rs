@@ -367,6 +367,20 @@ pub(crate) const ENTRIES: &[Entry] = &[
     ),
     entry!(
         Alert,
+        "SalvorRepositoryDamaged",
+        "SalvorRepositoryDamaged",
+        "A check found snapshots of volume data that lack something.",
+        "검사에서 데이터가 빠진 볼륨 스냅샷을 찾았습니다."
+    ),
+    entry!(
+        Alert,
+        "SalvorRepositoryUnusable",
+        "SalvorRepositoryUnusable",
+        "A repository of volume data has not been usable for half an hour, or was not maintained for two days.",
+        "볼륨 데이터 저장소를 30분 동안 쓸 수 없거나 이틀 동안 관리하지 못했습니다."
+    ),
+    entry!(
+        Alert,
         "SalvorCertificateExpires",
         "SalvorCertificateExpires",
         "The certificate that the server shows ends within a week; it is renewed long before when all is well.",

@@ -45,9 +45,32 @@ pub(crate) struct LocationRow {
     /// What its bucket does by itself, where that was asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) rules: Vec<String>,
+    /// What its record says, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) record: Option<RecordRow>,
     /// Why it is not available.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) message: String,
+}
+
+/// The record of a location as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RecordRow {
+    /// Identity of the location.
+    pub(crate) id: String,
+    /// Id of the location that it mirrors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mirror_of: Option<String>,
+    /// Whether a key that was created twice was refused the second time.
+    pub(crate) create_only: bool,
+    /// Fingerprint of the key that signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) signed_by: Option<String>,
+    /// Whether that key is pinned.
+    pub(crate) pinned: bool,
+    /// Fingerprints of those that sealed objects are encrypted to.
+    pub(crate) recipients: Vec<String>,
 }
 
 /// Velero's columns; wide adds its URL.

@@ -122,3 +122,67 @@ fn limits_are_named_with_a_location_changed_and_shown() {
         assert!(refused.err.contains(reason), "{flag}: {}", refused.err);
     }
 }
+
+#[test]
+fn a_location_is_initialised_signed_and_pinned_and_another_one_is_refused() {
+    let place = Place::new();
+    let home = place.home.path();
+    for folder in ["main", "other"] {
+        std::fs::create_dir(home.join(folder)).expect("created");
+    }
+    let main = home.join("main");
+    run(
+        &place,
+        &format!("backup-location create main {}", main.display()),
+    )
+    .expect(0);
+    let init = "backup-location init main --new-signing-key sign --new-identity identity";
+    let made = run(&place, init);
+    assert!(
+        made.expect(0).contains("location main initialised"),
+        "{}",
+        made.out
+    );
+    for file in ["sign", "identity"] {
+        let mode = std::fs::metadata(home.join(file))
+            .expect("written")
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600, "{file}");
+    }
+    let config = home.join(".config/salvor/config.yaml");
+    let text = std::fs::read_to_string(&config).expect("readable");
+    assert!(text.contains("ed25519:") && text.contains("age1"), "{text}");
+    let check = run(&place, "backup-location check main");
+    assert!(check.expect(0).contains("which is pinned"), "{}", check.out);
+    let described = run(&place, "backup-location describe main");
+    assert!(
+        described.expect(0).contains("Recipients"),
+        "{}",
+        described.out
+    );
+    // Without the key that is pinned nobody writes another record.
+    let unsigned = run(&place, "backup-location init main");
+    assert_ne!(unsigned.code, 0);
+    assert!(
+        unsigned.err.contains("name the signing key"),
+        "{}",
+        unsigned.err
+    );
+    run(&place, "backup-location init main --signing-key-file sign").expect(0);
+    // Another bucket under the name.
+    let text = text.replace(
+        main.to_str().expect("a path"),
+        home.join("other").to_str().expect("a path"),
+    );
+    std::fs::write(&config, text).expect("written");
+    let check = run(&place, "backup-location check main");
+    assert!(
+        check.expect(1).contains("not the one that is pinned"),
+        "{}",
+        check.out
+    );
+    let secret = std::fs::read_to_string(home.join("sign")).expect("readable");
+    for shown in [&made, &check, &described] {
+        assert!(!format!("{}{}", shown.out, shown.err).contains(secret.trim()));
+    }
+}

@@ -244,3 +244,53 @@ fn each_domain_has_a_password_of_its_own_from_one_key() {
     none.expect(2);
     assert!(none.err.contains("--key-file"), "{}", none.err);
 }
+
+#[test]
+fn damaged_packs_come_from_a_copy_and_latest_passes_over_what_lacks_data() {
+    let host = Host::new();
+    let home = host.place.home.path();
+    host.run("repo init --password-kind machine").expect(0);
+    host.run("volume backup data").expect(0);
+    let folder = host
+        .place
+        .location()
+        .join("plugins/salvor/repository/host-a");
+    let packs = |folder: &std::path::Path| -> std::collections::BTreeSet<std::path::PathBuf> {
+        let mut found = std::collections::BTreeSet::new();
+        for shard in std::fs::read_dir(folder.join("data")).expect("packs") {
+            for pack in std::fs::read_dir(shard.expect("a folder").path()).expect("packs") {
+                found.insert(pack.expect("a pack").path());
+            }
+        }
+        found
+    };
+    let before = packs(&folder);
+    std::fs::write(home.join("data/three"), "three").expect("a file");
+    host.run("volume backup data").expect(0);
+    let line = format!(
+        "backup-location mirror {} ./copy",
+        host.place.location().display()
+    );
+    std::fs::create_dir(home.join("copy")).expect("a folder");
+    host.place.run(&line).expect(0);
+    let newer: Vec<_> = packs(&folder).difference(&before).cloned().collect();
+    assert!(!newer.is_empty());
+    for pack in &newer {
+        std::fs::remove_file(pack).expect("the loss");
+    }
+    host.run("repo check --depth data").expect(7);
+    // The newest snapshot is hit: the one before it is the latest that restores.
+    let ls = host.run("volume ls latest");
+    assert!(!ls.expect(0).contains("three"), "{}", ls.out);
+    let other = host.run("repo repair --from ./elsewhere");
+    assert_ne!(other.code, 0, "{}", other.err);
+    let mended = host.run("repo repair --from ./copy");
+    assert!(
+        mended.expect(0).contains("brought from the copy"),
+        "{}",
+        mended.out
+    );
+    host.run("repo check --depth data").expect(0);
+    let ls = host.run("volume ls latest");
+    assert!(ls.expect(0).contains("three"), "{}", ls.out);
+}

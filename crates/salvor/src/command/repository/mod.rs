@@ -1,6 +1,7 @@
 //! `repo` and `volume`: repositories of a location, opened from here.
 
 mod keys;
+mod mend;
 mod password;
 mod show;
 mod upkeep;

@@ -1,5 +1,8 @@
 //! `repo get` and `repo snapshots`.
 
+use salvor_api::go::Time;
+use salvor_api::velero::BackupRepository;
+use salvor_controller::repositories::DAMAGED;
 use salvor_repository::Snapshot;
 use salvor_text::{ByteCount, Table};
 use serde::Serialize;
@@ -8,10 +11,14 @@ use super::{FOLDER, blocking, open};
 use crate::args::Format;
 use crate::args::repository::SnapshotsArgs;
 use crate::exit::{Exit, Failure};
+use crate::served::Served;
 use crate::session::Session;
 
-/// Lists the repositories of a location.
+/// Lists the repositories of a location, or the BackupRepositories of a server.
 pub(super) async fn get(format: Format, session: &Session) -> Result<Exit, Failure> {
+    if let Some(served) = session.served().await? {
+        return objects(&served, format, session).await;
+    }
     let location = session.location_of(None).await?;
     let folder = location
         .store()
@@ -32,6 +39,61 @@ pub(super) async fn get(format: Format, session: &Session) -> Result<Exit, Failu
         }
     }
     Ok(Exit::Done)
+}
+
+/// Lists what the server knows of its repositories.
+async fn objects(served: &Served, format: Format, session: &Session) -> Result<Exit, Failure> {
+    let objects = served.kinds::<BackupRepository>().list(None).await?;
+    match format {
+        Format::Json => session.printer.json(&objects)?,
+        Format::Yaml => session.printer.yaml(&objects)?,
+        Format::Name => {
+            let named = objects.iter().map(|object| {
+                let name = &object.metadata.name;
+                format!("backuprepository.velero.io/{name}")
+            });
+            session.printer.result(&lines(&named.collect::<Vec<_>>()))?;
+        }
+        Format::Table | Format::Wide => {
+            let wide = format == Format::Wide;
+            session.printer.result(&objects_table(&objects, wide))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn objects_table(objects: &[BackupRepository], wide: bool) -> String {
+    let mut head = vec![
+        "NAME",
+        "NAMESPACE",
+        "LOCATION",
+        "STATUS",
+        "LAST MAINTENANCE",
+        "DAMAGED",
+    ];
+    if wide {
+        head.push("MESSAGE");
+    }
+    let mut table = Table::new(&head);
+    for object in objects {
+        let last = object.status.last_maintenance_time;
+        let last = last.map_or_else(|| "<never>".to_owned(), Time::go_display);
+        let phase = object.status.phase.to_string();
+        let damaged = object.metadata.annotations.get(DAMAGED);
+        let mut row = vec![
+            object.metadata.name.as_str(),
+            object.spec.volume_namespace.as_str(),
+            object.spec.backup_storage_location.as_str(),
+            phase.as_str(),
+            last.as_str(),
+            damaged.map_or("", String::as_str),
+        ];
+        if wide {
+            row.push(&object.status.message);
+        }
+        table.row(&row);
+    }
+    table.to_string()
 }
 
 fn lines(names: &[String]) -> String {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use salvor_repository::check::{self, Depth};
-use salvor_repository::{FileId, Progress, lock as locks, prune as pruning, repair as repairing};
+use salvor_repository::check::{self, Checked, Depth};
+use salvor_repository::{
+    FileId, Progress, Repository, damage, lock as locks, prune as pruning, repair as repairing,
+};
 use salvor_text::ByteCount;
 
 use super::{blocking, lock, open, stoppable};
@@ -31,12 +33,30 @@ pub(super) async fn check(args: &CheckArgs, session: &Session) -> Result<Exit, F
         |progress| shown.update(progress.bytes() >> 20, progress.total_bytes() >> 20, "MiB"),
         move || {
             let checked = check::run(&repository, depth, &working);
+            if let Ok(checked) = &checked {
+                note(&repository, checked, depth);
+            }
             drop(held);
             checked
         },
     )
     .await?;
     drop(shown);
+    tell(&checked, session)
+}
+
+/// Writes down which snapshots are damaged, so that `latest` passes them over. A place that cannot be written is checked
+/// all the same.
+fn note(repository: &Repository, checked: &Checked, depth: Depth) {
+    let noted = damage::note(repository, &checked.damaged_snapshots, depth == Depth::Data);
+    if let Err(error) = noted {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "what was found could not be written down");
+    }
+}
+
+/// Says what a check found.
+pub(super) fn tell(checked: &Checked, session: &Session) -> Result<Exit, Failure> {
     for finding in &checked.findings {
         let text = format!("{}: {}", finding.file, finding.what);
         if finding.is_damage {
@@ -160,6 +180,9 @@ pub(super) async fn unlock(args: &UnlockArgs, session: &Session) -> Result<Exit,
 
 /// Makes the index again.
 pub(super) async fn repair(args: &RepairArgs, session: &Session) -> Result<Exit, Failure> {
+    if let Some(from) = &args.from {
+        return super::mend::run(args, from, session).await;
+    }
     let repository = open(&args.repository, session).await?;
     let alone = lock(&repository, true).await?;
     let progress = Arc::new(Progress::new());

@@ -9,7 +9,9 @@ use salvor_repository::chunk::ChunkerKind;
 use salvor_repository::path::{self, Found};
 use salvor_repository::restore::{self as restoring, Existing, RestoreOptions};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
-use salvor_repository::{BlobId, Error, FileId, Node, NodeKind, Progress, Repository, Snapshot};
+use salvor_repository::{
+    BlobId, Error, FileId, Node, NodeKind, Progress, Repository, Snapshot, damage,
+};
 use salvor_text::ByteCount;
 use salvor_text::align::Table;
 
@@ -150,6 +152,7 @@ impl Wanted {
         };
         let mut all = repository.snapshots()?;
         all.retain(|(_, snapshot)| is_meant(snapshot));
+        pass_over_damaged(repository, &mut all)?;
         let sources: BTreeSet<String> = all
             .iter()
             .map(|(_, snapshot)| format!("{} of {}", snapshot.paths.join(", "), snapshot.hostname))
@@ -169,6 +172,27 @@ impl Wanted {
             ))),
         }
     }
+}
+
+/// Takes away snapshots that are known to lack data: `latest` is one that restores. Where all of them do, the newest is
+/// better than none, and the restore says what it lacks.
+fn pass_over_damaged(
+    repository: &Repository,
+    all: &mut Vec<(FileId, Snapshot)>,
+) -> Result<(), Error> {
+    const AGAIN: &str = "`salvor repo check --depth data` looks again";
+    let damaged = damage::known(repository)?;
+    let whole = |(id, _): &(FileId, Snapshot)| !damaged.contains(id);
+    if all.last().is_none_or(whole) {
+        return Ok(());
+    }
+    if all.iter().any(whole) {
+        tracing::warn!("newer snapshots lack data and are passed over: {AGAIN}");
+        all.retain(whole);
+    } else {
+        tracing::warn!("every snapshot lacks data, also the one that is taken: {AGAIN}");
+    }
+    Ok(())
 }
 
 /// Lists a directory of a snapshot.

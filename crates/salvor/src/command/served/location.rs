@@ -164,6 +164,7 @@ fn row(location: &BackupStorageLocation) -> LocationRow {
             &TransferLimits::of(&location.metadata.annotations).unwrap_or_default(),
         ),
         rules: rules.lines().map(str::to_owned).collect(),
+        record: None,
         message: status.message.clone(),
     }
 }

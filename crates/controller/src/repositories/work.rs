@@ -1,0 +1,144 @@
+//! The part of maintenance that waits for the store: snapshots go, packs are swept and marked, data is read. It runs on a
+//! thread that may block and stops at the next safe point when nobody waits for it any more.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use salvor_repository::check::{self, Checked, Depth, Share};
+use salvor_repository::lock::{Holder, Lock};
+use salvor_repository::{Error, FileId, Kind, Progress, Repository, damage, prune};
+
+/// What one run is to do.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    /// Snapshots that go.
+    pub(super) forget: Vec<FileId>,
+    /// Snapshots that must be there: those of backups that are there.
+    pub(super) known: Vec<FileId>,
+    /// Whether to mark what nobody needs.
+    pub(super) mark: bool,
+    /// How long after it was marked a pack goes.
+    pub(super) grace: SignedDuration,
+    /// Which share of the data is read, if any.
+    pub(super) scrub: Option<Share>,
+    /// Who works.
+    pub(super) holder: Holder,
+}
+
+/// What one run did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Done {
+    pub(super) forgotten: usize,
+    pub(super) swept_packs: usize,
+    pub(super) swept_bytes: u64,
+    pub(super) marked: bool,
+    pub(super) scrubbed: bool,
+    /// Snapshots that are known to be damaged and are there.
+    pub(super) damaged: usize,
+    /// The first things that were found damaged in this run.
+    pub(super) findings: Vec<String>,
+}
+
+/// Stops the work when it is dropped: whoever waited for it has gone.
+pub(super) struct StopOnDrop(pub(super) Arc<Progress>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Does it. Each step may be repeated; what was done before a failure stays done.
+pub(super) fn run(
+    repository: &Arc<Repository>,
+    order: &Order,
+    progress: &Progress,
+) -> Result<Done, Error> {
+    let mut done = Done::default();
+    if !order.forget.is_empty() {
+        let shared = Lock::take(repository, false, &order.holder)?;
+        prune::forget(repository, &shared, &order.forget)?;
+        done.forgotten = order.forget.len();
+    }
+    let known = still_there(repository, &order.known)?;
+    if is_due(repository, order.grace)? {
+        sweep(repository, order, &known, progress, &mut done)?;
+    }
+    if order.mark || done.forgotten > 0 {
+        let shared = Lock::take(repository, false, &order.holder)?;
+        prune::mark(repository, &shared, &known, progress)?;
+        done.marked = true;
+    }
+    if let Some(share) = order.scrub {
+        let shared = Lock::take(repository, false, &order.holder)?;
+        let checked = check::run_share(repository, Depth::Data, share, progress)?;
+        shared.check()?;
+        damage::note(repository, &checked.damaged_snapshots, share.of <= 1)?;
+        done.findings = findings(&checked);
+        done.scrubbed = true;
+    }
+    let damaged = damage::known(repository)?;
+    if !damaged.is_empty() {
+        let there = repository.files().list(Kind::Snapshot)?;
+        done.damaged = there
+            .iter()
+            .filter(|file| damaged.contains(&file.id))
+            .count();
+    }
+    Ok(done)
+}
+
+/// Removes what was marked long enough ago. A repository that is in use is swept another time.
+fn sweep(
+    repository: &Arc<Repository>,
+    order: &Order,
+    known: &[FileId],
+    progress: &Progress,
+    done: &mut Done,
+) -> Result<(), Error> {
+    let alone = match Lock::take(repository, true, &order.holder) {
+        Ok(alone) => alone,
+        Err(error @ Error::Locked { .. }) => {
+            tracing::debug!(%error, "the sweep waits");
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let swept = prune::sweep(repository, &alone, known, order.grace, progress)?;
+    done.swept_packs = swept.packs;
+    done.swept_bytes = swept.bytes;
+    Ok(())
+}
+
+/// Whether something was marked long enough ago, by the store's clock: a sweep for nothing would keep others out.
+fn is_due(repository: &Repository, grace: SignedDuration) -> Result<bool, Error> {
+    let now = Timestamp::now();
+    let marks = repository.files().list(Kind::Mark)?;
+    Ok(marks.iter().any(|mark| {
+        mark.modified
+            .is_none_or(|at| now.duration_since(at) >= grace)
+    }))
+}
+
+/// Known snapshots without those that were removed by somebody: neither listed nor there when asked for by name. One
+/// that is there and not listed stays known, so that the walk notices that the listing is cut off.
+fn still_there(repository: &Repository, known: &[FileId]) -> Result<Vec<FileId>, Error> {
+    let listed = repository.files().list(Kind::Snapshot)?;
+    let mut there = Vec::new();
+    for id in known {
+        let is_listed = listed.iter().any(|file| file.id == *id);
+        if is_listed || repository.files().exists(Kind::Snapshot, id)? {
+            there.push(*id);
+        }
+    }
+    Ok(there)
+}
+
+/// The first few findings that are damage, for people.
+fn findings(checked: &Checked) -> Vec<String> {
+    let damage = checked.findings.iter().filter(|finding| finding.is_damage);
+    damage
+        .take(3)
+        .map(|finding| format!("{}: {}", finding.file, finding.what))
+        .collect()
+}
