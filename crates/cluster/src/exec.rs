@@ -21,6 +21,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use http::header::USER_AGENT;
 use http::{Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -52,7 +53,7 @@ const INPUT_FRAME: usize = 32 << 10;
 /// A command may be silent for long, and what stands between closes connections that are.
 const PING: Duration = Duration::from_secs(15);
 /// Output may arrive after the status, as servers copy the channels one beside the other. They close the
-/// connection right after.
+/// connection right after. Counted from the last piece, as whoever takes the output may be slow.
 const LATE_OUTPUT: Duration = Duration::from_secs(3);
 /// How long ending a process may take: two seconds of patience in [`END_PROCESS`], and the way there.
 const ENDING: Duration = Duration::from_secs(10);
@@ -118,8 +119,32 @@ impl Cluster {
         exec: &Exec,
         cancel: &CancellationToken,
     ) -> Result<ExecOutput, ExecError> {
+        self.run(exec, None, cancel).await
+    }
+
+    /// [`Cluster::exec`], whose output goes to `output` as it comes instead of being kept. Who takes slowly slows the
+    /// command down; who stops taking ends it, as if cancelled. That no more comes says nothing about the command: look
+    /// at what this returns.
+    ///
+    /// # Errors
+    /// As [`Cluster::exec`].
+    pub async fn exec_streamed(
+        &self,
+        exec: &Exec,
+        output: mpsc::Sender<Bytes>,
+        cancel: &CancellationToken,
+    ) -> Result<ExecOutput, ExecError> {
+        self.run(exec, Some(&output), cancel).await
+    }
+
+    async fn run(
+        &self,
+        exec: &Exec,
+        to: Option<&mpsc::Sender<Bytes>>,
+        cancel: &CancellationToken,
+    ) -> Result<ExecOutput, ExecError> {
         let begun = Instant::now();
-        let failure = match self.talk(exec, cancel).await {
+        let failure = match self.talk(exec, to, cancel).await {
             Talk::Done(Ok(output)) => return Ok(output),
             Talk::Done(Err(failure)) => failure,
             Talk::TimeIsUp => ExecFailure::Timeout {
@@ -133,7 +158,12 @@ impl Cluster {
         Err(ExecError::new(operation(exec), failure))
     }
 
-    async fn talk(&self, exec: &Exec, cancel: &CancellationToken) -> Talk {
+    async fn talk(
+        &self,
+        exec: &Exec,
+        to: Option<&mpsc::Sender<Bytes>>,
+        cancel: &CancellationToken,
+    ) -> Talk {
         let deadline = Instant::now() + exec.timeout;
         let connected = tokio::select! {
             biased;
@@ -153,10 +183,11 @@ impl Cluster {
         }
         let said = {
             let feeding = feed(&mut sink, exec.stdin.clone());
-            let hearing = hear(&mut source, exec.keep);
+            let hearing = hear(&mut source, exec.keep, to);
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => Talk::Cancelled,
+                () = nobody_takes(to) => Talk::Cancelled,
                 () = tokio::time::sleep_until(deadline) => Talk::TimeIsUp,
                 said = hearing => Talk::Done(said),
                 never = feeding => match never {},
@@ -223,7 +254,7 @@ impl Cluster {
             keep: 4 << 10,
             ..exec.clone()
         };
-        match self.talk(&end, &CancellationToken::new()).await {
+        match self.talk(&end, None, &CancellationToken::new()).await {
             Talk::Done(Ok(output)) => ProcessEnd::said(&output.stdout.text()),
             Talk::Done(Err(ExecFailure::NotStarted { .. })) => {
                 ProcessEnd::Left("the container has no shell to end it with".to_owned())
@@ -313,10 +344,19 @@ where
     std::future::pending().await
 }
 
+/// Ends when who takes the output has gone.
+async fn nobody_takes(to: Option<&mpsc::Sender<Bytes>>) {
+    match to {
+        Some(to) => to.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Reads until the status and what comes after it.
 async fn hear<S>(
     source: &mut SplitStream<WebSocketStream<S>>,
     keep: usize,
+    to: Option<&mpsc::Sender<Bytes>>,
 ) -> Result<ExecOutput, ExecFailure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -328,7 +368,7 @@ where
     };
     let status = loop {
         match source.next().await {
-            Some(Ok(Message::Binary(frame))) => output.take(&frame)?,
+            Some(Ok(Message::Binary(frame))) => output.take(&frame, to).await?,
             Some(Ok(Message::Text(text))) => {
                 let shown: String = text.as_str().chars().take(80).collect();
                 let detail = format!("text where the protocol has bytes: `{shown}`");
@@ -342,26 +382,35 @@ where
             break status;
         }
     };
-    let complete = tokio::time::timeout(LATE_OUTPUT, async {
-        while let Some(Ok(message)) = source.next().await {
-            if let Message::Binary(frame) = message {
-                output.take(&frame)?;
-            }
+    let complete = loop {
+        match tokio::time::timeout(LATE_OUTPUT, source.next()).await {
+            Ok(Some(Ok(Message::Binary(frame)))) => output.take(&frame, to).await?,
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(_)) | None) => break true,
+            Err(_) => break false,
         }
-        Ok::<(), ExecFailure>(())
-    })
-    .await
-    .is_ok();
+    };
     output.end(&status, complete)
 }
 
 impl Output {
-    fn take(&mut self, frame: &[u8]) -> Result<(), ExecFailure> {
+    async fn take(
+        &mut self,
+        frame: &Bytes,
+        to: Option<&mpsc::Sender<Bytes>>,
+    ) -> Result<(), ExecFailure> {
         let Some((channel, data)) = frame.split_first() else {
             return Ok(());
         };
         match *channel {
-            STDOUT => self.stdout.push(data),
+            STDOUT => match to {
+                // Who has gone is noticed beside this.
+                Some(to) if to.send(frame.slice(1..)).await.is_err() => {
+                    std::future::pending::<()>().await;
+                }
+                Some(_) => {}
+                None => self.stdout.push(data),
+            },
             STDERR => self.stderr.push(data),
             STATUS if self.status.len() + data.len() > LARGEST_STATUS => {
                 let detail = format!("a status of more than {LARGEST_STATUS} bytes");

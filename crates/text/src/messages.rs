@@ -13,6 +13,7 @@ use crate::language::Language;
 mod advice;
 mod archive;
 mod backup;
+mod claims;
 mod copy;
 mod debug;
 mod demo;

@@ -19,6 +19,7 @@ mod ask;
 pub mod claims;
 pub mod csi;
 mod domain;
+pub mod export;
 mod follow;
 mod mover;
 mod objects;

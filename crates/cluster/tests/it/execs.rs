@@ -360,3 +360,48 @@ async fn refusals_have_names_and_nothing_ran() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn streamed_output_is_whole_only_when_the_status_says_so() {
+    let world = World::new(|handler| handler).await;
+    let cancel = CancellationToken::new();
+    let streamed = async |words: &[&str]| {
+        let (to, mut from) = tokio::sync::mpsc::channel::<bytes::Bytes>(2);
+        let exec = command(words);
+        let taking = async {
+            let mut taken = 0;
+            while let Some(piece) = from.recv().await {
+                taken += piece.len();
+            }
+            taken
+        };
+        tokio::join!(world.cluster.exec_streamed(&exec, to, &cancel), taking)
+    };
+    let (ended, taken) = streamed(&["flood"]).await;
+    let output = ended.expect("exit code 0");
+    assert_eq!((taken, output.stdout.text().as_str()), ((32 << 20) + 7, ""));
+    // What was written before a bad end was taken all the same: the end of the output says nothing.
+    for (word, bytes) in [("no status", 12), ("cut", 14)] {
+        let (ended, taken) = streamed(&[word]).await;
+        let error = ended.expect_err("no status").to_string();
+        assert!(error.contains("it is not known whether"), "{error}");
+        assert_eq!(taken, bytes, "{word}");
+    }
+    let (ended, _) = streamed(&["late output"]).await;
+    assert!(ended.is_ok(), "what comes after the status is taken, too");
+}
+
+#[tokio::test]
+async fn a_command_whose_output_nobody_takes_any_more_is_ended() {
+    let world = World::new(|handler| handler).await;
+    let (to, from) = tokio::sync::mpsc::channel::<bytes::Bytes>(1);
+    drop(from);
+    let (exec, cancel) = (command(&["hang"]), CancellationToken::new());
+    let ended = world.cluster.exec_streamed(&exec, to, &cancel).await;
+    let error = ended.expect_err("nobody takes");
+    assert!(error.is_cancelled(), "{error}");
+    assert!(
+        error.to_string().ends_with("its process was ended"),
+        "{error}"
+    );
+}

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod backup;
 pub(crate) mod choice;
+pub(crate) mod claims;
 pub(crate) mod etcd;
 pub(crate) mod extension;
 pub(crate) mod filters;
@@ -62,8 +63,8 @@ pub(crate) struct Global {
     /// Context of the kubeconfig.
     #[arg(long, global = true, alias = "kubecontext", value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// Namespace that backups and restores belong to, as in Velero [default: velero]; for undelete,
-    /// the namespace of the object.
+    /// Namespace that backups and restores belong to, as in Velero [default: velero]; for undelete and pvc
+    /// check, the namespace of the objects.
     #[arg(short, long, global = true, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
     /// Where backups are: file:///folder, s3://bucket/prefix?..., or a name from the configuration.
@@ -153,6 +154,12 @@ pub(crate) enum Command {
     /// Save and recover etcd, without its tools.
     #[command(subcommand)]
     Etcd(etcd::EtcdCommand),
+    /// Find volumes without a claim and give them to one.
+    #[command(subcommand)]
+    Pv(claims::PvCommand),
+    /// See whether claims have the volumes that they must have.
+    #[command(subcommand)]
+    Pvc(claims::PvcCommand),
     /// Work with extensions.
     #[command(subcommand)]
     Extension(extension::ExtensionCommand),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use salvor_repository::chunk::FixedLength;
 
+use salvor_api::go::GoDuration;
+
 use super::{ConfirmArgs, FormatArgs};
 
 /// Which repository, and what opens it.
@@ -256,6 +258,64 @@ pub(crate) enum VolumeCommand {
     Cat(VolumePathArgs),
     /// Bring a snapshot, or a directory or file of it, into a directory of this machine.
     Restore(VolumeRestoreArgs),
+    /// Stream a path inside a running pod as a tar archive, to a file, to standard output or into a repository.
+    Export(Box<VolumeExportArgs>),
+    /// List the recovery points of a claim, over all backups of the location.
+    Points(VolumePointsArgs),
+}
+
+/// Flags of `volume export`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VolumeExportArgs {
+    /// NAMESPACE/POD[/CONTAINER]:PATH, such as shop/db-0:/var/lib/data. Of a directory the archive has what is in it.
+    #[arg(value_name = "POD:PATH")]
+    pub(crate) from: String,
+    /// File to write, which must be new; - for standard output. It appears when the archive is whole.
+    #[arg(long, value_name = "FILE", required_unless_present = "to_repository")]
+    pub(crate) output: Option<PathBuf>,
+    /// Store it in a repository, as a snapshot with one file.
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) to_repository: bool,
+    /// Trust domain of the repository in the location.
+    #[arg(long, value_name = "NAME", requires = "to_repository")]
+    pub(crate) domain: Option<String>,
+    /// A repository at an address of its own.
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "domain",
+        requires = "to_repository"
+    )]
+    pub(crate) repository: Option<String>,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
+    /// Name of the machine or volume in the snapshot [default: NAMESPACE/POD].
+    #[arg(long, value_name = "NAME", requires = "to_repository")]
+    pub(crate) host: Option<String>,
+    /// Tags of the snapshot.
+    #[arg(long = "tag", value_name = "TAG", requires = "to_repository")]
+    pub(crate) tags: Vec<String>,
+    /// Store without opening what was sealed once more.
+    #[arg(long, requires = "to_repository")]
+    pub(crate) no_verify_write: bool,
+    /// Take an archive in which files changed while they were read; each is named.
+    #[arg(long)]
+    pub(crate) allow_changes: bool,
+    /// How long all of it may take.
+    #[arg(long, default_value = "24h0m0s", value_name = "DURATION")]
+    pub(crate) timeout: GoDuration,
+    /// How long nothing may come before it is given up.
+    #[arg(long, default_value = "5m0s", value_name = "DURATION")]
+    pub(crate) stall: GoDuration,
+}
+
+/// Flags of `volume points`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VolumePointsArgs {
+    /// NAMESPACE/NAME of the claim.
+    pub(crate) claim: String,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }
 
 /// Flags of `volume backup`.

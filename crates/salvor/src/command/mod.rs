@@ -29,6 +29,8 @@ mod location_mirror;
 mod mover;
 mod node_agent;
 pub(crate) mod private_file;
+mod pv;
+mod pvc;
 pub(crate) mod read;
 mod records;
 mod repository;
@@ -51,6 +53,7 @@ mod version;
 use clap::CommandFactory as _;
 
 use crate::args::backup::BackupCommand;
+use crate::args::claims::{PvCommand, PvcCommand};
 use crate::args::extension::ExtensionCommand;
 use crate::args::location::{CreateArgs as CreateLocation, LocationCommand};
 use crate::args::restore::RestoreCommand;
@@ -75,6 +78,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Repo(command) => repository::run(command, session).await,
         Command::Volume(command) => repository::run_volume(command, session).await,
         Command::Etcd(command) => etcd::run(command, session).await,
+        Command::Pv(PvCommand::Released(args)) => pv::released::run(&args, session).await,
+        Command::Pv(PvCommand::Rebind(args)) => pv::rebind::run(&args, session).await,
+        Command::Pvc(PvcCommand::Check(args)) => pvc::check::run(&args, session).await,
         Command::Extension(ExtensionCommand::Check(args)) => {
             extension_check::run(&args, session).await
         }

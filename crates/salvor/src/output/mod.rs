@@ -106,6 +106,11 @@ impl Printer {
         self.labelled(&self.messages.warning(), "33", text);
     }
 
+    /// Something that is wrong with what was looked at.
+    pub(crate) fn error(&self, text: &str) {
+        self.labelled(&self.messages.error(), "31", text);
+    }
+
     /// A failure with its chain and what to do next.
     pub(crate) fn failure(&self, failure: &Failure) {
         let label = match failure.code() {

@@ -10,6 +10,7 @@ mod support;
 
 mod agents;
 mod behaviours;
+mod claims;
 mod clusters;
 mod comparison;
 mod counted;

@@ -18,6 +18,52 @@ const ADVICE: &[(&str, &str)] = &[
         "--endpoints, --cacert, --cert, --key와 멤버가 실행 중인지 확인하세요",
     ),
     (
+        "list volumes without a claim with `salvor pv released`",
+        "`salvor pv released` 로 클레임을 잃은 볼륨을 확인하세요",
+    ),
+    (
+        "pass --create-claim to have it made as the volume is",
+        "--create-claim 을 주면 볼륨에 맞게 만듭니다",
+    ),
+    (
+        "delete the claim first if nothing needs it any more",
+        "아무도 필요로 하지 않는다면 클레임을 먼저 삭제하세요",
+    ),
+    (
+        "remove spec.claimRef of the volume that should not be kept for it, if that is right",
+        "맞다면, 잡혀 있으면 안 되는 볼륨의 spec.claimRef 를 지우세요",
+    ),
+    (
+        "wait until that is over, then look again",
+        "끝날 때까지 기다렸다가 다시 보세요",
+    ),
+    (
+        "a claim cannot change its volume: stop its pods, delete it, then repeat the command with --create-claim",
+        "클레임은 볼륨을 바꿀 수 없습니다. 파드를 멈추고 삭제한 뒤 --create-claim 으로 다시 실행하세요",
+    ),
+    (
+        "delete the claim and let it be made as the volume is, with --create-claim",
+        "클레임을 삭제하고 --create-claim 으로 볼륨에 맞게 만드세요",
+    ),
+    (
+        "look at it and repeat the command",
+        "확인한 뒤 명령을 다시 실행하세요",
+    ),
+    (
+        "add a container that has one: `kubectl debug -n NAMESPACE POD --image=busybox --target=CONTAINER -c salvor -- sleep 1d`, \
+         then export NAMESPACE/POD/salvor:/proc/1/root/PATH",
+        "tar 가 있는 컨테이너를 붙이세요: `kubectl debug -n NAMESPACE POD --image=busybox --target=CONTAINER -c salvor -- sleep 1d`. \
+         그다음 NAMESPACE/POD/salvor:/proc/1/root/PATH 를 내보내세요",
+    ),
+    (
+        "stop what writes there, back the volume up instead, or pass --allow-changes to take it as it is",
+        "쓰는 것을 멈추거나, 볼륨을 백업하거나, 그대로 받으려면 --allow-changes 를 주세요",
+    ),
+    (
+        "repeat the command; nothing of this attempt counts",
+        "명령을 다시 실행하세요. 이번 시도의 것은 아무것도 쓰지 않습니다",
+    ),
+    (
         "create the bucket, or check its name and the endpoint and region of the location",
         "버킷을 만들거나, 버킷 이름과 위치의 엔드포인트, 리전을 확인하세요",
     ),

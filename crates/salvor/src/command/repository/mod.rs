@@ -1,8 +1,10 @@
 //! `repo` and `volume`: repositories of a location, opened from here.
 
+mod export;
 mod keys;
 mod mend;
 mod password;
+mod points;
 mod show;
 mod upkeep;
 mod volume;
@@ -52,6 +54,8 @@ pub(crate) async fn run_volume(command: VolumeCommand, session: &Session) -> Res
         VolumeCommand::Ls(args) => volume::ls(&args, session).await,
         VolumeCommand::Cat(args) => volume::cat(&args, session).await,
         VolumeCommand::Restore(args) => volume::restore(&args, session).await,
+        VolumeCommand::Export(args) => export::run(&args, session).await,
+        VolumeCommand::Points(args) => points::run(&args, session).await,
     }
 }
 
