@@ -30,6 +30,7 @@ use super::plan::{Plan, Reach, failure_matters};
 use super::progress::Progress;
 use super::runlog::{About, RunLog, Subject};
 use super::sink::ArchiveSink;
+use super::volumes::Moving;
 use crate::extension;
 
 use super::{BackupOutcome, BackupRequest, BackupStats, ProgressSink, prepare, reads};
@@ -209,6 +210,7 @@ async fn make(
             run: options.run.to_string(),
             location: backup.spec.storage_location.clone(),
         },
+        moving: Moving::of(&backup),
         volume_timeout,
         movers: options.cancel.child_token(),
         options,
@@ -223,6 +225,7 @@ async fn make(
         }
         Err(error) => Err(error),
     };
+    run.discard_snapshots().await;
     // What was listed brought other objects along.
     let approved = match archived {
         Ok(index) => {

@@ -4,7 +4,11 @@ mod backing;
 mod backup;
 mod backup_faults;
 mod backup_hooks;
+mod backup_snapshots;
 mod backup_volumes;
+#[path = "../../../volume/tests/it/csi/driver.rs"]
+#[expect(dead_code, reason = "shared with the tests of snapshots")]
+mod csi_driver;
 mod diff;
 mod extension;
 mod fixtures;

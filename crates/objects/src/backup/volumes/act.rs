@@ -24,7 +24,7 @@ use super::{Name, Place, Volumes};
 use crate::restore::error::chain;
 
 /// Copies that are asked for at once. The mover bounds how many a node carries out; this bounds what waits there.
-const COPIES: usize = 32;
+pub(super) const COPIES: usize = 32;
 /// Claims that are looked at at once.
 const LOOKS: usize = 8;
 
@@ -67,8 +67,7 @@ impl Run {
                     self.copy(copy, consistency).await
                 }
                 Some(Begun::Snapshot(asked)) => {
-                    self.settle(&place, self.take_snapshot(&place, asked.as_deref()));
-                    Ok(())
+                    self.snapshot(&place, asked.as_deref(), consistency).await
                 }
                 None => Ok(()),
             }
@@ -143,6 +142,7 @@ impl Run {
         loop {
             let left = self.volumes(|volumes| volumes.left());
             if left.is_empty() {
+                self.move_snapshots().await?;
                 self.tell_summed();
                 return Ok(());
             }
@@ -163,7 +163,7 @@ impl Run {
         .await?;
         let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut copies: BTreeMap<String, Vec<(Name, Asked)>> = BTreeMap::new();
-        let mut of_pods = Vec::new();
+        let (mut of_pods, mut snapshots) = (Vec::new(), Vec::new());
         for place in left {
             let (begun, choice) =
                 self.volumes(|volumes| (volumes.begin(&place), volumes.choose(&place, None)));
@@ -185,14 +185,17 @@ impl Run {
                 (Choice::CopyThroughPod(asked), Place::OfPod(pod, _)) => {
                     of_pods.push((pod.clone(), place, asked));
                 }
-                (Choice::Snapshot(asked), _) => {
-                    self.settle(&place, self.take_snapshot(&place, asked.as_deref()));
-                }
+                (Choice::Snapshot(asked), _) => snapshots.push((place, asked)),
                 (Choice::Skip(skip), _) => self.settle(&place, skip.into()),
                 // Whatever has no claim is reached through its pod or not at all.
                 (Choice::CopyThroughPod(_) | Choice::CopyThroughClaim(_), _) => {}
             }
         }
+        self.all(snapshots, LOOKS, |(place, asked)| async move {
+            let moment = Consistency::Crash;
+            self.snapshot(&place, asked.as_deref(), moment).await
+        })
+        .await?;
         self.copy_of_pods(of_pods).await?;
         self.copy_claims(copies).await
     }
@@ -252,6 +255,18 @@ impl Run {
         .await
     }
 
+    async fn snapshot(
+        &self,
+        place: &Place,
+        asked: Option<&str>,
+        consistency: Consistency,
+    ) -> Result<(), BackupError> {
+        if let Some(ended) = self.take_snapshot(place, asked, consistency).await? {
+            self.settle(place, ended);
+        }
+        Ok(())
+    }
+
     async fn copy(&self, copy: Copy, consistency: Consistency) -> Result<(), BackupError> {
         let Copy { place, at, asked } = copy;
         let Some(mover) = self.mover() else {
@@ -274,6 +289,7 @@ impl Run {
                     stored: Box::new(stored),
                     at: Box::new(at),
                     consistency,
+                    moved: None,
                 };
                 self.settle(&place, ended);
                 return Ok(());
@@ -324,7 +340,7 @@ impl Run {
     }
 
     /// Does something with each of these, all of them to their end, and tells the first error.
-    async fn all<T, F>(
+    pub(super) async fn all<T, F>(
         &self,
         each: Vec<T>,
         at_once: usize,

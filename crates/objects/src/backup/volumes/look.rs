@@ -70,7 +70,7 @@ impl Run {
         })
     }
 
-    async fn look_at(
+    pub(super) async fn look_at(
         &self,
         resource: &ApiResource,
         key: &ObjectKey,
@@ -151,6 +151,6 @@ fn note(mounts: &mut BTreeMap<Name, RunningMount>, namespace: &str, pod: &Pod) {
     }
 }
 
-fn core(kind: &str, resource: &str, namespaced: bool) -> ApiResource {
+pub(super) fn core(kind: &str, resource: &str, namespaced: bool) -> ApiResource {
     ApiResource::known("", "v1", kind, resource, namespaced)
 }

@@ -29,6 +29,7 @@ use salvor_volume::Placement;
 
 use self::decide::{Case, Choice, Kind, Reach, Wishes};
 use self::policy::{Decision, Judge};
+pub(super) use self::snapshot::Moving;
 use super::references::{Claim, Content, Pod, Volume};
 
 /// What an upstream Velero is told of volumes whose data only we can read.

@@ -1,7 +1,7 @@
 //! What became of a volume: into the record, and into the log where a user should know.
 
 use salvor_archive::files::{
-    Consistency, RepositorySnapshot, SalvorVolume, VolumeMethod, VolumeOutcome,
+    Consistency, CsiSnapshot, RepositorySnapshot, SalvorVolume, VolumeMethod, VolumeOutcome,
 };
 use salvor_volume::{Stored, VolumePlace};
 
@@ -21,6 +21,8 @@ pub(super) enum Ended {
         stored: Box<Stored>,
         at: Box<VolumePlace>,
         consistency: Consistency,
+        /// The snapshot that they were copied from, where it was none of the volume itself.
+        moved: Option<CsiSnapshot>,
     },
     /// Its data is not in the backup.
     Skipped {
@@ -55,9 +57,14 @@ impl Run {
                 stored,
                 at,
                 consistency,
+                moved,
             } => {
                 let unread = unread(&stored);
                 fill(&mut record, *stored, *at, consistency);
+                if moved.is_some() {
+                    record.method = Some(VolumeMethod::CsiMoved);
+                    record.csi = moved;
+                }
                 record.reason.clone_from(&unread);
                 match unread.is_empty() {
                     true => (Weight::Silent, stored_text(&record)),

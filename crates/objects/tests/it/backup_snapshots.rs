@@ -1,0 +1,133 @@
+//! With `snapshotMoveData` volumes are snapshotted, the snapshots' files are copied, and nothing else is left of them.
+
+use std::sync::Arc;
+
+use salvor_api::velero::BackupPhase;
+use salvor_archive::files::{Consistency, SalvorVolumes, VolumeMethod, VolumeOutcome};
+use salvor_objects::backup::{BackupOptions, BackupRequest, ProgressSink, run};
+use salvor_volume::{DataMover, VolumePlace};
+use serde_json::json;
+
+use crate::csi_driver::{Driver, definitions};
+use crate::movers::{Fate, Movers};
+use crate::world::{World, memory_location, request};
+
+const DRIVER: &str = "disk.csi.example.io";
+
+async fn world() -> (World, Driver) {
+    let world = World::empty();
+    for definition in definitions() {
+        world.create(definition).await;
+    }
+    for namespace in ["shop", "velero"] {
+        world
+            .create(
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+            )
+            .await;
+    }
+    let driver = Driver::start(&world.cluster, DRIVER);
+    for object in [
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": DRIVER},
+            "provisioner": DRIVER}),
+        json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass", "metadata": {"name": "fast"},
+            "driver": DRIVER, "deletionPolicy": "Delete"}),
+        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv-1"},
+            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": DRIVER,
+                "csi": {"driver": DRIVER, "volumeHandle": "v"}}}),
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"namespace": "shop", "name": "data"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": DRIVER, "volumeName": "pv-1",
+                "resources": {"requests": {"storage": "1Gi"}}}}),
+    ] {
+        world.create(object).await;
+    }
+    (world, driver)
+}
+
+#[tokio::test]
+async fn files_of_a_snapshot_are_copied_and_the_snapshot_goes_whatever_came_of_it() {
+    let (world, driver) = world().await;
+    for fails in [false, true] {
+        let location = memory_location();
+        let mover = Movers::new(move |_| if fails { Fate::Fails } else { Fate::Done });
+        let backup = request("b", |backup| {
+            backup.metadata.uid = "uid-of-b".to_owned();
+            backup.spec.included_namespaces = vec!["shop".to_owned()];
+            backup.spec.snapshot_move_data = Some(true);
+        });
+        let outcome = run(
+            BackupRequest {
+                cluster: world.cluster.clone(),
+                location: location.clone(),
+                backup,
+                options: BackupOptions {
+                    data_mover: Some(Arc::new(mover.clone()) as Arc<dyn DataMover>),
+                    ..BackupOptions::default()
+                },
+            },
+            ProgressSink::none(),
+        );
+        let outcome = outcome.await.expect("a backup");
+        let name = salvor_api::name::BackupName::new("b").expect("valid");
+        let file = location.read_file(&name, "salvor-volumes.json.gz", 1 << 20);
+        let file = file.await.expect("readable").expect("there");
+        let volumes = SalvorVolumes::decode(&file).expect("ours").volumes;
+        let [record] = volumes.as_slice() else {
+            panic!("one volume: {volumes:?}");
+        };
+        if fails {
+            assert_eq!(outcome.backup.status.phase, BackupPhase::PartiallyFailed);
+            assert_eq!(record.outcome, VolumeOutcome::Failed);
+        } else {
+            assert_eq!(
+                outcome.backup.status.phase,
+                BackupPhase::Completed,
+                "{volumes:?}"
+            );
+            assert_eq!(record.outcome, VolumeOutcome::Protected);
+            assert_eq!(record.method, Some(VolumeMethod::CsiMoved));
+            assert_eq!(record.consistency, Some(Consistency::Crash));
+            let csi = record.csi.as_ref().expect("a snapshot");
+            assert_eq!((csi.driver.as_str(), csi.handle.as_str()), (DRIVER, ""));
+        }
+        let jobs = mover.jobs();
+        let [job] = jobs.as_slice() else {
+            panic!("one copy: {jobs:?}");
+        };
+        let VolumePlace::Claim { claim, .. } = &job.place else {
+            panic!("through a claim: {job:?}");
+        };
+        assert_eq!(claim.namespace, "velero");
+        assert_eq!(job.source_namespace(), "shop");
+        assert_eq!(driver.handles(), Vec::<String>::new());
+        for kind in ["volumesnapshots", "volumesnapshotcontents"] {
+            assert!(world.list(kind).await.is_empty(), "{kind}");
+        }
+        assert_eq!(world.list("persistentvolumeclaims").await.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_without_snapshots_says_so() {
+    let world = World::platform().await;
+    let backup = request("b", |backup| backup.spec.snapshot_move_data = Some(true));
+    let outcome = run(
+        BackupRequest {
+            cluster: world.cluster.clone(),
+            location: memory_location(),
+            backup,
+            options: BackupOptions {
+                data_mover: Some(Arc::new(Movers::good()) as Arc<dyn DataMover>),
+                ..BackupOptions::default()
+            },
+        },
+        ProgressSink::none(),
+    );
+    let outcome = outcome.await.expect("a backup");
+    assert_eq!(outcome.backup.status.phase, BackupPhase::PartiallyFailed);
+    let errors = format!("{:?}", outcome.results.errors);
+    assert!(
+        errors.contains("the cluster serves no VolumeSnapshots"),
+        "{errors}"
+    );
+}
