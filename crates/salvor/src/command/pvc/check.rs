@@ -115,7 +115,7 @@ fn verdict(claim: &Checked) -> &'static str {
     match claim
         .findings
         .iter()
-        .map(|finding| finding.severity())
+        .map(salvor_volume::claims::check::Finding::severity)
         .max()
     {
         None => "ok",
