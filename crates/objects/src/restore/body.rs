@@ -5,6 +5,27 @@
 use salvor_api::meta::StringMap;
 use serde_json::{Map, Value};
 
+/// The object's text as Go's encoder writes it: `<`, `>`, `&` and two line separators are escaped in strings. API servers
+/// keep some fields as the bytes that they were sent (`data` of a ControllerRevision), and controllers compare them so.
+pub(crate) fn as_go_writes(body: &Value) -> String {
+    let plain = body.to_string();
+    if !plain.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return plain;
+    }
+    let mut text = String::with_capacity(plain.len() + plain.len() / 8);
+    for c in plain.chars() {
+        match c {
+            '<' => text.push_str("\\u003c"),
+            '>' => text.push_str("\\u003e"),
+            '&' => text.push_str("\\u0026"),
+            '\u{2028}' => text.push_str("\\u2028"),
+            '\u{2029}' => text.push_str("\\u2029"),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
 /// The value at `path`.
 pub(crate) fn at<'a>(body: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(body, |value, key| value.get(key))
@@ -107,5 +128,21 @@ fn drop_entries(body: &mut Value, field: &str, keys: &[&str]) {
     }
     if map.is_empty() && before > 0 {
         remove_at(body, &["metadata", field]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_text_is_what_go_would_write_and_means_the_same() {
+        let body = json!({"data": {"command": "a < b && c > d \u{2028}\u{2029} \"<\" 한글"}});
+        let text = as_go_writes(&body);
+        let expected = r#"{"data":{"command":"a \u003c b \u0026\u0026 c \u003e d \u2028\u2029 \"\u003c\" 한글"}}"#;
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), body);
     }
 }

@@ -180,7 +180,7 @@ impl Hands {
         entry: &PlanEntry,
         sent: &Transformed,
     ) -> Result<Attempt, Error> {
-        let bytes = sent.body.to_string();
+        let bytes = body::as_go_writes(&sent.body);
         let (namespace, name) = (sent.key.namespace.as_deref(), sent.key.name.as_str());
         let restore = &self.header.rules.restore;
         let created = self
