@@ -12,6 +12,7 @@
 mod support;
 
 mod client;
+mod data;
 mod hooks;
 mod http;
 mod killed;

@@ -27,6 +27,10 @@ pub(super) struct LiveVolume {
     claim: String,
     /// Its claim is gone, and it still names it.
     is_released: bool,
+    /// Any claim of its class may have it.
+    is_spare: bool,
+    /// Its storage class; empty when it has none.
+    class: String,
     /// Where its bytes are.
     place: Option<VolumeSite>,
 }
@@ -68,6 +72,9 @@ impl LiveVolume {
                 name => format!("{}/{name}", text("namespace")),
             },
             is_released: body::text_at(volume, &["status", "phase"]) == "Released",
+            is_spare: body::text_at(volume, &["status", "phase"]) == "Available"
+                && text("name").is_empty(),
+            class: class_of(volume).unwrap_or_default().to_owned(),
             place: VolumeSite::of(volume),
         }
     }
@@ -107,13 +114,39 @@ impl Storage {
         if self.provisions(class) {
             return Ok(Binding::New);
         }
+        let kept = self.own_volume(data, volume);
+        // Whether they are enough and large enough, their binding will tell.
+        kept.or_else(|reason| match self.has_spare(class) {
+            true => Ok(Binding::New),
+            false => Err(reason),
+        })
+    }
+
+    /// True when the target has a volume of the class that is free for any claim, and shares its bytes with none that
+    /// is in use.
+    fn has_spare(&self, class: Option<&str>) -> bool {
+        let class = class.unwrap_or_default();
+        let class = self.mapped.get(class).map_or(class, String::as_str);
+        let shares = |spare: &LiveVolume| {
+            let mut used = self.volumes.values().filter(|live| !live.is_spare);
+            used.any(|live| match (&live.place, &spare.place) {
+                (Some(used), Some(spare)) => used.meets(spare),
+                _ => false,
+            })
+        };
+        let mut volumes = self.volumes.values();
+        volumes.any(|live| live.is_spare && live.class == class && !shares(live))
+    }
+
+    /// How a claim comes to the volume that it had, which was made by hand.
+    fn own_volume(&self, data: &VolumeData, volume: Option<&Value>) -> Result<Binding, String> {
         let name = &data.persistent_volume;
         let namespace = target_namespace(&data.namespace, &self.namespaces);
         let claim = format!("{namespace}/{}", data.claim);
         let taken = |by: &str| {
             format!(
-                "its volume {name} was made by hand and cannot be shared, and {by}: free it (`salvor pv rebind`), or \
-                 map its storage class to one that provisions (ConfigMap of velero.io/change-storage-class)"
+                "its volume {name} was made by hand and cannot be shared, and {by}: free it (`salvor pv rebind`), make a \
+                 free volume of its class, or map its storage class to one that provisions (ConfigMap of velero.io/change-storage-class)"
             )
         };
         match (self.volumes.get(name), volume) {
@@ -380,6 +413,41 @@ mod tests {
                 found.contains(expected),
                 "{class:?} {volume:?} {mapping:?}: {found}"
             );
+        }
+    }
+
+    #[test]
+    fn a_clone_of_a_hand_made_volume_takes_a_spare_one_of_its_class() {
+        let spare = |class: &str, path: &str| {
+            LiveVolume::of(
+                &json!({"spec": {"hostPath": {"path": path}, "storageClassName": class},
+                "status": {"phase": "Available"}}),
+            )
+        };
+        for (spare, found) in [
+            (spare("hand", "/spare"), Ok(Binding::New)),
+            (spare("other", "/spare"), Err(())),
+            // It is free, and its bytes are those of the volume in use.
+            (spare("hand", "/d"), Err(())),
+        ] {
+            let storage = Storage {
+                volumes: [
+                    ("pv".to_owned(), live("shop/data", "Bound", "/d")),
+                    ("spare".to_owned(), spare.clone()),
+                ]
+                .into(),
+                namespaces: [("shop".to_owned(), "copy".to_owned())].into(),
+                ..Storage::default()
+            };
+            let data = VolumeData {
+                namespace: "shop".into(),
+                claim: "data".into(),
+                persistent_volume: "pv".into(),
+                ..VolumeData::default()
+            };
+            let claim = json!({"spec": {"storageClassName": "hand"}});
+            let bound = storage.binding(&data, &claim, None).map_err(drop);
+            assert_eq!(bound, found, "{spare:?}");
         }
     }
 
