@@ -20,6 +20,7 @@ use crate::backup::seal::SealedBlob;
 use crate::error::{Error, Result};
 use crate::files::{Kind, Listed};
 use crate::format::index_file::IndexFile;
+use crate::format::snapshot::Snapshot;
 use crate::id::{BlobId, FileId};
 use crate::index::{ByPack, Index};
 use crate::lock::Lock;
@@ -103,8 +104,9 @@ pub fn mark(
 ) -> Result<Marked> {
     // Packs first: one that is uploaded after this is in no mark.
     let stored = packs(repository)?;
+    let snapshots = repository.snapshots()?;
     let index = repository.load_index()?;
-    let reached = walk(repository, &index, known, progress)?;
+    let reached = walk(repository, &index, snapshots, known, progress)?;
     // What an earlier mark copied is not copied again: its old place is avoided.
     let avoid: BTreeSet<FileId> = marks(repository)?
         .into_iter()
@@ -171,8 +173,9 @@ pub fn sweep(
         ));
     }
     let stored = packs(repository)?;
+    let snapshots = repository.snapshots()?;
     let index = repository.load_index()?;
-    let reached = walk(repository, &index, known, progress)?;
+    let reached = walk(repository, &index, snapshots, known, progress)?;
     let marks = marks(repository)?;
     let avoid: BTreeSet<FileId> = marks
         .iter()
@@ -281,10 +284,11 @@ fn packs(repository: &Repository) -> Result<BTreeMap<FileId, Listed>> {
 fn walk(
     repository: &Repository,
     index: &Index,
+    snapshots: Vec<(FileId, Snapshot)>,
     known: &[FileId],
     progress: &Progress,
 ) -> Result<Reached> {
-    let reached = Reached::walk(repository, index, progress)?;
+    let reached = Reached::walk(repository, index, snapshots, progress)?;
     let listed: BTreeSet<&FileId> = reached.snapshots.iter().collect();
     let missing: Vec<String> = known
         .iter()

@@ -4,6 +4,7 @@ use crate::bits::Bits;
 use crate::error::Result;
 use crate::format::index_file::BlobKind;
 use crate::format::node::NodeKind;
+use crate::format::snapshot::Snapshot;
 use crate::id::{BlobId, FileId};
 use crate::index::Index;
 use crate::progress::Progress;
@@ -18,16 +19,22 @@ pub struct Reached {
 }
 
 impl Reached {
-    /// Walks every snapshot. All must be readable: what cannot be walked cannot be said to be unneeded.
+    /// Walks snapshots. All must be readable: what cannot be walked cannot be said to be unneeded. Beside writers they are
+    /// listed before the index is loaded, which then has everything that they need.
     ///
     /// # Errors
     /// Damage, a blob that is in no index, or the store fails.
-    pub fn walk(repository: &Repository, index: &Index, progress: &Progress) -> Result<Self> {
+    pub fn walk(
+        repository: &Repository,
+        index: &Index,
+        snapshots: Vec<(FileId, Snapshot)>,
+        progress: &Progress,
+    ) -> Result<Self> {
         let mut reached = Self {
             needed: Bits::new(index.len()),
             snapshots: Vec::new(),
         };
-        for (id, snapshot) in repository.snapshots()? {
+        for (id, snapshot) in snapshots {
             reached.snapshots.push(id);
             reached.tree(repository, index, snapshot.tree, progress)?;
         }
