@@ -23,6 +23,8 @@ use crate::kinds::KindError;
 const CONNECTED: &str = "salvor.dev/connected-to";
 /// Pause before another try to open what could not be opened.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Pause before a location that is not seen yet is looked for again.
+const SOON: Duration = Duration::from_secs(1);
 
 pub(super) struct Connector {
     pub(super) context: Context,
@@ -67,6 +69,14 @@ impl Reconcile for Connector {
         };
         let location = &object.spec.backup_storage_location;
         let Some(location) = context.storage_locations.get(location) else {
+            // What is watched may lag behind: the location may have been made a moment ago.
+            let asked = context
+                .kinds::<BackupStorageLocation>()
+                .get(location)
+                .await?;
+            if asked.is_some() {
+                return Ok(Next::After(SOON));
+            }
             // With its location it goes out of the cluster, never out of the store.
             context.kinds().delete(&*object).await?;
             return Ok(Next::Wait);
