@@ -57,6 +57,11 @@ fn the_points_of_a_claim_are_listed_newest_first_with_what_they_are_worth() {
         "startTimestamp": "2026-11-21T03:00:00Z", "pvbInfo": {"uploaderType": "kopia", "size": 77}}]);
     let veleros = write_json_gz(&veleros).expect("encoded");
     beside(&place, "veleros", "veleros-volumeinfo.json.gz", &veleros);
+    // As a backup that Velero made has it: our own record is not there.
+    let record = place
+        .location()
+        .join("backups/veleros/salvor-volumes.json.gz");
+    std::fs::remove_file(record).expect("removed");
 
     let listed = place.run("volume points shop/data -o json");
     let points: Value = serde_json::from_str(listed.expect(0)).expect("JSON");
