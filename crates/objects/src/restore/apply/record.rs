@@ -150,8 +150,11 @@ impl Record {
             let key = entry.target(rules);
             let about = About::Object(&key);
             let what = of_pod(data);
-            // What is not wanted is no loss, nor is what stays in its volume.
+            // What is not wanted is no loss, nor is what stays in its volume, what never had one, and what ends with
+            // every pod and was not asked for.
+            let had_none = data.persistent_volume.is_empty() && data.snapshot.is_none();
             let is_kept = rules.restore_volumes == Some(false)
+                || had_none
                 || (!data.is_of_pod()
                     && rules.volume_fate(&data.persistent_volume) == VolumeFate::AsItIs);
             let reason = &data.reason;
