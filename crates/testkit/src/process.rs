@@ -7,6 +7,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
+/// For what an ended server said and has not come through its pipes yet.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// The server runs beside a watcher that ends it when our end of the watcher's input closes. That happens
 /// when the test drops the server, and also when the test process dies without dropping anything.
 const WATCHED: &str = r#"
@@ -130,6 +133,14 @@ fn wait<T>(
         output.push_str(&line);
         output.push('\n');
         if line.starts_with("server ended with status") {
+            // What it said before may come by the other pipe a moment later. Both end with it, unless a child of its
+            // own holds them.
+            let until = Instant::now() + LAST_WORDS;
+            let left = || until.saturating_duration_since(Instant::now());
+            while let Ok(line) = lines.recv_timeout(left()) {
+                output.push_str(&line);
+                output.push('\n');
+            }
             return Err(("it ended", output));
         }
     }
