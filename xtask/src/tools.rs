@@ -103,7 +103,7 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         name: "etcdutl-3.5.16",
-        package: "etcd-client",
+        package: "etcd-server",
         version: "3.5.16",
         program: "usr/bin/etcdutl",
         variable: "SALVOR_ETCDUTL_3_5_16",
@@ -124,7 +124,7 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         name: "etcdutl-3.5.30",
-        package: "etcd-client",
+        package: "etcd-server",
         version: "3.5.30",
         program: "usr/bin/etcdutl",
         variable: "SALVOR_ETCDUTL_3_5_30",
