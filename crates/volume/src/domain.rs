@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Folder of a location with its repositories.
-const FOLDER: &str = "plugins/salvor/repository";
+/// Folder of a location with its repositories, below its prefix.
+pub const REPOSITORIES: &str = "plugins/salvor/repository";
 
 /// A trust domain: whoever writes to its repository can read all of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ impl Domain {
     /// The domain whose repository is in a folder of a location, as [`Domain::folder`] names it.
     #[must_use]
     pub fn of_folder(folder: &str) -> Option<Self> {
-        let name = folder.strip_prefix(FOLDER)?.strip_prefix('/')?;
+        let name = folder.strip_prefix(REPOSITORIES)?.strip_prefix('/')?;
         Self::named(name)
     }
 
@@ -43,7 +43,7 @@ impl Domain {
     /// Folder of its repository, below the location's prefix.
     #[must_use]
     pub fn folder(&self) -> String {
-        format!("{FOLDER}/{}", self.0)
+        format!("{REPOSITORIES}/{}", self.0)
     }
 }
 

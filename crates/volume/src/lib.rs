@@ -17,6 +17,7 @@
 pub mod agent;
 mod ask;
 pub mod claims;
+pub mod cluster_key;
 pub mod csi;
 mod domain;
 pub mod export;
@@ -28,7 +29,7 @@ pub mod standstill;
 pub mod work;
 
 pub use ask::{AgentMover, MadeBy, NODE_AGENT};
-pub use domain::Domain;
+pub use domain::{Domain, REPOSITORIES};
 pub use mover::{
     BackUpVolume, Claim, DataMover, FillVolume, Filled, MoveError, OnBehalfOf, Placement, Stored,
     VolumePlace,

@@ -10,9 +10,9 @@ use salvor_repository::{Error, InitOptions, Repository, Work};
 use salvor_seal::repository_key::SECRET;
 use salvor_seal::{KeyMaterial, Secret};
 use salvor_volume::Domain;
+use salvor_volume::cluster_key::{self, KeyError};
 use tokio_util::task::TaskTracker;
 
-use super::key::{self, KeyError};
 use super::{domain_of, files_of, fingerprint};
 use crate::context::{Context, Unusable, chain};
 use crate::control::{Next, Reconcile};
@@ -148,7 +148,7 @@ impl Connector {
             .map_err(ConnectError::Open)?
             .is_some();
         let namespace = &context.options.namespace;
-        let found = key::find(&context.cluster, namespace).await?;
+        let found = cluster_key::find(&context.cluster, namespace).await?;
         if exists {
             let material = found.ok_or(ConnectError::NoKey)?;
             let password = material.password_of(domain.as_str());
@@ -179,7 +179,13 @@ impl Connector {
     ) -> Result<KeyMaterial, ConnectError> {
         let context = &self.context;
         let namespace = &context.options.namespace;
-        let material = key::make(&context.cluster, namespace).await?;
+        let made = cluster_key::make(&context.cluster, namespace).await?;
+        // What the API server has counts, whoever made it.
+        let found = cluster_key::find(&context.cluster, namespace).await?;
+        let material = found.ok_or(ConnectError::NoKey)?;
+        if !made {
+            return Ok(material);
+        }
         let text = format!(
             "a key for repositories was made in Secret `{SECRET}`: keep a copy outside of this cluster (kubectl -n \
              {namespace} get secret {SECRET} -o yaml), without it no volume can be restored when the cluster is gone"
@@ -223,7 +229,7 @@ pub(super) async fn open(
     location: &salvor_location::Location,
     domain: &Domain,
 ) -> Result<Arc<Repository>, ConnectError> {
-    let found = key::find(&context.cluster, &context.options.namespace).await?;
+    let found = cluster_key::find(&context.cluster, &context.options.namespace).await?;
     let material = found.ok_or(ConnectError::NoKey)?;
     let password = material.password_of(domain.as_str());
     let files = files_of(location, domain);

@@ -6,7 +6,6 @@
 
 mod connect;
 mod ensure;
-mod key;
 mod maintain;
 mod notes;
 mod orphans;
@@ -24,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::ensure::{RepositoryError, ensure, ready, repository_name};
-pub use self::key::{KeyError, find as find_key};
 use crate::context::Context;
 use crate::control;
 use crate::informer::Informer;

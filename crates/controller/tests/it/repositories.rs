@@ -12,7 +12,7 @@ use salvor_api::velero::{
 };
 use salvor_cluster::ApiResource;
 use salvor_controller::ServerOptions;
-use salvor_controller::repositories::{DAMAGED, ensure, find_key, ready, repository_name};
+use salvor_controller::repositories::{DAMAGED, ensure, ready, repository_name};
 use salvor_repository::backup::{self, BackupOptions};
 use salvor_repository::lock::{Holder, Lock};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
@@ -20,6 +20,7 @@ use salvor_repository::{FileId, Files, Kind, Progress, Repository, damage};
 use salvor_seal::{KeyMaterial, RepositoryKey};
 use salvor_storage::PrefixStore;
 use salvor_volume::Domain;
+use salvor_volume::cluster_key;
 use serde_json::json;
 
 use crate::world::{NAMESPACE, World, until};
@@ -59,7 +60,9 @@ async fn engine<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 }
 
 async fn opened(world: &World) -> Arc<Repository> {
-    let material = find_key(&world.cluster, NAMESPACE).await.expect("read");
+    let material = cluster_key::find(&world.cluster, NAMESPACE)
+        .await
+        .expect("read");
     let password = material.expect("a key").password_of("ns-shop");
     let files = files(world);
     Arc::new(
@@ -138,7 +141,9 @@ async fn two_who_ask_at_once_get_one_repository_with_a_key_that_is_made_for_it()
         told.contains("keep a copy outside of this cluster"),
         "{told}"
     );
-    let material = find_key(&world.cluster, NAMESPACE).await.expect("read");
+    let material = cluster_key::find(&world.cluster, NAMESPACE)
+        .await
+        .expect("read");
     assert!(matches!(material, Some(KeyMaterial::Key(_))));
     let _ = opened(&world).await;
     running.stop().await;
@@ -170,7 +175,9 @@ async fn what_cannot_be_opened_says_why_and_is_ready_when_that_is_mended() {
         "{}",
         not.status.message
     );
-    let none = find_key(&world.cluster, NAMESPACE).await.expect("read");
+    let none = cluster_key::find(&world.cluster, NAMESPACE)
+        .await
+        .expect("read");
     assert!(none.is_none(), "no key is made where one is missing");
     put_key(&world, &key).await;
     // Looked at again when anything changes.

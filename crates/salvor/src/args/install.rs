@@ -145,6 +145,15 @@ pub(crate) struct WorkloadArgs {
     /// Install node agents, which copy volumes file by file.
     #[arg(long)]
     pub(crate) use_node_agent: bool,
+    /// File with the repository key of a cluster that was lost: what its volumes were backed up with is opened with it.
+    /// Without it a new cluster makes a key of its own.
+    #[arg(
+        long,
+        requires = "use_node_agent",
+        conflicts_with = "dry_run",
+        value_name = "FILE"
+    )]
+    pub(crate) repository_key_file: Option<PathBuf>,
     /// The pods that copy volumes are privileged, which some security systems of nodes ask for.
     #[arg(long, requires = "use_node_agent")]
     pub(crate) privileged_node_agent: bool,

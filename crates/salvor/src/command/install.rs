@@ -11,12 +11,14 @@ use salvor_controller::install::{
     resource_of_manifest,
 };
 use salvor_controller::tls::TlsSource;
+use salvor_seal::KeyMaterial;
 use salvor_seal::repository_key::SECRET;
 use salvor_text::Installed;
-use salvor_volume::agent::make_repository_key;
+use salvor_volume::cluster_key;
 use serde_json::{Value, json};
 
 use crate::args::install::{InstallArgs, LocationArgs, ManifestFormat, RoleName, WorkloadArgs};
+use crate::command::repository::password::{key_failure, key_from_file};
 use crate::exit::{Exit, Failure};
 use crate::output::structured;
 use crate::session::Session;
@@ -69,22 +71,61 @@ pub(crate) async fn run(args: &InstallArgs, session: &Session) -> Result<Exit, F
         session.printer.result(&format!("{text}\n"))?;
     }
     if args.workload.use_node_agent {
-        let made = make_repository_key(&cluster, session.namespace()).await;
-        let made = made.map_err(|error| {
-            Failure::caused(Exit::Internal, "install the key of the repositories", error)
-        })?;
-        if made {
-            let text = session
-                .messages
-                .repository_key_made(session.namespace(), SECRET);
-            session.printer.warning(&text);
-        }
+        repository_key(
+            args.workload.repository_key_file.as_deref(),
+            &cluster,
+            session,
+        )
+        .await?;
     }
     if args.wait {
         until_ready(&cluster, session.namespace(), &wait).await?;
         session.printer.remark(&session.messages.server_ready());
     }
     Ok(Exit::Done)
+}
+
+/// Puts the key of the repositories into the cluster: that of the file, or a new one where there is none.
+async fn repository_key(
+    file: Option<&Path>,
+    cluster: &Cluster,
+    session: &Session,
+) -> Result<(), Failure> {
+    let namespace = session.namespace();
+    let failed = |error| key_failure(error, namespace);
+    let Some(file) = file else {
+        if cluster_key::make(cluster, namespace)
+            .await
+            .map_err(failed)?
+        {
+            let text = session.messages.repository_key_made(namespace, SECRET);
+            session.printer.warning(&text);
+        }
+        return Ok(());
+    };
+    let key = key_from_file(file)?;
+    if cluster_key::put(cluster, namespace, &key)
+        .await
+        .map_err(failed)?
+    {
+        return Ok(());
+    }
+    match cluster_key::find(cluster, namespace)
+        .await
+        .map_err(failed)?
+    {
+        Some(KeyMaterial::Key(found)) if found == key => Ok(()),
+        _ => {
+            let text = format!(
+                "Secret {namespace}/{SECRET} has another key than {}: it was left as it is",
+                file.display()
+            );
+            Err(Failure::new(Exit::Refused, text).hint(
+                "if no volume was backed up with it, delete the Secret and install again; otherwise keep it, and \
+                 restore what the file's key opens from a namespace of its own",
+            ))
+        }
+    }
 }
 
 /// What the flags ask for.
@@ -109,6 +150,8 @@ fn wanted(args: &InstallArgs, session: &Session) -> Result<Install, Failure> {
         velero_pod_cpu_limit,
         velero_pod_mem_limit,
         use_node_agent,
+        // Applied, never printed.
+        repository_key_file: _,
         privileged_node_agent,
         node_agent_pod_cpu_request,
         node_agent_pod_mem_request,

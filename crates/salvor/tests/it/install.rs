@@ -192,6 +192,33 @@ fn deployments() -> ApiResource {
 }
 
 #[test]
+fn the_key_of_a_lost_cluster_is_brought_back_and_never_put_over_another() {
+    let place = Place::with_cluster();
+    let write = |name: &str, digits: &str| {
+        std::fs::write(place.home.path().join(name), digits).expect("written");
+    };
+    write("kept", "00112233445566778899aabbccddeeff");
+    write("other", "ffeeddccbbaa99887766554433221100");
+    let install = |file: &str| {
+        place.run(&format!(
+            "install --use-node-agent --repository-key-file {file}"
+        ))
+    };
+    install("kept").expect(0);
+    install("kept").expect(0);
+    let refused = install("other");
+    assert_eq!(refused.code, 4, "{}", refused.err);
+    assert!(refused.err.contains("another key"), "{}", refused.err);
+    let shown = |from: &str| {
+        place.run(&format!(
+            "repo password --domain ns-shop {from} --yes -n velero"
+        ))
+    };
+    let here = shown("--key-from-cluster");
+    assert_eq!(here.expect(0), shown("--key-file kept").expect(0));
+}
+
+#[test]
 fn what_others_use_is_not_uninstalled() {
     let place = Place::with_cluster();
     place.run("install").expect(0);

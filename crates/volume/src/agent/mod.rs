@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::decide::{Action, Pod, decide};
 use self::pod::Mover;
+use crate::cluster_key::KeyError;
 use crate::follow::{Followed, Selection};
 use crate::objects::{Direction, Movement, core, now, pods, secrets};
 use crate::place;
 use crate::work::{chain, domain_of};
 
-pub use self::keys::{KeyError, make as make_repository_key};
 pub use self::pod::{ACCOUNT, COMPONENT, MoverResources};
 pub use self::settings::SettingsError;
 
@@ -465,11 +465,11 @@ impl NodeAgent {
     }
 }
 
-impl From<keys::KeyError> for NotNow {
-    fn from(error: keys::KeyError) -> Self {
+impl From<KeyError> for NotNow {
+    fn from(error: KeyError) -> Self {
         let text = chain(&error);
         match error {
-            keys::KeyError::Cluster(_) => Self::Later(text),
+            KeyError::Cluster(_) | KeyError::MayNotMake { .. } => Self::Later(text),
             _ => Self::Never(text),
         }
     }

@@ -1,9 +1,7 @@
 //! Claims that no running pod mounts are held by a pod of ours.
 
-use std::time::Duration;
-
 use salvor_api::labels::label_value;
-use salvor_cluster::{Cluster, DeleteOptions, ErrorKind, ListOptions, WriteOptions};
+use salvor_cluster::{Cluster, DeleteOptions, ErrorKind, ListOptions, Look, Wait, WriteOptions};
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,9 +10,6 @@ use super::holder::{HOLDS_FOR, Holder, VOLUME, why_not};
 use super::{AgentMover, Target, cluster_error};
 use crate::objects::{MADE_BY, core, pods};
 use crate::{Claim, MoveError, OnBehalfOf, Placement};
-
-/// Between two looks at a holder.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// A pod that holds a claim. It is deleted when this goes.
 #[derive(Debug)]
@@ -155,34 +150,37 @@ impl AgentMover {
         cancel: &CancellationToken,
     ) -> Result<Value, MoveError> {
         let namespace = Some(claim.namespace.as_str());
-        let mut last = Value::Null;
-        loop {
-            match self.cluster.get(&pods(), namespace, name).await {
-                Ok(Some(bytes)) => {
-                    last = serde_json::from_slice(&bytes).unwrap_or_default();
-                    match last["status"]["phase"].as_str() {
-                        Some("Running") => return Ok(last),
-                        Some("Failed" | "Succeeded") => {
-                            return Err(not_held(claim, &self.reason(&last).await));
-                        }
-                        _ => {}
-                    }
-                }
-                Ok(None) => return Err(not_held(claim, "the pod that was to hold it was deleted")),
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(%error, "a holder is looked at again");
-                }
-                Err(error) => {
-                    return Err(cluster_error("look at the pod that holds the claim", error));
-                }
+        let wait = Wait {
+            timeout: until.saturating_duration_since(Instant::now()),
+            cancel: cancel.clone(),
+        };
+        let settled = |pod: Option<&Value>| match pod.map(|pod| pod["status"]["phase"].as_str()) {
+            None | Some(Some("Running" | "Failed" | "Succeeded")) => Look::Done,
+            Some(phase) => Look::NotYet(format!("it is {}", phase.unwrap_or("new"))),
+        };
+        let waited = self
+            .cluster
+            .wait_until(&pods(), namespace, name, &wait, settled)
+            .await;
+        let pod = match waited {
+            Ok(pod) => pod,
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(MoveError::Cancelled),
+            // Why it does not run, it says itself.
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                let seen = self.cluster.get(&pods(), namespace, name).await;
+                seen.unwrap_or_default()
             }
-            if Instant::now() >= until {
-                return Err(not_held(claim, &self.reason(&last).await));
+            Err(error) => {
+                return Err(cluster_error("look at the pod that holds the claim", error));
             }
-            tokio::select! {
-                () = cancel.cancelled() => return Err(MoveError::Cancelled),
-                () = tokio::time::sleep(LOOK) => {}
-            }
+        };
+        let Some(pod) = pod else {
+            return Err(not_held(claim, "the pod that was to hold it was deleted"));
+        };
+        let pod: Value = serde_json::from_slice(&pod).unwrap_or_default();
+        match pod["status"]["phase"].as_str() {
+            Some("Running") => Ok(pod),
+            _ => Err(not_held(claim, &self.reason(&pod).await)),
         }
     }
 

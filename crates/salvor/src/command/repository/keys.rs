@@ -37,6 +37,7 @@ pub(super) async fn show_password(
     session: &Session,
 ) -> Result<Exit, Failure> {
     let domain = password::domain(&args.repository)?;
+    let domain = domain.as_str();
     let source = Source::of(&args.repository.password, session).await?;
     let Source::Material(material) = source else {
         return Err(Failure::usage(

@@ -9,7 +9,7 @@ use salvor_storage::PrefixStore;
 use salvor_text::ByteCount;
 use tokio::runtime::Handle;
 
-use super::{FOLDER, domain_name, lock, open, stoppable};
+use super::{domain_of, lock, open, stoppable};
 use crate::args::repository::RepairArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress as Shown;
@@ -69,7 +69,7 @@ fn copy_at(args: &RepairArgs, from: &str, session: &Session) -> Result<Files, Fa
     let location = session.location_called(from)?;
     let store = Arc::clone(location.store());
     let store = match &args.repository.domain {
-        Some(domain) => PrefixStore::wrap(store, &format!("{FOLDER}/{}", domain_name(domain)?)),
+        Some(domain) => PrefixStore::wrap(store, &domain_of(domain)?.folder()),
         None => store,
     };
     Ok(Files::new(store, Handle::current()))

@@ -3,7 +3,7 @@
 mod export;
 mod keys;
 mod mend;
-mod password;
+pub(crate) mod password;
 mod points;
 mod show;
 mod upkeep;
@@ -16,6 +16,7 @@ use salvor_repository::cache::{CacheOptions, USUAL_LIMIT};
 use salvor_repository::lock::{Holder, Lock};
 use salvor_repository::{Error, Files, Progress, Repository, Work};
 use salvor_storage::{ObjectStore, PrefixStore};
+use salvor_volume::Domain;
 use tokio::runtime::Handle;
 
 use self::password::Asked;
@@ -24,9 +25,6 @@ use crate::args::repository::{
 };
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
-
-/// Where a location keeps its repositories.
-const FOLDER: &str = "plugins/salvor/repository";
 
 /// Runs a command of `repo`.
 pub(crate) async fn run(command: RepositoryCommand, session: &Session) -> Result<Exit, Failure> {
@@ -65,7 +63,7 @@ async fn files(args: &RepositoryArgs, session: &Session) -> Result<Files, Failur
         (Some(address), _) => Arc::clone(session.location_called(address)?.store()),
         (None, Some(domain)) => {
             let location = session.location_of(None).await?;
-            let folder = format!("{FOLDER}/{}", domain_name(domain)?);
+            let folder = domain_of(domain)?.folder();
             PrefixStore::wrap(Arc::clone(location.store()), &folder)
         }
         (None, None) => {
@@ -78,14 +76,12 @@ async fn files(args: &RepositoryArgs, session: &Session) -> Result<Files, Failur
 }
 
 /// A domain is a folder: one segment of letters, digits, `-`, `_` and `.`.
-fn domain_name(domain: &str) -> Result<&str, Failure> {
-    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if domain.is_empty() || domain.starts_with('.') || !domain.chars().all(good) {
-        return Err(Failure::usage(format!(
-            "--domain {domain:?}: a domain has letters, digits, `-`, `_` and `.`, and begins with none of the last"
-        )));
-    }
-    Ok(domain)
+fn domain_of(name: &str) -> Result<Domain, Failure> {
+    Domain::named(name).ok_or_else(|| {
+        Failure::usage(format!(
+            "--domain {name:?}: a domain has letters, digits, `-`, `_` and `.`, and begins with none of the last"
+        ))
+    })
 }
 
 /// The repository that is meant, opened.

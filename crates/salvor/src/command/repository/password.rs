@@ -3,12 +3,10 @@
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use salvor_cluster::{ApiResource, Cluster};
-use salvor_seal::repository_key::{SECRET, SECRET_KEY, VELERO_SECRET, VELERO_SECRET_KEY};
+use salvor_seal::repository_key::{SECRET, SECRET_KEY, VELERO_SECRET};
 use salvor_seal::{KeyMaterial, RepositoryKey, Secret};
-use serde_json::Value;
+use salvor_volume::Domain;
+use salvor_volume::cluster_key::{self, KeyError};
 
 use crate::args::repository::{PasswordArgs, RepositoryArgs};
 use crate::exit::{Exit, Failure};
@@ -71,7 +69,7 @@ pub(super) async fn of(
     let (password, is_random) = match Source::of(&args.password, session).await? {
         Source::Password(password) => (password, false),
         Source::Material(KeyMaterial::Password(password)) => (password, false),
-        Source::Material(material) => (material.password_of(domain(args)?), true),
+        Source::Material(material) => (material.password_of(domain(args)?.as_str()), true),
         Source::Terminal => (ask(session, asked).await?, false),
     };
     Ok(Given {
@@ -81,9 +79,9 @@ pub(super) async fn of(
 }
 
 /// The domain, which a key needs.
-pub(super) fn domain(args: &RepositoryArgs) -> Result<&str, Failure> {
+pub(super) fn domain(args: &RepositoryArgs) -> Result<Domain, Failure> {
     match &args.domain {
-        Some(domain) => super::domain_name(domain),
+        Some(domain) => super::domain_of(domain),
         None => Err(Failure::usage(
             "a key gives each domain a password of its own: name the domain with --domain",
         )
@@ -92,7 +90,7 @@ pub(super) fn domain(args: &RepositoryArgs) -> Result<&str, Failure> {
 }
 
 /// The key of a file.
-fn key_from_file(path: &Path) -> Result<RepositoryKey, Failure> {
+pub(crate) fn key_from_file(path: &Path) -> Result<RepositoryKey, Failure> {
     let doing = || format!("read the key from {}", path.display());
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::caused(Exit::Usage, doing(), error))?;
@@ -125,12 +123,8 @@ fn first_line(text: String, from: &str) -> Result<Secret, Failure> {
 async fn of_cluster(session: &Session) -> Result<KeyMaterial, Failure> {
     let cluster = session.cluster(None).await?;
     let namespace = session.namespace();
-    let ours = value(&cluster, namespace, SECRET, SECRET_KEY).await?;
-    let velero = value(&cluster, namespace, VELERO_SECRET, VELERO_SECRET_KEY).await?;
-    let found = KeyMaterial::of_secrets(ours.as_deref(), velero.as_deref()).map_err(|error| {
-        let doing = format!("use the key of namespace `{namespace}`");
-        Failure::caused(Exit::Usage, doing, error)
-    })?;
+    let found = cluster_key::find(&cluster, namespace).await;
+    let found = found.map_err(|error| key_failure(error, namespace))?;
     found.ok_or_else(|| {
         let text = format!(
             "namespace `{namespace}` has neither a Secret `{SECRET}` with `{SECRET_KEY}` nor Velero's `{VELERO_SECRET}`"
@@ -139,25 +133,15 @@ async fn of_cluster(session: &Session) -> Result<KeyMaterial, Failure> {
     })
 }
 
-async fn value(
-    cluster: &Cluster,
-    namespace: &str,
-    name: &str,
-    key: &str,
-) -> Result<Option<Vec<u8>>, Failure> {
-    let secrets = ApiResource::known("", "v1", "Secret", "secrets", true);
-    let Some(found) = cluster.get(&secrets, Some(namespace), name).await? else {
-        return Ok(None);
-    };
-    let secret: Value = serde_json::from_slice(&found).unwrap_or_default();
-    let Some(text) = secret["data"][key].as_str() else {
-        return Ok(None);
-    };
-    let decoded = BASE64.decode(text);
-    decoded.map(Some).map_err(|error| {
-        let doing = format!("read `{key}` of Secret `{name}` in namespace `{namespace}`");
-        Failure::caused(Exit::Usage, doing, error)
-    })
+/// A key in the cluster that cannot be had, or put there.
+pub(crate) fn key_failure(error: KeyError, namespace: &str) -> Failure {
+    match error {
+        KeyError::Cluster(source) => Failure::from(source),
+        error => {
+            let doing = format!("use the repository key of namespace `{namespace}`");
+            Failure::caused(Exit::Usage, doing, error)
+        }
+    }
 }
 
 /// Asks a person, without showing what is typed.

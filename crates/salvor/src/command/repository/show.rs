@@ -5,9 +5,10 @@ use salvor_api::velero::BackupRepository;
 use salvor_controller::repositories::DAMAGED;
 use salvor_repository::Snapshot;
 use salvor_text::{ByteCount, Table};
+use salvor_volume::REPOSITORIES;
 use serde::Serialize;
 
-use super::{FOLDER, blocking, open};
+use super::{blocking, open};
 use crate::args::Format;
 use crate::args::repository::SnapshotsArgs;
 use crate::exit::{Exit, Failure};
@@ -22,7 +23,7 @@ pub(super) async fn get(format: Format, session: &Session) -> Result<Exit, Failu
     let location = session.location_of(None).await?;
     let folder = location
         .store()
-        .list_folder(FOLDER)
+        .list_folder(REPOSITORIES)
         .await
         .map_err(|e| Failure::caused(Exit::Internal, "list the repositories", e))?;
     match format {
@@ -32,7 +33,7 @@ pub(super) async fn get(format: Format, session: &Session) -> Result<Exit, Failu
         Format::Table | Format::Wide => {
             let mut table = Table::new(&["DOMAIN", "ADDRESS"]);
             for name in &folder.folders {
-                let address = format!("{}/{FOLDER}/{name}", location.store().describe());
+                let address = format!("{}/{REPOSITORIES}/{name}", location.store().describe());
                 table.row(&[name.as_str(), &address]);
             }
             session.printer.result(&table.to_string())?;
