@@ -189,7 +189,8 @@ mod tests {
         // A Secret that waits for its value is filled.
         let empty = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": SECRET}});
         let (body, options) = (empty.to_string(), WriteOptions::default());
-        let made = cluster.create(&secrets(), Some(NAMESPACE), body.as_bytes(), &options);
+        let resource = secrets();
+        let made = cluster.create(&resource, Some(NAMESPACE), body.as_bytes(), &options);
         made.await.expect("created");
         let key = RepositoryKey::generate().expect("random");
         assert!(put(&cluster, NAMESPACE, &key).await.expect("put"));

@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(Domain::named("ns-shop"), Some(domain));
         for hostile in ["", ".", "..", "a/b", "../a", "a\n"] {
             assert_eq!(Domain::named(hostile), None, "{hostile:?}");
-            let folder = format!("{FOLDER}/{hostile}");
+            let folder = format!("{REPOSITORIES}/{hostile}");
             assert_eq!(Domain::of_folder(&folder), None, "{folder:?}");
         }
     }

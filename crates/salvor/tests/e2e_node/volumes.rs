@@ -364,12 +364,15 @@ async fn what_is_killed_half_way_ends_as_it_should() {
     };
     let cancel = CancellationToken::new();
     let (claim, folder) = world.claim("data");
-    std::fs::write(folder.join("large"), noise(3, 40 << 20)).expect("written");
-    // Ten seconds of uploading.
-    world
-        .installed
-        .kubectl("annotate bsl default salvor.dev/upload-limit=4Mi")
-        .expect(0);
+    // What is stored already need not be uploaded again, so each run has bytes of its own, and most of a minute to
+    // upload them.
+    let renew =
+        |seed| std::fs::write(folder.join("large"), noise(seed, 40 << 20)).expect("written");
+    let limit = |rate: &str| {
+        let line = format!("annotate bsl default --overwrite salvor.dev/upload-limit={rate}");
+        world.installed.kubectl(&line).expect(0);
+    };
+    limit("1Mi");
     let begin = |name: &'static str| {
         let (mover, job, cancel) = (
             world.mover(),
@@ -384,6 +387,7 @@ async fn what_is_killed_half_way_ends_as_it_should() {
     };
 
     // Stopped by whoever asked.
+    renew(3);
     let (asked, stop) = begin("stopped");
     let object = world.until("pvb", "InProgress").await;
     stop.cancel();
@@ -394,6 +398,7 @@ async fn what_is_killed_half_way_ends_as_it_should() {
         .wait(&format!("pvb/{object}"), "{.status.phase}=Canceled");
 
     // The mover is killed.
+    renew(4);
     let (asked, _) = begin("killed");
     let object = world.until("pvb", "InProgress").await;
     let kill = format!("delete pod {object} --force --grace-period=0");
@@ -406,6 +411,8 @@ async fn what_is_killed_half_way_ends_as_it_should() {
     );
 
     // The agent is killed: the mover does not care, and the next agent goes on with it.
+    renew(5);
+    limit("4Mi");
     let (asked, _) = begin("orphan");
     let object = world.until("pvb", "InProgress").await;
     world
@@ -415,8 +422,9 @@ async fn what_is_killed_half_way_ends_as_it_should() {
     let stored = world.told(asked.await.expect("no panic"));
     assert_eq!((stored.object, stored.unread), (object, 0));
 
-    // Whoever asked is gone: dropping cancels. What is stored already would be over too soon.
-    std::fs::write(folder.join("large"), noise(5, 40 << 20)).expect("written");
+    // Whoever asked is gone: dropping cancels.
+    renew(6);
+    limit("1Mi");
     let (asked, _) = begin("dropped");
     let object = world.until("pvb", "InProgress").await;
     asked.abort();
