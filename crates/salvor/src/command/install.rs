@@ -374,13 +374,41 @@ async fn apply(cluster: &Cluster, manifest: &Value) -> Result<Installed, Failure
     let Some(resource) = resource_of_manifest(manifest) else {
         return Err(Failure::new(Exit::Internal, doing));
     };
-    let failed = |error: salvor_cluster::Error| {
+    let mut done = bring(cluster, &resource, manifest).await;
+    if is_unknown(&done)
+        && let Some(older) = in_older_version(manifest)
+        && let Some(resource) = resource_of_manifest(&older)
+    {
+        done = bring(cluster, &resource, &older).await;
+    }
+    done.map_err(|error| {
         let hint = match error.kind() {
-            ErrorKind::NotFound => "the cluster does not have this kind",
+            ErrorKind::NoSuchKind => "the cluster does not have this kind",
             _ => "",
         };
         Failure::from(error).while_doing(&doing).hint(hint)
-    };
+    })
+}
+
+fn is_unknown(done: &Result<Installed, salvor_cluster::Error>) -> bool {
+    let error = done.as_ref().err();
+    error.is_some_and(|error| error.kind() == ErrorKind::NoSuchKind)
+}
+
+/// The same object in the version that clusters before 1.21 have of its kind.
+fn in_older_version(manifest: &Value) -> Option<Value> {
+    (manifest["apiVersion"] == "policy/v1").then(|| {
+        let mut older = manifest.clone();
+        older["apiVersion"] = "policy/v1beta1".into();
+        older
+    })
+}
+
+async fn bring(
+    cluster: &Cluster,
+    resource: &ApiResource,
+    manifest: &Value,
+) -> Result<Installed, salvor_cluster::Error> {
     let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
     let namespace = manifest["metadata"]["namespace"].as_str();
     let options = WriteOptions {
@@ -388,15 +416,11 @@ async fn apply(cluster: &Cluster, manifest: &Value) -> Result<Installed, Failure
         ..WriteOptions::default()
     };
     let body = manifest.to_string();
-    let found = cluster
-        .get(&resource, namespace, name)
-        .await
-        .map_err(failed)?;
-    if found.is_none() {
+    if cluster.get(resource, namespace, name).await?.is_none() {
         let is_ours = |_: &[u8]| true;
         let made = cluster
             .create_once(
-                &resource,
+                resource,
                 namespace,
                 name,
                 body.as_bytes(),
@@ -408,7 +432,7 @@ async fn apply(cluster: &Cluster, manifest: &Value) -> Result<Installed, Failure
             Ok(_) => return Ok(Installed::Created),
             // Another installation was quicker.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error),
         }
     }
     if is_left_alone(manifest) {
@@ -416,9 +440,8 @@ async fn apply(cluster: &Cluster, manifest: &Value) -> Result<Installed, Failure
     }
     // A merge patch replaces lists as a whole, which is meant: versions, rules, containers.
     cluster
-        .merge_patch(&resource, namespace, name, None, body.as_bytes(), &options)
-        .await
-        .map_err(failed)?;
+        .merge_patch(resource, namespace, name, None, body.as_bytes(), &options)
+        .await?;
     Ok(Installed::Current)
 }
 

@@ -1,6 +1,6 @@
 //! The chart: its templates are what `install --dry-run` prints with some values replaced, and rendering them gives
-//! what `install --dry-run` prints for the same wishes. There is no helm here: the renderer below knows the few
-//! expressions that the templates use, and fails on any other.
+//! what `install --dry-run` prints for the same wishes. helm is no part of the tests: the renderer below knows the few
+//! expressions that the templates use, and fails on any other (what helm itself made of them: docs/compatibility.md).
 //!
 //! `UPDATE=1` writes the templates anew.
 

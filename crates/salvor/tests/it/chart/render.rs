@@ -94,6 +94,10 @@ impl Release<'_> {
                 let value = self.term(name.trim_end_matches(')'), dot);
                 value.as_i64() > number.parse().ok()
             }
+            // A cluster of today.
+            // `else`.
+            [] => true,
+            [".Capabilities.APIVersions.Has", _] => true,
             [name] => is_true(&self.term(name, dot)),
             _ => panic!("unknown condition: {condition}"),
         }
@@ -160,11 +164,11 @@ fn branches<'a>(first: &'a str, body: &'a [&'a str]) -> Vec<(&'a str, &'a [&'a s
             depth += 1;
         } else if line == "{{- end }}" {
             depth -= 1;
-        } else if let Some(next) = line.strip_prefix("{{- else if ")
+        } else if let Some(next) = line.strip_prefix("{{- else")
             && depth == 0
         {
             branches.push((condition, &body[begin..at]));
-            condition = next.trim_end_matches(" }}");
+            condition = next.trim_end_matches("}}").trim().trim_start_matches("if ");
             begin = at + 1;
         }
     }

@@ -252,6 +252,9 @@ pub(super) fn all() -> BTreeMap<String, String> {
                 add("server.yaml", only_if(".Values.networkPolicy", &text));
             }
             "PodDisruptionBudget" => {
+                let version = "{{- if .Capabilities.APIVersions.Has \"policy/v1/PodDisruptionBudget\" }}\n\
+                     apiVersion: policy/v1\n{{- else }}\napiVersion: policy/v1beta1\n{{- end }}";
+                let text = put(&text, "apiVersion: policy/v1", version);
                 add("server.yaml", only_if("gt (int .Values.replicas) 1", &text));
             }
             "BackupStorageLocation" => add("location.yaml", storage_location(&text)),
