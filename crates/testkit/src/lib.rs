@@ -9,6 +9,7 @@
 //! Start with [`skip`].
 
 pub mod azurite;
+pub mod ec2_server;
 pub mod fault_proxy;
 pub mod process;
 pub mod s3_server;

@@ -171,15 +171,30 @@ impl S3Server {
         Ok(())
     }
 
-    /// The body of the answer to one request, which must succeed.
     fn request(&self, method: &str, target: &str, body: &str) -> io::Result<String> {
+        self.ask(method, target, "us-east-1/s3", body)
+    }
+
+    /// The body of the answer to one request, which must succeed. `scope` is region and service of its signature.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        target: &str,
+        scope: &str,
+        body: &str,
+    ) -> io::Result<String> {
         let mut stream = TcpStream::connect(&self.address)?;
         // The server picks the service by the signature's scope and checks nothing else.
-        let scope = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, \
-                     SignedHeaders=host, Signature=0";
+        let signature = format!(
+            "AWS4-HMAC-SHA256 Credential=test/20260101/{scope}/aws4_request, SignedHeaders=host, Signature=0"
+        );
+        let form = match scope.ends_with("/s3") {
+            true => "",
+            false => "Content-Type: application/x-www-form-urlencoded\r\n",
+        };
         write!(
             stream,
-            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {scope}\r\n\
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {signature}\r\n{form}\
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
             self.address,
             body.len()

@@ -23,6 +23,7 @@ mod domain;
 pub mod export;
 mod follow;
 mod mover;
+pub mod native;
 mod objects;
 pub mod place;
 pub mod standstill;

@@ -127,11 +127,13 @@ fn kind_of(refusal: &Refusal, operation: &str) -> ErrorKind {
         | "RequestLimitExceeded"
         | "OperationTimedOut"
         | "rateLimitExceeded"
-        | "userRateLimitExceeded" => return ErrorKind::Throttled,
+        | "userRateLimitExceeded"
+        | "SnapshotCreationPerVolumeRateExceeded" => return ErrorKind::Throttled,
         "RequestTimeout"
         | "ConditionalRequestConflict"
         | "OperationAborted"
         | "InternalError"
+        | "Unavailable"
         | "BadDigest"
         | "XAmzContentSHA256Mismatch"
         | "IncompleteBody" => return ErrorKind::Transient,
@@ -139,11 +141,16 @@ fn kind_of(refusal: &Refusal, operation: &str) -> ErrorKind {
         | "XMinioStorageFull"
         | "XMinioAdminBucketQuotaExceeded"
         | "InsufficientAccountResources"
-        | "AccountCapacityExceeded" => return ErrorKind::Full,
+        | "AccountCapacityExceeded"
+        | "ConcurrentSnapshotLimitExceeded"
+        | "SnapshotLimitExceeded"
+        | "VolumeLimitExceeded"
+        | "MaxIOPSLimitExceeded" => return ErrorKind::Full,
         "BlobImmutableDueToPolicy"
         | "BlobImmutableDueToLegalHold"
         | "retentionPolicyNotMet"
-        | "objectUnderActiveHold" => return ErrorKind::Locked,
+        | "objectUnderActiveHold"
+        | "InvalidSnapshot.InUse" => return ErrorKind::Locked,
         "BlobAlreadyExists" | "PreconditionFailed" | "conditionNotMet" | "ConditionNotMet"
             if operation == "create" =>
         {
@@ -155,10 +162,13 @@ fn kind_of(refusal: &Refusal, operation: &str) -> ErrorKind {
         | "RequestTimeTooSkewed"
         | "InvalidAccessKeyId"
         | "SignatureDoesNotMatch"
+        | "AuthFailure"
+        | "UnauthorizedOperation"
         | "KMS.DisabledException"
         | "KMS.NotFoundException" => return ErrorKind::Denied,
         "InvalidObjectState" | "BlobArchived" | "BlobBeingRehydrated" => return ErrorKind::Frozen,
         "NoSuchBucket" | "ContainerNotFound" => return ErrorKind::NoBucket,
+        code if code.ends_with(".NotFound") => return ErrorKind::NotFound,
         "InvalidRange" => return ErrorKind::Invalid,
         "NotImplemented" | "MethodNotAllowed" => return ErrorKind::Unsupported,
         _ => {}

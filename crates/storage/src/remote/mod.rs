@@ -13,6 +13,7 @@
 //!
 //! Start with `store`.
 
+mod aws_query;
 mod azure;
 mod failure;
 mod gcs;
@@ -37,8 +38,10 @@ use crate::prefix::PrefixStore;
 use crate::store::ObjectStore;
 use crate::url::StoreUrl;
 
+pub use self::aws_query::AwsQuery;
 pub use self::signed::read_signed;
 use self::store::{Recipe, RemoteStore};
+pub use self::xml::Element;
 
 /// Opens the bucket or container of an `s3`, `azure` or `gs` URL, at its folder, without decorators.
 ///

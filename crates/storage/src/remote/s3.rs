@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use opendal::raw::Servicer;
 use opendal::services::S3;
 use opendal::{HttpTransporter, Operator};
-use reqsign_aws_v4::{DefaultCredentialProvider, RequestSigner, StaticCredentialProvider};
+use reqsign_aws_v4::{
+    Credential, DefaultCredentialProvider, RequestSigner, StaticCredentialProvider,
+};
 use reqsign_core::{Context, OsEnv, ProvideCredentialChain, Signer};
 use reqsign_file_read_tokio::TokioFileRead;
 use salvor_seal::Secret;
@@ -42,7 +44,7 @@ pub(super) struct S3Recipe {
 
 /// Keys out of a credentials file.
 #[derive(Clone, Debug)]
-struct StaticKeys {
+pub(super) struct StaticKeys {
     id: String,
     key: Secret,
     token: Option<Secret>,
@@ -176,23 +178,8 @@ impl S3Recipe {
             .as_deref()
             .or(found_region)
             .unwrap_or("us-east-1");
-        let transport = HttpTransporter::new(client.traced(Trace::default()));
-        let context = Context::new()
-            .with_file_read(TokioFileRead)
-            .with_env(OsEnv)
-            .with_http_send(transport);
-        let mut provider = DefaultCredentialProvider::builder();
-        if let Some(profile) = &self.profile {
-            provider = provider.with_profile(profile);
-        }
-        let mut chain = ProvideCredentialChain::new().push(provider.build());
-        if let Some(keys) = &self.static_keys {
-            let mut given = StaticCredentialProvider::new(&keys.id, keys.key.expose());
-            if let Some(token) = &keys.token {
-                given = given.with_session_token(token.expose());
-            }
-            chain = ProvideCredentialChain::new().push(given);
-        }
+        let profile = self.profile.as_deref();
+        let keys = self.static_keys.as_ref();
         let kms = |key: &Option<String>| {
             let header = ("x-amz-server-side-encryption-aws-kms-key-id", key.clone()?);
             Some(header)
@@ -207,7 +194,7 @@ impl S3Recipe {
                 .collect(),
         };
         Requests {
-            signer: Signer::new(context, chain, RequestSigner::new("s3", region)),
+            signer: signer(client, profile, keys, RequestSigner::new("s3", region)),
             address: self.address(region),
             bucket: self.bucket.clone(),
             write_headers,
@@ -277,6 +264,34 @@ impl S3Recipe {
     }
 }
 
+/// Signs requests to a service of AWS: with the keys that were given, and otherwise with those of the environment, of
+/// configuration files, of a web identity or of the machine.
+pub(super) fn signer(
+    client: &Client,
+    profile: Option<&str>,
+    keys: Option<&StaticKeys>,
+    requests: RequestSigner,
+) -> Signer<Credential> {
+    let transport = HttpTransporter::new(client.traced(Trace::default()));
+    let context = Context::new()
+        .with_file_read(TokioFileRead)
+        .with_env(OsEnv)
+        .with_http_send(transport);
+    let mut provider = DefaultCredentialProvider::builder();
+    if let Some(profile) = profile {
+        provider = provider.with_profile(profile);
+    }
+    let mut chain = ProvideCredentialChain::new().push(provider.build());
+    if let Some(keys) = keys {
+        let mut given = StaticCredentialProvider::new(&keys.id, keys.key.expose());
+        if let Some(token) = &keys.token {
+            given = given.with_session_token(token.expose());
+        }
+        chain = ProvideCredentialChain::new().push(given);
+    }
+    Signer::new(context, chain, requests)
+}
+
 fn is_aws(endpoint: &str) -> bool {
     let host = url::Url::parse(endpoint)
         .ok()
@@ -331,7 +346,7 @@ impl Encryption {
 
 impl StaticKeys {
     /// Reads a profile of a file in the form of `~/.aws/credentials`, as Velero's secrets hold it.
-    fn read(file: &str, profile: Option<&str>) -> Result<Self, String> {
+    pub(super) fn read(file: &str, profile: Option<&str>) -> Result<Self, String> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| format!("the credentials file `{file}` cannot be read: {error}"))?;
         let wanted = profile.unwrap_or("default");

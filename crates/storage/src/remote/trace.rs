@@ -124,6 +124,8 @@ impl Effect {
             "GetObject" | "HeadObject" | "ListObjectsV1" | "ListObjectsV2"
             | "ListObjectVersions" | "GetBlob" | "GetBlobProperties" | "ListBlobs"
             | "GetObjectMetadata" | "ListObjects" => Self::Nothing,
+            // EC2's questions.
+            _ if request.starts_with("Describe") => Self::Nothing,
             // Whatever else there is may change something.
             _ => Self::Visible,
         }

@@ -6,12 +6,15 @@ const DEEPEST: usize = 16;
 /// Most elements that are read: a thousand lifecycle rules are the most that S3 takes.
 const MOST: usize = 100_000;
 
-/// An element: its name without a prefix, its text and its children.
+/// An element of an answer in XML: its name without a prefix, its text and its children.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Element {
-    pub(super) name: String,
-    pub(super) text: String,
-    pub(super) children: Vec<Element>,
+pub struct Element {
+    /// Its name, without a prefix.
+    pub name: String,
+    /// The text in it, without that of its children.
+    pub text: String,
+    /// The elements in it, in their order.
+    pub children: Vec<Element>,
 }
 
 impl Element {
@@ -19,7 +22,7 @@ impl Element {
     ///
     /// # Errors
     /// What is wrong with it, in a few words.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
         let mut open: Vec<Self> = vec![Self::default()];
         let mut rest = text;
         let mut seen = 0;
@@ -62,22 +65,25 @@ impl Element {
     }
 
     /// The first child of a name.
-    pub(super) fn child(&self, name: &str) -> Option<&Self> {
+    #[must_use]
+    pub fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
     }
 
     /// All children of a name.
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &Self> {
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
     /// The text of the first child of a name, trimmed.
-    pub(super) fn text_of(&self, name: &str) -> Option<&str> {
+    #[must_use]
+    pub fn text_of(&self, name: &str) -> Option<&str> {
         Some(self.child(name)?.text.trim())
     }
 
     /// The same as a number.
-    pub(super) fn number_of(&self, name: &str) -> Option<u64> {
+    #[must_use]
+    pub fn number_of(&self, name: &str) -> Option<u64> {
         self.text_of(name)?.parse().ok()
     }
 }

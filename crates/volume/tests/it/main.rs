@@ -4,4 +4,5 @@
 mod agents;
 mod csi;
 mod faults;
+mod native;
 mod world;
