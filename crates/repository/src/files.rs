@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use salvor_storage::{ErrorKind, GetOptions, Key, ObjectInfo, ObjectStore, PutMode};
 use tokio::runtime::Handle;
 
@@ -167,17 +167,34 @@ impl Files {
     /// # Errors
     /// The store fails, the file is shorter, or the store gives another number of bytes.
     pub fn read_range(&self, kind: Kind, id: &FileId, from: u64, length: u64) -> Result<Bytes> {
+        let mut bytes = Vec::new();
+        self.read_range_into(kind, id, from..from + length, &mut bytes)?;
+        Ok(Bytes::from(bytes))
+    }
+
+    /// The same into a buffer that may have been used before: whoever reads many files has its memory from the system once.
+    ///
+    /// # Errors
+    /// As [`Files::read_range`]; what is in the buffer then is of no use.
+    pub(crate) fn read_range_into(
+        &self,
+        kind: Kind,
+        id: &FileId,
+        range: std::ops::Range<u64>,
+        into: &mut Vec<u8>,
+    ) -> Result<()> {
         let path = kind.path(id);
-        let bytes = self.read_at(&path, Some(from..from + length))?;
+        let length = range.end - range.start;
+        self.fetch(&path, Some(range), into)?;
         // Readers cut pieces out of it: what a store breaks off in silence must not end in a panic.
-        if bytes.len() as u64 != length {
-            let got = bytes.len();
+        if into.len() as u64 != length {
+            let got = into.len();
             return Err(self.damaged(
                 path,
                 format!("the store gave {got} bytes of it where {length} were asked for"),
             ));
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Writes a file that is named by its bytes.
@@ -356,18 +373,48 @@ impl Files {
     }
 
     fn read_at(&self, path: &str, range: Option<std::ops::Range<u64>>) -> Result<Bytes> {
+        let mut bytes = Vec::new();
+        self.fetch(path, range, &mut bytes)?;
+        Ok(Bytes::from(bytes))
+    }
+
+    /// Reads a file or a part of it into a buffer, which is cleared first.
+    fn fetch(
+        &self,
+        path: &str,
+        range: Option<std::ops::Range<u64>>,
+        into: &mut Vec<u8>,
+    ) -> Result<()> {
+        into.clear();
         let key = self.key(path)?;
+        let wanted = range.as_ref().map(|range| range.end - range.start);
         let options = GetOptions {
             range,
             ..GetOptions::default()
         };
-        self.runtime
-            .block_on(async { self.store.get(&key, options).await?.bytes(LONGEST).await })
-            .map_err(|source| match source.kind {
-                // A range outside the file.
-                ErrorKind::Invalid => self.damaged(path, "it is shorter than the index says"),
-                _ => self.failed("read", path, source),
-            })
+        let read = async || -> salvor_storage::Result<bool> {
+            let mut object = self.store.get(&key, options).await?;
+            let expected = wanted.unwrap_or(object.info.size).min(LONGEST);
+            // At most 256 MiB, so the conversion cannot cut.
+            into.reserve_exact(expected as usize);
+            while let Some(chunk) = object.body.next().await {
+                let chunk = chunk?;
+                if (into.len() + chunk.len()) as u64 > LONGEST {
+                    return Ok(false);
+                }
+                into.extend_from_slice(&chunk);
+            }
+            Ok(true)
+        };
+        match self.runtime.block_on(read()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.damaged(path, format!("it is longer than {LONGEST} bytes"))),
+            // A range outside the file.
+            Err(source) if source.kind == ErrorKind::Invalid => {
+                Err(self.damaged(path, "it is shorter than the index says"))
+            }
+            Err(source) => Err(self.failed("read", path, source)),
+        }
     }
 
     fn key(&self, path: &str) -> Result<Key> {

@@ -40,6 +40,7 @@ pub mod index;
 pub mod keys;
 pub mod lock;
 pub mod mend;
+mod opener;
 pub mod path;
 pub mod progress;
 pub mod prune;

@@ -26,6 +26,7 @@ use crate::format::unpacked;
 use crate::id::{BlobId, FileId};
 use crate::index::{self, Index, IndexBuilder, Place};
 use crate::keys::{find_key, write_key};
+use crate::opener::Opener;
 use crate::scratch::Scratch;
 
 /// Bytes of tree packs that are kept: trees of one directory and its neighbours stand in one pack, and a
@@ -468,7 +469,7 @@ impl Repository {
         Ok(tree)
     }
 
-    /// The plaintext of sealed bytes that should be a blob.
+    /// The plaintext of sealed bytes that should be a blob. Whoever opens many has an [`Opener`].
     pub(crate) fn open_blob(
         &self,
         pack: &FileId,
@@ -476,23 +477,16 @@ impl Repository {
         id: &BlobId,
         sealed: &[u8],
     ) -> Result<Vec<u8>> {
-        let damaged = |what: &str| {
-            self.files
-                .damaged(Kind::Pack.path(pack), format!("blob {id} in it {what}"))
-        };
-        let plain = self
-            .key
-            .open(sealed)
-            .map_err(|_| damaged("is not sealed with the repository's key"))?;
-        let plain = match place.uncompressed {
-            None => plain,
-            Some(length) => zstd::bulk::decompress(&plain, length as usize)
-                .map_err(|_| damaged("does not decompress"))?,
-        };
-        if BlobId::of(&plain) != *id {
-            return Err(damaged("is another than its id says"));
+        let mut opener = Opener::default();
+        match opener.open(&self.key, place.uncompressed, id, sealed) {
+            Ok(_) => Ok(opener.into_plain(place.uncompressed.is_some())),
+            Err(what) => Err(self.damaged_blob(pack, id, what)),
         }
-        Ok(plain)
+    }
+
+    pub(crate) fn damaged_blob(&self, pack: &FileId, id: &BlobId, what: &str) -> Error {
+        let what = format!("blob {id} in it {what}");
+        self.files.damaged(Kind::Pack.path(pack), what)
     }
 }
 

@@ -434,10 +434,14 @@ impl FileReader {
             .blocking("read", key, move || {
                 let mut reader = self;
                 // At most CHUNK, so the conversion cannot cut.
-                let want = reader.left.min(CHUNK as u64) as usize;
-                let mut buffer = vec![0; want];
-                reader.file.read_exact(&mut buffer)?;
-                reader.left -= want as u64;
+                let want = reader.left.min(CHUNK as u64);
+                // Into memory that nobody has filled before.
+                let mut buffer = Vec::with_capacity(want as usize);
+                (&mut reader.file).take(want).read_to_end(&mut buffer)?;
+                if (buffer.len() as u64) < want {
+                    return Err(IoKind::UnexpectedEof.into());
+                }
+                reader.left -= want;
                 Ok(Some((Bytes::from(buffer), reader)))
             })
             .await

@@ -17,6 +17,7 @@ use crate::files::Kind;
 use crate::format::node::Node;
 use crate::id::BlobId;
 use crate::index::{Index, Place};
+use crate::opener::Opener;
 use crate::progress::Progress;
 use crate::repository::Repository;
 
@@ -120,6 +121,7 @@ impl Batch {
                         jobs: &self.jobs,
                         open: HashMap::new(),
                     };
+                    let mut buffers = Buffers::default();
                     loop {
                         if lock(&failure).is_some() {
                             return;
@@ -127,7 +129,7 @@ impl Batch {
                         let Some(read) = lock(&reads).next() else {
                             return;
                         };
-                        if let Err(error) = writer.read(read) {
+                        if let Err(error) = writer.read(read, &mut buffers) {
                             lock(&failure).get_or_insert(error);
                         }
                     }
@@ -174,9 +176,17 @@ struct Writer<'b> {
     open: HashMap<u32, File>,
 }
 
+/// What a worker uses again and again.
+#[derive(Default)]
+struct Buffers {
+    /// What was read of a pack.
+    sealed: Vec<u8>,
+    opener: Opener,
+}
+
 impl Writer<'_> {
     /// Reads some pieces of a pack and puts each where it is wanted.
-    fn read(&mut self, wants: &[Want]) -> Result<()> {
+    fn read(&mut self, wants: &[Want], buffers: &mut Buffers) -> Result<()> {
         self.site.progress.check()?;
         let Some(first) = wants.first() else {
             return Ok(());
@@ -188,17 +198,18 @@ impl Writer<'_> {
             .map(|want| u64::from(want.place.offset) + u64::from(want.place.length))
             .max()
             .unwrap_or(begin);
-        let files = self.site.repository.files();
-        let bytes = match files.read_range(Kind::Pack, &pack, begin, end - begin) {
-            Ok(bytes) => Some(bytes),
+        let repository = self.site.repository;
+        let files = repository.files();
+        match files.read_range_into(Kind::Pack, &pack, begin..end, &mut buffers.sealed) {
+            Ok(()) => {}
             Err(error) if error.is_damage() => {
                 self.fail(wants, &error);
                 return Ok(());
             }
             Err(error) => return Err(error),
-        };
+        }
         let mut same = wants;
-        while let (Some(want), Some(bytes)) = (same.first(), &bytes) {
+        while let Some(want) = same.first() {
             let count = same
                 .iter()
                 .take_while(|other| other.id == want.id && other.place == want.place)
@@ -206,18 +217,20 @@ impl Writer<'_> {
             let (targets, after) = same.split_at(count);
             same = after;
             let from = (u64::from(want.place.offset) - begin) as usize;
-            let sealed = &bytes[from..from + want.place.length as usize];
-            match self
-                .site
-                .repository
-                .open_blob(&pack, &want.place, &want.id, sealed)
+            let sealed = &buffers.sealed[from..from + want.place.length as usize];
+            match buffers
+                .opener
+                .open(repository.key(), want.place.uncompressed, &want.id, sealed)
             {
                 Ok(plain) => {
                     for target in targets {
-                        self.put(target, &plain)?;
+                        self.put(target, plain)?;
                     }
                 }
-                Err(error) => self.fail(targets, &error),
+                Err(what) => {
+                    let error = repository.damaged_blob(&pack, &want.id, what);
+                    self.fail(targets, &error);
+                }
             }
         }
         Ok(())
