@@ -166,6 +166,12 @@ pub fn of_restore(plan: &RestorePlan, commands: bool) -> BTreeSet<Right> {
         for namespace in [&*data.namespace, data.target_namespace(mapping)] {
             rights.insert(Right::new("create", &core("pods"), Some(namespace)));
         }
+        // A record may name any snapshot of the storage, whoever's it is.
+        if data.csi.is_some() {
+            let group = "snapshot.storage.k8s.io";
+            let contents = GroupResource::new("volumesnapshotcontents", group);
+            rights.insert(Right::new("create", &contents, None));
+        }
     }
     rights
 }

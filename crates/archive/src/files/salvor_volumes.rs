@@ -194,6 +194,9 @@ pub struct CsiSnapshot {
     pub content: String,
     /// Size in bytes that a volume made of it has at least.
     pub restore_size: u64,
+    /// The storage's name for the group that it was taken with; empty for one by itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub group: String,
 }
 
 /// A snapshot by a volume snapshotter.

@@ -4,6 +4,7 @@
 
 mod act;
 mod choose;
+mod held;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,6 +49,8 @@ pub(crate) struct Collector {
     pub(crate) log: Arc<RunLog>,
     pub(crate) sink: Arc<ArchiveSink>,
     mtime_unix: i64,
+    /// Snapshots may be taken that stay.
+    may_have_snapshots: bool,
     /// Resources whose objects are all brought by lists.
     listed: HashSet<GroupResource>,
     state: Mutex<State>,
@@ -80,6 +83,7 @@ struct State {
     resources_with_items: BTreeSet<GroupResource>,
     counts: Counts,
     old_definitions: OldDefinitions,
+    held: held::Held,
 }
 
 /// What came of the items so far.
@@ -138,7 +142,10 @@ impl Collector {
             resources_with_items: BTreeSet::new(),
             counts: Counts::default(),
             old_definitions: OldDefinitions::of(&plan),
+            held: held::Held::default(),
         };
+        let may_have_snapshots =
+            state.volumes.may_keep_snapshots() && Self::serves_snapshots(&plan);
         let lines = plan.resources.iter();
         let listed = lines
             .filter(|line| line.resource.preferred && line.reach == Reach::Listed)
@@ -147,6 +154,7 @@ impl Collector {
             .collect();
         Self {
             listed,
+            may_have_snapshots,
             plan,
             spec,
             filter,
@@ -259,6 +267,9 @@ impl Collector {
             }
             (false, _) => ObjectKey::cluster(group_resource, header.name()),
         };
+        if self.is_passing(&header, &key, body) {
+            return Ok(());
+        }
         let left = self.why_not(&header, &key, body, origin);
         if let Some(reason) = left.or_else(|| self.why_not_by_policy(&key, resource, body, origin))
         {
@@ -299,10 +310,27 @@ impl Collector {
             return Ok(());
         };
         let body = acted.as_deref().unwrap_or(body);
+        let (version, preferred) = (&resource.version, resource.preferred);
+        let is_held = preferred && self.hold(&key, resource, body);
+        if (is_held || self.push(&key, version, preferred, body, builder)?) && preferred {
+            self.note(&key, resource, body)?;
+        }
+        Ok(())
+    }
+
+    /// Writes an object; false when it cannot be, which is told.
+    fn push(
+        &self,
+        key: &ObjectKey,
+        version: &str,
+        preferred: bool,
+        body: &[u8],
+        builder: &mut SegmentBuilder,
+    ) -> Result<bool, BackupError> {
         let item = ItemRef {
-            key: &key,
-            version: &resource.version,
-            preferred: resource.preferred,
+            key,
+            version,
+            preferred,
             body,
         };
         if !builder.fits(&item) {
@@ -311,21 +339,15 @@ impl Collector {
         match builder.push(&item, self.mtime_unix) {
             Ok(()) => {}
             Err(error @ ArchiveError::BadItem { .. }) => {
-                self.log.error(
-                    About::Object(&key),
-                    &format!("it was not backed up: {error}"),
-                );
-                return Ok(());
+                self.tell_bad(key, &error);
+                return Ok(false);
             }
             Err(source) => return Err(BackupError::Archive { source }),
         }
         if builder.is_full() {
             self.seal(builder)?;
         }
-        if resource.preferred {
-            self.note(&key, resource, body)?;
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// Counts an object in and notes what it refers to.

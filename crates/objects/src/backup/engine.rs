@@ -30,13 +30,16 @@ use super::plan::{Plan, Reach, failure_matters};
 use super::progress::Progress;
 use super::runlog::{About, RunLog, Subject};
 use super::sink::ArchiveSink;
-use super::volumes::Moving;
+use super::volumes::Snapshotting;
 use crate::extension;
 
 use super::{BackupOutcome, BackupRequest, BackupStats, ProgressSink, prepare, reads};
 use crate::hooks::Ledger;
 use crate::hooks::of_backup::BackupHooks;
 use crate::rights::{Right, of_contents, of_reads};
+
+/// The group of the objects that come into the archive with snapshots.
+const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 
 /// Makes a backup. Returns an outcome whenever there is something to say about its contents, also for a
 /// partially failed one; see [`super::BackupOutcome::record`].
@@ -210,7 +213,7 @@ async fn make(
             run: options.run.to_string(),
             location: backup.spec.storage_location.clone(),
         },
-        moving: Moving::of(&backup),
+        snapshotting: Snapshotting::of(&backup),
         volume_timeout,
         movers: options.cancel.child_token(),
         options,
@@ -232,6 +235,8 @@ async fn make(
             let entries = || {
                 index
                     .iter()
+                    // Those of other snapshots were listed, which was asked before.
+                    .filter(|e| e.resource().group != SNAPSHOTS)
                     .map(|e| (e.resource(), e.namespace(), e.name()))
             };
             let approved = approve(&run, || of_contents(entries())).await;
@@ -239,7 +244,7 @@ async fn make(
         }
         Err(error) => Err(error),
     };
-    match approved {
+    let ended = match approved {
         Ok((index, Approved::Yes)) => finish(&run, writer, backup, index, clock).await,
         Ok((_, Approved::No(errors))) => {
             writer.abandon().await;
@@ -250,7 +255,14 @@ async fn make(
             writer.abandon().await;
             Err(error)
         }
-    }
+    };
+    let exists = match &ended {
+        Ok(outcome) => Some(outcome.record.is_some()),
+        Err(error) if error.may_have_happened() => None,
+        Err(_) => Some(false),
+    };
+    run.release_snapshots(exists).await;
+    ended
 }
 
 enum Approved {

@@ -149,6 +149,9 @@ async fn write_files(
     status.failure_reason = reason;
     status.warnings = i64::try_from(finished.warnings).unwrap_or(i64::MAX);
     status.errors = i64::try_from(finished.errors).unwrap_or(i64::MAX);
+    let (attempted, completed) = run.snapshotting.counts();
+    status.csi_volume_snapshots_attempted = attempted;
+    status.csi_volume_snapshots_completed = completed;
     status.hook_status = Some(run.hook_counts.status());
     status.completion_timestamp = Some(Time::new(jiff::Timestamp::now()));
     status.progress = Some(velero::BackupProgress {

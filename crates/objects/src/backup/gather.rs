@@ -25,7 +25,7 @@ use super::plan::{Reach, is_excluded_by_name};
 use super::progress::Progress;
 use super::references::{cluster_role_bindings, cluster_roles};
 use super::runlog::{About, RunLog};
-use super::volumes::Moving;
+use super::volumes::Snapshotting;
 use crate::hooks::Ledger;
 
 /// Bytes of pages under way, all lists together. A page is asked for only when its bytes have room.
@@ -51,8 +51,8 @@ pub(super) struct Run {
     pub(super) hook_counts: HookCounts,
     /// On whose behalf volumes are copied.
     pub(super) of: OnBehalfOf,
-    /// Snapshots whose data is moved.
-    pub(super) moving: Moving,
+    /// Snapshots of volumes.
+    pub(super) snapshotting: Snapshotting,
     /// How long the copy of one volume may take.
     pub(super) volume_timeout: Duration,
     /// Ends the copies of volumes: with the run's own token, and when the run ends by an error.

@@ -226,6 +226,7 @@ pub(crate) struct VolumeMeta {
 pub(crate) struct VolumeSpec {
     pub(crate) claim_ref: Option<ClaimRef>,
     pub(crate) persistent_volume_reclaim_policy: Option<String>,
+    pub(crate) csi: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -18,6 +18,7 @@ use salvor_api::resource_policy::FilterPolicies;
 use salvor_api::velero::RestoreSpec;
 use salvor_archive::archive::Archive;
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Discovery, ListOptions};
+use salvor_volume::csi::{Snapshots, restored_name};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +34,7 @@ use super::target::{Interest, TargetIndex};
 use super::transform::transform;
 use super::version::{NoVersion, ServedResource, Serving};
 use super::volume_data::wanted::Wish;
-use super::volume_data::{DataRules, VolumeData, WaitContainer, settle};
+use super::volume_data::{ClaimSource, DataRules, VolumeData, WaitContainer, settle};
 use super::{body, strip};
 
 use fold::Fold;
@@ -96,9 +97,10 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         namespaces: spec.namespace_mapping.clone(),
     };
     let restored_classes = picks.names_of(CLASSES, archive.index());
-    let (wish, wait) = wish(request, &settings).await;
+    let snapshots = Snapshots::of(cluster, &discovery).is_some();
+    let (wish, wait) = wish(request, &settings, snapshots).await;
     let data = request.source.data(wish);
-    let (storage, volumes, data) = blocking({
+    let (storage, volumes, mut data) = blocking({
         let (archive, infos) = (archive.clone(), request.source.volumes.clone());
         let (mut storage, mut data) = (storage, data);
         move || {
@@ -127,7 +129,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
             .clone()
             .unwrap_or(settings.modifiers),
         hooks: spec.hooks.clone(),
-        data: data_rules(request, &data, wait),
+        data: data_rules(request, &mut data, wait),
     };
 
     let interests = interests(&picks, &archive, &rules, &discovery);
@@ -215,7 +217,11 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
 }
 
 /// What of the backup's volumes is wanted, and the container that waits in pods.
-async fn wish(request: &RestoreRequest, settings: &Settings) -> (Wish, WaitContainer) {
+async fn wish(
+    request: &RestoreRequest,
+    settings: &Settings,
+    snapshots: bool,
+) -> (Wish, WaitContainer) {
     let mut wait = settings.wait_container.clone();
     if let Some(mover) = &request.options.data_mover
         && wait.image.is_empty()
@@ -226,15 +232,33 @@ async fn wish(request: &RestoreRequest, settings: &Settings) -> (Wish, WaitConta
     wait.seconds = 2 * request.options.data_timeout.as_secs();
     let wish = Wish {
         volumes: request.restore.spec.restore_pvs != Some(false),
+        snapshots,
         can_wait: request.options.data_mover.is_some() && !wait.image.is_empty(),
     };
     (wish, wait)
 }
 
 /// What transformations have to know of the volumes that are to be filled.
-fn data_rules(request: &RestoreRequest, data: &[VolumeData], wait: WaitContainer) -> DataRules {
+fn data_rules(request: &RestoreRequest, data: &mut [VolumeData], wait: WaitContainer) -> DataRules {
     let mut rules = DataRules::default();
-    for data in data.iter().filter(|data| data.action.fills()) {
+    let restore = &request.restore.metadata;
+    let id = match restore.uid.as_str() {
+        "" => format!("{}/{}", restore.name, request.source.name),
+        uid => uid.to_owned(),
+    };
+    let mapping = &request.restore.spec.namespace_mapping;
+    for data in data.iter_mut().filter(|data| data.action.fills()) {
+        let claim = data.claim_key();
+        let namespace = data.target_namespace(mapping).to_owned();
+        if let Some(csi) = &mut data.csi {
+            // The claim too: a record may name one snapshot for several.
+            csi.made_as = restored_name(&format!("{id}{claim}"), &namespace, &csi.name);
+            let source = ClaimSource {
+                snapshot: csi.made_as.clone(),
+                bytes: csi.restore_size,
+            };
+            rules.snapshots.insert(claim, source);
+        }
         if data.is_of_pod() {
             let pod = format!("{}/{}", data.namespace, data.pod);
             let volumes = rules.pods.entry(pod).or_default();
@@ -244,7 +268,6 @@ fn data_rules(request: &RestoreRequest, data: &[VolumeData], wait: WaitContainer
         }
     }
     if !rules.is_empty() {
-        let restore = &request.restore.metadata;
         rules.mark = match restore.uid.as_str() {
             "" => restore.name.clone(),
             uid => uid.to_owned(),

@@ -25,6 +25,8 @@ pub enum VolumeFate {
     DataElsewhere,
     /// It is not restored; its claim gets a new volume, which is filled from the backup.
     Filled,
+    /// Its data is in a snapshot of which no volume can be made: its claim is not made either.
+    OutOfReach,
     /// It was made by hand and serves somebody else in the target: its claim cannot have it.
     Taken,
 }

@@ -32,8 +32,12 @@ pub enum Skip {
     FilledAnew,
     /// A volume, or its claim, whose volume serves somebody else in the target.
     VolumeTaken,
+    /// A volume, or its claim, whose data is in a snapshot of which no volume can be made.
+    SnapshotOutOfReach,
     /// A snapshot object: restoring it would take a new snapshot of something else.
     SnapshotNotRestored,
+    /// A snapshot object that a backup made for a claim: the claim's volume is made of the snapshot otherwise.
+    SnapshotOfClaim,
     /// The restore asked for no volumes.
     VolumesNotWanted,
     /// An item action of a user leaves it out; the text says which and why.
@@ -60,7 +64,9 @@ impl Skip {
             | Skip::VolumeDataNotRestored
             | Skip::FilledAnew
             | Skip::VolumeTaken
+            | Skip::SnapshotOutOfReach
             | Skip::SnapshotNotRestored
+            | Skip::SnapshotOfClaim
             | Skip::VolumesNotWanted => SkipCode::Volume,
             Skip::ByAction(_) => SkipCode::Action,
             Skip::MissingStorageClass { .. } => SkipCode::StorageClass,
@@ -79,7 +85,10 @@ impl Skip {
     /// True when the object would be restored if the target were different.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        matches!(self, Skip::MissingStorageClass { .. } | Skip::VolumeTaken)
+        matches!(
+            self,
+            Skip::MissingStorageClass { .. } | Skip::VolumeTaken | Skip::SnapshotOutOfReach
+        )
     }
 }
 
@@ -125,9 +134,14 @@ impl fmt::Display for Skip {
             Skip::VolumeTaken => {
                 "the volume was made by hand, and its place is in use in the target (see the volumes of the plan)"
             }
+            Skip::SnapshotOutOfReach => {
+                "its data is in a snapshot of which no volume can be made here (see the volumes of the plan)"
+            }
             Skip::SnapshotNotRestored => {
-                "volume snapshots are not restored by this version: creating the object would take a new \
-                 snapshot"
+                "snapshots that users have taken are not restored: creating the object would take a new snapshot"
+            }
+            Skip::SnapshotOfClaim => {
+                "a backup took the snapshot for a claim, whose volume is made of it through an object of its own"
             }
             Skip::VolumesNotWanted => "the restore asked for no volumes (restorePVs=false)",
             Skip::MissingStorageClass { old, new } => {
@@ -145,6 +159,11 @@ impl fmt::Display for Skip {
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The controller that keeps an endpoint slice.
 const SLICE_MANAGER: &str = "endpointslice.kubernetes.io/managed-by";
+
+/// Annotation of snapshots that a backup took, as in Velero.
+const SNAPSHOT_HANDLE: &str = "velero.io/csi-volumesnapshot-handle";
+/// How the names of snapshots begin that backups take, as in Velero.
+const SNAPSHOTS_OF_BACKUPS: &str = "velero-";
 
 /// Skips that follow from the object alone. `key` is its key in the backup.
 #[must_use]
@@ -181,9 +200,22 @@ pub fn inherent(key: &ObjectKey, object: &Value) -> Option<Skip> {
                 "its controller makes it from the service, and the addresses of the backup are stale",
             ))
         }
-        "volumesnapshots.snapshot.storage.k8s.io"
-        | "volumesnapshotcontents.snapshot.storage.k8s.io" => Some(Skip::SnapshotNotRestored),
+        "volumesnapshots.snapshot.storage.k8s.io" => {
+            let is_noted = !body::annotation(object, SNAPSHOT_HANDLE).is_empty();
+            Some(snapshot(is_noted))
+        }
+        "volumesnapshotcontents.snapshot.storage.k8s.io" => {
+            let of = body::text_at(object, &["spec", "volumeSnapshotRef", "name"]);
+            Some(snapshot(of.starts_with(SNAPSHOTS_OF_BACKUPS)))
+        }
         _ => None,
+    }
+}
+
+fn snapshot(of_a_backup: bool) -> Skip {
+    match of_a_backup {
+        true => Skip::SnapshotOfClaim,
+        false => Skip::SnapshotNotRestored,
     }
 }
 
@@ -250,6 +282,25 @@ mod tests {
                 managed,
                 "{resource} {namespace}/{name}"
             );
+        }
+        let taken = json!({"metadata": {"annotations": {SNAPSHOT_HANDLE: "h"}}});
+        let content = |of: &str| json!({"spec": {"volumeSnapshotRef": {"name": of}}});
+        for (kind, object, skip) in [
+            ("volumesnapshots", taken, Skip::SnapshotOfClaim),
+            ("volumesnapshots", json!({}), Skip::SnapshotNotRestored),
+            (
+                "volumesnapshotcontents",
+                content("velero-data-x2x4b"),
+                Skip::SnapshotOfClaim,
+            ),
+            (
+                "volumesnapshotcontents",
+                content("nightly"),
+                Skip::SnapshotNotRestored,
+            ),
+        ] {
+            let resource = format!("{kind}.snapshot.storage.k8s.io");
+            assert_eq!(reason(&resource, "", "s", object), Some(skip));
         }
         let slice = |by: &str| json!({"metadata": {"labels": {SLICE_MANAGER: by}}});
         let slices = "endpointslices.discovery.k8s.io";

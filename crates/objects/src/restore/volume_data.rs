@@ -96,6 +96,24 @@ pub struct DataSnapshot {
     pub bytes: u64,
 }
 
+/// A snapshot that the storage keeps: a volume is made of it, and nothing is copied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StorageSnapshot {
+    /// The driver.
+    pub driver: String,
+    /// The storage's name for it.
+    pub handle: String,
+    /// The VolumeSnapshotClass it was taken with.
+    pub class: String,
+    /// Name of its VolumeSnapshot in the backup.
+    pub name: String,
+    /// Bytes that a volume made of it has at least.
+    pub restore_size: u64,
+    /// Name of the VolumeSnapshot that the claim is made of.
+    pub made_as: String,
+}
+
 /// One volume of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -122,6 +140,9 @@ pub struct VolumeData {
     /// Where its data is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<DataSnapshot>,
+    /// Where its data is when the storage keeps a snapshot of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csi: Option<StorageSnapshot>,
     /// How its claim comes to a volume.
     pub binding: Binding,
     /// Where the pod that uses it can run.
@@ -159,6 +180,11 @@ impl VolumeData {
         }
     }
 
+    /// True when the backup knows where its data is.
+    pub(crate) fn has_data(&self) -> bool {
+        self.snapshot.is_some() || self.csi.is_some()
+    }
+
     /// `<namespace>/<claim>` in the backup.
     pub(crate) fn claim_key(&self) -> String {
         format!("{}/{}", self.namespace, self.claim)
@@ -176,12 +202,25 @@ impl VolumeData {
 pub struct DataRules {
     /// Claims of the backup, `<namespace>/<name>`, that are filled.
     pub claims: BTreeSet<String>,
+    /// Those of them whose volume is made of a snapshot that the storage keeps.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<String, ClaimSource>,
     /// Volumes that are filled behind an init container, by pod of the backup, `<namespace>/<name>`.
     pub pods: BTreeMap<String, Vec<String>>,
     /// What the mark of this restore is called.
     pub mark: String,
     /// The container that waits for the mark.
     pub wait: WaitContainer,
+}
+
+/// What a claim's volume is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClaimSource {
+    /// Name of the VolumeSnapshot.
+    pub snapshot: String,
+    /// Bytes that the volume has at least.
+    pub bytes: u64,
 }
 
 impl DataRules {

@@ -17,12 +17,15 @@ macro_rules! shared {
 
 shared! {
     backup "../it/backup.rs",
+    csi_driver "../../../volume/tests/it/csi/driver.rs",
     diff "../it/diff.rs",
+    kept_snapshots "../it/kept_snapshots.rs",
     policies "../it/policies.rs",
     restore "../it/restore.rs",
     restore_damage "../it/restore_damage.rs",
     restore_kinds "../it/restore_kinds.rs",
     restore_services "../it/restore_services.rs",
     restore_world "../it/restore_world.rs",
+    snapshot_world "../it/snapshot_world.rs",
     world "../it/world.rs",
 }

@@ -75,7 +75,7 @@ async fn an_included_namespace_brings_its_object_and_what_it_refers_to_and_nothi
             secrets shop/password
             serviceaccounts shop/web
             widgets.example.io shop/gear
-            warning: namespace shop: volume pv-data of claim shop/data: its data was not backed up: snapshots of volumes are not taken by this version, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`
+            warning: namespace shop: volume pv-data of claim shop/data: its data was not backed up: the cluster serves no VolumeSnapshots, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`
         "#]],
     )
     .await;
@@ -181,7 +181,7 @@ async fn a_label_selector_keeps_related_volumes_and_the_namespace() {
             persistentvolumes pv-data
             pods shop/db-0
             priorityclasses.scheduling.k8s.io high
-            warning: namespace shop: volume pv-data of claim shop/data: its data was not backed up: snapshots of volumes are not taken by this version, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`
+            warning: namespace shop: volume pv-data of claim shop/data: its data was not backed up: the cluster serves no VolumeSnapshots, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`
         "#]],
     )
     .await;

@@ -3,46 +3,13 @@
 use std::sync::Arc;
 
 use salvor_api::velero::BackupPhase;
-use salvor_archive::files::{Consistency, SalvorVolumes, VolumeMethod, VolumeOutcome};
+use salvor_archive::files::{Consistency, VolumeMethod, VolumeOutcome};
 use salvor_objects::backup::{BackupOptions, BackupRequest, ProgressSink, run};
 use salvor_volume::{DataMover, VolumePlace};
-use serde_json::json;
 
-use crate::csi_driver::{Driver, definitions};
 use crate::movers::{Fate, Movers};
+use crate::snapshot_world::{DRIVER, volumes, world};
 use crate::world::{World, memory_location, request};
-
-const DRIVER: &str = "disk.csi.example.io";
-
-async fn world() -> (World, Driver) {
-    let world = World::empty();
-    for definition in definitions() {
-        world.create(definition).await;
-    }
-    for namespace in ["shop", "velero"] {
-        world
-            .create(
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
-            )
-            .await;
-    }
-    let driver = Driver::start(&world.cluster, DRIVER);
-    for object in [
-        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": DRIVER},
-            "provisioner": DRIVER}),
-        json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass", "metadata": {"name": "fast"},
-            "driver": DRIVER, "deletionPolicy": "Delete"}),
-        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv-1"},
-            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": DRIVER,
-                "csi": {"driver": DRIVER, "volumeHandle": "v"}}}),
-        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"namespace": "shop", "name": "data"},
-            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": DRIVER, "volumeName": "pv-1",
-                "resources": {"requests": {"storage": "1Gi"}}}}),
-    ] {
-        world.create(object).await;
-    }
-    (world, driver)
-}
 
 #[tokio::test]
 async fn files_of_a_snapshot_are_copied_and_the_snapshot_goes_whatever_came_of_it() {
@@ -68,10 +35,7 @@ async fn files_of_a_snapshot_are_copied_and_the_snapshot_goes_whatever_came_of_i
             ProgressSink::none(),
         );
         let outcome = outcome.await.expect("a backup");
-        let name = salvor_api::name::BackupName::new("b").expect("valid");
-        let file = location.read_file(&name, "salvor-volumes.json.gz", 1 << 20);
-        let file = file.await.expect("readable").expect("there");
-        let volumes = SalvorVolumes::decode(&file).expect("ours").volumes;
+        let volumes = volumes(&location).await;
         let [record] = volumes.as_slice() else {
             panic!("one volume: {volumes:?}");
         };

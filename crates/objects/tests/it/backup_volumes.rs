@@ -328,7 +328,7 @@ async fn annotations_choose_and_what_they_do_not_choose_has_a_reason() {
                 Completed
                 shop/p[node]: skipped: it is a hostPath, a folder of the node, which belongs to no volume
                 shop/p[scratch]: skipped: an annotation of its pod excludes it
-                shop/db-data: skipped: an annotation of its pod excludes it, and snapshots of volumes are not taken by this version
+                shop/db-data: skipped: an annotation of its pod excludes it, and the cluster serves no VolumeSnapshots
                 warning: namespace shop: 1 hostPath volume of a pod was not backed up: a hostPath is a folder of its node, which belongs to no volume; the details of the backup have the names
             "#]],
             "",
@@ -386,8 +386,8 @@ volumePolicies:
             PartiallyFailed
             shop/cache-data: skipped: volume policy 1 says skip
             shop/db-data: protected files files via db/data
-            shop/other-data: failed: volume policy 3 (snapshot) asks for it, but snapshots of volumes are not taken by this version; to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the annotation backup.velero.io/backup-volumes of its pod
-            error: namespace shop: volume other-volume of claim shop/other-data: its data was not backed up although volume policy 3 (snapshot) asks for it: snapshots of volumes are not taken by this version; to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the annotation backup.velero.io/backup-volumes of its pod
+            shop/other-data: failed: volume policy 3 (snapshot) asks for it, but the cluster serves no VolumeSnapshots; to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the annotation backup.velero.io/backup-volumes of its pod
+            error: namespace shop: volume other-volume of claim shop/other-data: its data was not backed up although volume policy 3 (snapshot) asks for it: the cluster serves no VolumeSnapshots; to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the annotation backup.velero.io/backup-volumes of its pod
         "#]],
     )
     .await;
@@ -408,13 +408,13 @@ async fn without_an_agent_what_is_asked_for_is_an_error_and_the_way_out_is_named
     };
     check(&world, None, open, &expect![[r#"
         Completed
-        shop/db-data: skipped: snapshots of volumes are not taken by this version, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`
-        warning: namespace shop: volume db-volume of claim shop/db-data: its data was not backed up: snapshots of volumes are not taken by this version, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`
+        shop/db-data: skipped: the cluster serves no VolumeSnapshots, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`
+        warning: namespace shop: volume db-volume of claim shop/db-data: its data was not backed up: the cluster serves no VolumeSnapshots, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`
     "#]]).await;
     check(&world, Some(&Movers::good()), open, &expect![[r#"
         Completed
-        shop/db-data: skipped: snapshots of volumes are not taken by this version; to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the annotation backup.velero.io/backup-volumes of its pod
-        warning: namespace shop: volume db-volume of claim shop/db-data: its data was not backed up: snapshots of volumes are not taken by this version; to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the annotation backup.velero.io/backup-volumes of its pod
+        shop/db-data: skipped: the cluster serves no VolumeSnapshots; to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the annotation backup.velero.io/backup-volumes of its pod
+        warning: namespace shop: volume db-volume of claim shop/db-data: its data was not backed up: the cluster serves no VolumeSnapshots; to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the annotation backup.velero.io/backup-volumes of its pod
     "#]]).await;
 }
 

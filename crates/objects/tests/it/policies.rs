@@ -178,7 +178,7 @@ volumePolicies:
         let all: Vec<String> = set.velero.iter().chain(namespaced).cloned().collect();
         all.join("\n")
     };
-    expect!["namespace shop: volume pv-data of claim shop/data: its data was not backed up although volume policy 2 (snapshot) asks for it: snapshots of volumes are not taken by this version, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`"].assert_eq(&lines(&outcome.results.errors));
+    expect!["namespace shop: volume pv-data of claim shop/data: its data was not backed up although volume policy 2 (snapshot) asks for it: the cluster serves no VolumeSnapshots, and no node agent is installed that could copy its files: see `salvor install --use-node-agent`"].assert_eq(&lines(&outcome.results.errors));
     expect!["volume pv-unused: its data was not backed up: volume policy 1 leaves it to somebody else (custom)"].assert_eq(&lines(&outcome.results.warnings));
 }
 

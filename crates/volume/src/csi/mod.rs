@@ -38,5 +38,7 @@ pub use group::{TakeGroup, volume_group};
 pub use leftover::{Fate, Leftover, LeftoverKind};
 pub use moved::{MoveSnapshot, Moved};
 pub use remove::Storage;
-pub use restore::{Bound, Prepared, RestoreSnapshot, dynamic_claim};
+pub use restore::{
+    Bound, Prepared, RestoreSnapshot, dynamic_claim, of_snapshot, restored_name, snapshot_of,
+};
 pub use take::{CsiTaken, TakeSnapshot};

@@ -26,6 +26,8 @@ pub struct RestoreSnapshot {
     pub snapshot: SnapshotRef,
     /// Name of the VolumeSnapshot in the backup.
     pub name: String,
+    /// Name of what is made of it; empty for [`restored_name`].
+    pub made_as: String,
     /// Bytes that the volume must have at least.
     pub restore_size: u64,
     /// How long the storage may take to know the snapshot.
@@ -52,6 +54,29 @@ pub enum Bound {
     To(String),
     /// It has none yet, as classes do that wait for the first pod. The objects stay, for [`Snapshots::leftovers`].
     NotYet(String),
+}
+
+/// Name of the VolumeSnapshot and its content that a restore makes in a namespace of a snapshot of this name in the
+/// backup. `id` is the restore's UID. The namespace counts too: one snapshot may go to several.
+#[must_use]
+pub fn restored_name(id: &str, namespace: &str, snapshot: &str) -> String {
+    restored(&format!("{id}{namespace}"), snapshot)
+}
+
+/// Makes a claim one of a volume that is made of a snapshot with at least these bytes.
+pub fn of_snapshot(claim: &mut Value, snapshot: &str, restore_size: u64) {
+    claim["spec"]["dataSource"] = source(snapshot);
+    raise_request(claim, restore_size);
+}
+
+/// The VolumeSnapshot that a claim's volume is made of; empty when it is made of none.
+#[must_use]
+pub fn snapshot_of(claim: &Value) -> &str {
+    let of = &claim["spec"]["dataSource"];
+    match of["kind"].as_str() {
+        Some("VolumeSnapshot") => text(of, "/name"),
+        _ => "",
+    }
 }
 
 /// A claim's body without what ties it to an earlier volume.
@@ -95,12 +120,11 @@ impl Snapshots {
         let namespace = text(&claim, "/metadata/namespace").to_owned();
         let for_claim = text(&claim, "/metadata/name").to_owned();
         let volume_mode = text(&claim, "/spec/volumeMode");
-        let id = match ask.of.uid.as_str() {
-            "" => &ask.of.run,
-            uid => uid,
+        let name = match (ask.made_as.as_str(), ask.of.uid.as_str()) {
+            ("", "") => restored_name(&ask.of.run, &namespace, &ask.name),
+            ("", uid) => restored_name(uid, &namespace, &ask.name),
+            (name, _) => name.to_owned(),
         };
-        // The namespace too: one snapshot may go to several.
-        let name = restored(&format!("{id}{namespace}"), &ask.name);
         let window = Window {
             role: Role::Restore,
             of: &ask.of,
@@ -113,8 +137,7 @@ impl Snapshots {
         let limit = Limit::new(ask.timeout, cancel);
         self.open(&window, &limit).await?;
         let mut claim = claim;
-        claim["spec"]["dataSource"] = source(&name);
-        raise_request(&mut claim, ask.restore_size);
+        of_snapshot(&mut claim, &name, ask.restore_size);
         Ok(Prepared {
             claim,
             namespace,

@@ -142,7 +142,8 @@ impl Run {
         loop {
             let left = self.volumes(|volumes| volumes.left());
             if left.is_empty() {
-                self.move_snapshots().await?;
+                self.settle_snapshots().await?;
+                self.write_held_claims().await?;
                 self.tell_summed();
                 return Ok(());
             }

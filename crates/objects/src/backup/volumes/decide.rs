@@ -30,6 +30,8 @@ pub(crate) struct Wishes {
     pub(crate) snapshots: Snapshots,
     /// Somebody is there who copies files.
     pub(crate) agent: bool,
+    /// The data of snapshots is moved: none of them stays.
+    pub(crate) moves: bool,
 }
 
 /// What the backup says about snapshots.
@@ -57,6 +59,7 @@ impl Wishes {
                 || spec.default_volumes_to_restic == Some(true),
             snapshots,
             agent,
+            moves: spec.snapshot_move_data == Some(true),
         }
     }
 }
@@ -108,6 +111,16 @@ pub(crate) struct Case {
     pub(crate) excluded: bool,
     /// Its claim is left out of the backup: only its files can be asked for, by its pods.
     pub(crate) claim_left: bool,
+}
+
+impl Case {
+    /// The VolumeSnapshotClass that the policy names.
+    pub(crate) fn snapshot_class(&self) -> Option<String> {
+        match &self.policy {
+            Some(Decision::Snapshot { class, .. }) => class.clone(),
+            _ => None,
+        }
+    }
 }
 
 /// What is done with a volume.
@@ -187,7 +200,7 @@ pub(crate) fn decide(case: &Case, wishes: &Wishes) -> Choice {
             by: by.clone(),
             just_this: true,
         }),
-        Some(Decision::Snapshot(_)) => None,
+        Some(Decision::Snapshot { .. }) => None,
         None => by_wish(case, wishes),
     };
     match asked {
@@ -244,7 +257,7 @@ fn snapshot(case: &Case, wishes: &Wishes) -> Choice {
         Kind::Absent => skipped(Weight::Silent, ABSENT),
         Kind::Files | Kind::Block if case.claim_left => skipped(Weight::Silent, ABSENT),
         Kind::Files | Kind::Block | Kind::Unclaimed => match (&case.policy, wishes.snapshots) {
-            (Some(Decision::Snapshot(by)), _) => Choice::Snapshot(Some(by.clone())),
+            (Some(Decision::Snapshot { by, .. }), _) => Choice::Snapshot(Some(by.clone())),
             (_, Snapshots::Asked(field)) => Choice::Snapshot(Some(field.to_owned())),
             (_, Snapshots::Open) => Choice::Snapshot(None),
             (_, Snapshots::Declined) if case.excluded => skipped(
@@ -435,7 +448,12 @@ mod tests {
         let skip = || Some(Decision::Skip("policy says skip".into()));
         let custom = || Some(Decision::Elsewhere("policy says custom".into()));
         let files = || Some(Decision::Files("policy files".into()));
-        let snapshot = || Some(Decision::Snapshot("policy snapshot".into()));
+        let snapshot = || {
+            Some(Decision::Snapshot {
+                by: "policy snapshot".into(),
+                class: None,
+            })
+        };
         let mut table = String::new();
         for (wish, policy, named, excluded) in [
             ("", None, true, false),
@@ -463,7 +481,7 @@ mod tests {
                     Decision::Skip(_) => "skip",
                     Decision::Elsewhere(_) => "custom",
                     Decision::Files(_) => "fs-backup",
-                    Decision::Snapshot(_) => "snapshot",
+                    Decision::Snapshot { .. } => "snapshot",
                 });
                 let marks = match (named, excluded) {
                     (true, true) => "named, excluded",

@@ -15,6 +15,7 @@ mod look;
 mod policy;
 mod reach;
 mod snapshot;
+mod taken;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,13 +24,14 @@ use std::fmt;
 use salvor_api::resource::ObjectKey;
 use salvor_api::resource_policy::ResourcePolicies;
 use salvor_archive::files::{
-    BackupVolumeInfo, PvInfo, SalvorVolume, SalvorVolumes, VolumeMethod, VolumeOutcome,
+    BackupVolumeInfo, CsiSnapshotInfo, PvInfo, SalvorVolume, SalvorVolumes, VolumeMethod,
+    VolumeOutcome,
 };
 use salvor_volume::Placement;
 
 use self::decide::{Case, Choice, Kind, Reach, Wishes};
 use self::policy::{Decision, Judge};
-pub(super) use self::snapshot::Moving;
+pub(super) use self::snapshot::Snapshotting;
 use super::references::{Claim, Content, Pod, Volume};
 
 /// What an upstream Velero is told of volumes whose data only we can read.
@@ -91,6 +93,8 @@ pub(crate) struct Volumes {
     wishes: Wishes,
     judge: Judge,
     by_volume: BTreeMap<String, BackupVolumeInfo>,
+    /// Volumes that are none of a CSI driver.
+    not_of_csi: BTreeSet<String>,
     claims: BTreeMap<Name, ClaimNote>,
     pods: BTreeMap<Name, PodNote>,
     /// Pods that mount a claim.
@@ -241,6 +245,9 @@ impl Volumes {
     /// Notes a collected volume.
     pub(crate) fn volume(&mut self, key: &ObjectKey, volume: &Volume, body: &[u8]) {
         self.judge.volume(&key.name, body);
+        if volume.spec.csi.is_none() {
+            self.not_of_csi.insert(key.name.clone());
+        }
         let info = self.by_volume.entry(key.name.clone()).or_default();
         info.pv_name.clone_from(&key.name);
         if let Some(claim) = &volume.spec.claim_ref
@@ -257,6 +264,25 @@ impl Volumes {
                 .unwrap_or_default(),
             labels: volume.metadata.labels.clone().unwrap_or_default(),
         });
+    }
+
+    /// Whether the volume of a claim is one of a CSI driver; `None` when it was not looked at.
+    fn is_of_csi_driver(&self, claim: &Name) -> Option<bool> {
+        let volume = &self.claims.get(claim)?.volume;
+        if self.not_of_csi.contains(volume) {
+            return Some(false);
+        }
+        self.by_volume
+            .get(volume)?
+            .pv_info
+            .is_some()
+            .then_some(true)
+    }
+
+    /// True when a snapshot of a claim may come to stay in the storage, so that the claim's body waits for its name.
+    pub(crate) fn may_keep_snapshots(&self) -> bool {
+        !self.wishes.moves
+            && (self.wishes.snapshots != decide::Snapshots::Declined || self.judge.may_snapshot())
     }
 
     /// Notes a pod and the volumes that it mounts.
@@ -430,6 +456,7 @@ fn tell_velero(info: &mut BackupVolumeInfo, record: &SalvorVolume) {
             info.skipped = true;
             HELD.clone_into(&mut info.skipped_reason);
         }
+        (VolumeOutcome::Protected, Some(VolumeMethod::CsiSnapshot)) => tell_of_csi(info, record),
         // Whoever takes a snapshot that Velero can restore fills this in itself.
         (VolumeOutcome::Protected, _) => {}
         (VolumeOutcome::Skipped | VolumeOutcome::Failed, _) => {
@@ -437,4 +464,22 @@ fn tell_velero(info: &mut BackupVolumeInfo, record: &SalvorVolume) {
             info.skipped_reason.clone_from(&record.reason);
         }
     }
+}
+
+fn tell_of_csi(info: &mut BackupVolumeInfo, record: &SalvorVolume) {
+    let csi = record.csi.clone().unwrap_or_default();
+    info.backup_method = "CSISnapshot".to_owned();
+    info.preserve_local_snapshot = true;
+    info.result = "succeeded".to_owned();
+    info.start_timestamp = record.started;
+    info.completion_timestamp = record.ended;
+    info.csi_snapshot_info = Some(CsiSnapshotInfo {
+        snapshot_handle: csi.handle,
+        size: i64::try_from(csi.restore_size).unwrap_or(i64::MAX),
+        driver: csi.driver,
+        vsc_name: csi.content,
+        operation_id: String::new(),
+        ready_to_use: Some(true),
+        volume_group_snapshot_handle: csi.group,
+    });
 }

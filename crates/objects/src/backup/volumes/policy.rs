@@ -18,8 +18,13 @@ pub(crate) enum Decision {
     Elsewhere(String),
     /// Its files are to be copied: who says so.
     Files(String),
-    /// A snapshot is to be taken: who says so.
-    Snapshot(String),
+    /// A snapshot is to be taken.
+    Snapshot {
+        /// Who says so.
+        by: String,
+        /// The VolumeSnapshotClass that it is to be taken with.
+        class: Option<String>,
+    },
 }
 
 /// The policies, and what they look at.
@@ -81,6 +86,12 @@ impl Judge {
         policies.any(|policy| policy.action.kind == ActionType::FsBackup)
     }
 
+    /// True when a policy asks for snapshots.
+    pub(crate) fn may_snapshot(&self) -> bool {
+        let mut policies = self.policies.volume_policies.iter();
+        policies.any(|policy| policy.action.kind == ActionType::Snapshot)
+    }
+
     /// True when all that conditions look at of a persistent volume is known.
     pub(crate) fn knows(&self, volume: &str) -> bool {
         self.is_idle() || self.volumes.contains_key(volume)
@@ -127,7 +138,10 @@ impl Judge {
                 Decision::Elsewhere(format!("{policy} leaves it to somebody else (custom)"))
             }
             ActionType::FsBackup => Decision::Files(format!("{policy} (fs-backup)")),
-            ActionType::Snapshot if snapshots => Decision::Snapshot(format!("{policy} (snapshot)")),
+            ActionType::Snapshot if snapshots => Decision::Snapshot {
+                by: format!("{policy} (snapshot)"),
+                class: action.snapshot_class().map(str::to_owned),
+            },
             // A volume that only a pod knows cannot be snapshotted; others were refused when read.
             ActionType::Snapshot | ActionType::Missing | ActionType::Other(_) => return None,
         })
@@ -147,7 +161,7 @@ mod tests {
 version: v1
 volumePolicies:
 - {conditions: {pvcLabels: {keep: 'no'}}, action: {type: skip}}
-- {conditions: {storageClass: [fast]}, action: {type: snapshot}}
+- {conditions: {storageClass: [fast]}, action: {type: snapshot, parameters: {snapshotClass: gold}}}
 - {conditions: {volumeTypes: [emptyDir]}, action: {type: fs-backup}}
 - {conditions: {nfs: {}}, action: {type: custom}}
 ";
@@ -166,7 +180,10 @@ volumePolicies:
         };
         let skip = Decision::Skip("volume policy 1 says skip".into());
         assert_eq!(of("pv-scratch", "scratch"), Some(skip));
-        let snapshot = Decision::Snapshot("volume policy 2 (snapshot)".into());
+        let snapshot = Decision::Snapshot {
+            by: "volume policy 2 (snapshot)".into(),
+            class: Some("gold".into()),
+        };
         assert_eq!(of("pv-unseen", "data"), Some(snapshot));
         assert!(matches!(of("pv-share", ""), Some(Decision::Elsewhere(_))));
         assert_eq!(of("pv-other", ""), None);

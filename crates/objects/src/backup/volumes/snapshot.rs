@@ -1,65 +1,90 @@
-//! Snapshots of volumes: the one place where they are taken.
+//! Snapshots of volumes by CSI drivers: taking them.
 //!
-//! With `snapshotMoveData` a CSI driver takes them while their application stands still; their files are copied at the
-//! end, when it has long gone on. Afterwards the snapshot is gone, whatever came of it: what a kill leaves carries marks
-//! by which it is found.
+//! They are taken while their application stands still. What becomes of them comes at the end ([`super::taken`]), when it
+//! has long gone on: with `snapshotMoveData` their files are copied and they go, else they stay in the storage. What a
+//! kill leaves carries marks by which it is found.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use salvor_api::go::Time;
 use salvor_api::meta::StringMap;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_api::velero::Backup;
-use salvor_archive::files::{Consistency, CsiSnapshot};
-use salvor_volume::csi::{CsiTaken, MoveSnapshot, Snapshots, Storage, TakeSnapshot};
-use salvor_volume::{Placement, VolumePlace};
+use salvor_archive::files::Consistency;
+use salvor_volume::csi::{CsiError, CsiTaken, Snapshots, TakeSnapshot};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::super::error::BackupError;
 use super::super::gather::Run;
-use super::super::runlog::About;
-use super::act::COPIES;
-use super::decide::Weight;
+use super::decide::{NO_AGENT, Weight};
 use super::look::core;
 use super::tell::Ended;
 use super::{Name, Place};
 use crate::restore::error::chain;
 
-const NO_SNAPSHOTS: &str = "snapshots of volumes are not taken by this version";
+const NOT_SERVED: &str = "the cluster serves no VolumeSnapshots";
+const NOT_OF_A_DRIVER: &str = "its volume is none of a CSI driver, whose snapshots could be taken";
+const WITHOUT_CLAIM: &str =
+    "no claim of the backup uses it, of which a CSI driver could take a snapshot";
 const HOW_TO_COPY: &str = "to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the \
                            annotation backup.velero.io/backup-volumes of its pod";
 
-/// What a backup says of snapshots whose data is moved, and those that wait for that.
+/// What a backup says of snapshots, and those that were taken.
 #[derive(Debug, Default)]
-pub(in crate::backup) struct Moving {
-    wanted: bool,
+pub(in crate::backup) struct Snapshotting {
+    /// Their data is moved.
+    pub(super) moves: bool,
     annotations: StringMap,
     /// The server's namespace, where their data is read.
-    namespace: String,
+    pub(super) namespace: String,
     /// How long the storage may take for a snapshot.
     take: Duration,
     /// How long it may take until that can be used.
-    prepare: Duration,
-    snapshots: OnceCell<Option<Snapshots>>,
+    pub(super) prepare: Duration,
+    found: OnceCell<Option<Snapshots>>,
     taken: Mutex<Vec<Taken>>,
+    /// Those that stay if the backup comes to be.
+    kept: Mutex<Vec<CsiTaken>>,
+    attempted: AtomicI64,
+    pub(super) completed: AtomicI64,
 }
 
-/// A snapshot that waits for its data to be moved.
+/// A snapshot of which it is not settled yet what becomes of it.
 #[derive(Debug)]
-struct Taken {
-    place: Place,
-    asked: Option<String>,
-    claim: Value,
-    snapshot: CsiTaken,
-    consistency: Consistency,
+pub(super) struct Taken {
+    pub(super) place: Place,
+    pub(super) asked: Option<String>,
+    pub(super) claim: Value,
+    pub(super) snapshot: CsiTaken,
+    pub(super) consistency: Consistency,
+    /// When it was asked for.
+    pub(super) started: Time,
 }
 
-impl Moving {
+/// Why there is no snapshot.
+struct Untaken {
+    reason: String,
+    /// The driver was asked, and failed.
+    by_driver: bool,
+}
+
+impl From<String> for Untaken {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            by_driver: false,
+        }
+    }
+}
+
+impl Snapshotting {
     pub(in crate::backup) fn of(backup: &Backup) -> Self {
         let spec = &backup.spec;
         Self {
-            wanted: spec.snapshot_move_data == Some(true),
+            moves: spec.snapshot_move_data == Some(true),
             annotations: backup.metadata.annotations.clone(),
             namespace: backup.metadata.namespace.clone(),
             take: spec.csi_snapshot_timeout.0,
@@ -71,15 +96,30 @@ impl Moving {
         }
     }
 
-    fn drain(&self) -> Vec<Taken> {
+    /// Snapshots that drivers were asked for, and those that they took and that stay.
+    pub(in crate::backup) fn counts(&self) -> (i64, i64) {
+        let read = |count: &AtomicI64| count.load(Ordering::Relaxed);
+        (read(&self.attempted), read(&self.completed))
+    }
+
+    /// Where snapshots are taken, if somebody looked and found it.
+    pub(super) fn found(&self) -> Option<&Snapshots> {
+        self.found.get()?.as_ref()
+    }
+
+    pub(super) fn drain(&self) -> Vec<Taken> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *taken)
+    }
+
+    pub(super) fn kept(&self) -> MutexGuard<'_, Vec<CsiTaken>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Run {
     /// Takes a snapshot of a volume. `asked` is by what it is asked for, if that is more than the default. Nothing comes
-    /// back when it was taken: its end is told when its data is moved.
+    /// back when it was taken: its end is told when it is settled what becomes of it.
     ///
     /// # Errors
     /// The run was cancelled.
@@ -89,53 +129,121 @@ impl Run {
         asked: Option<&str>,
         consistency: Consistency,
     ) -> Result<Option<Ended>, BackupError> {
+        let started = Time::new(jiff::Timestamp::now());
+        let untaken = match place {
+            Place::Claim(name) => match self.snapshot_of(place, name).await? {
+                Ok((claim, snapshot)) => {
+                    let all = &self.snapshotting.taken;
+                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.push(Taken {
+                        place: place.clone(),
+                        asked: asked.map(str::to_owned),
+                        claim,
+                        snapshot,
+                        consistency: match consistency {
+                            Consistency::Application => Consistency::Application,
+                            Consistency::Crash | Consistency::Files => Consistency::Crash,
+                        },
+                        started,
+                    });
+                    return Ok(None);
+                }
+                Err(untaken) => untaken,
+            },
+            _ => WITHOUT_CLAIM.to_owned().into(),
+        };
+        Ok(Some(self.without_snapshot(place, asked, untaken)))
+    }
+
+    /// What becomes of a volume of which no snapshot was taken.
+    fn without_snapshot(&self, place: &Place, asked: Option<&str>, untaken: Untaken) -> Ended {
+        let Untaken { reason, by_driver } = untaken;
         let excluded = self.volumes(|volumes| volumes.case(place, None).excluded);
+        if by_driver {
+            // It was begun, so it is an error whoever asked for it.
+            let asked = Some(asked.unwrap_or("snapshotVolumes").to_owned());
+            return Ended::untaken(asked, reason);
+        }
         if excluded && asked.is_none() {
-            return Ok(Some(Ended::Skipped {
+            return Ended::Skipped {
                 weight: Weight::Silent,
                 asked: None,
-                reason: format!("an annotation of its pod excludes it, and {NO_SNAPSHOTS}"),
-            }));
+                reason: format!("an annotation of its pod excludes it, and {reason}"),
+            };
         }
         let reason = match (place, self.mover().is_some()) {
-            (Place::Claim(name), true) if self.moving.wanted => {
-                match self.snapshot_of(name).await? {
-                    Ok((claim, snapshot)) => {
-                        let taken = Taken {
-                            place: place.clone(),
-                            asked: asked.map(str::to_owned),
-                            claim,
-                            snapshot,
-                            consistency: match consistency {
-                                Consistency::Application => Consistency::Application,
-                                Consistency::Crash | Consistency::Files => Consistency::Crash,
-                            },
-                        };
-                        let all = &self.moving.taken;
-                        all.lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .push(taken);
-                        return Ok(None);
-                    }
-                    Err(reason) => format!("{reason}; {HOW_TO_COPY}"),
-                }
-            }
-            (Place::Claim(_), true) => format!("{NO_SNAPSHOTS}; {HOW_TO_COPY}"),
-            (Place::Claim(_), false) => format!("{NO_SNAPSHOTS}, and {}", super::decide::NO_AGENT),
-            _ => NO_SNAPSHOTS.to_owned(),
+            (Place::Claim(_), true) => format!("{reason}; {HOW_TO_COPY}"),
+            (Place::Claim(_), false) => format!("{reason}, and {NO_AGENT}"),
+            _ => reason,
         };
-        Ok(Some(untaken(asked.map(str::to_owned), reason)))
+        Ended::untaken(asked.map(str::to_owned), reason)
     }
 
     /// The claim and its snapshot; inside, why there is none.
     async fn snapshot_of(
         &self,
+        place: &Place,
         name: &Name,
-    ) -> Result<Result<(Value, CsiTaken), String>, BackupError> {
+    ) -> Result<Result<(Value, CsiTaken), Untaken>, BackupError> {
         let snapshots = match self.snapshots().await? {
             Ok(snapshots) => snapshots,
-            Err(reason) => return Ok(Err(reason)),
+            Err(reason) => return Ok(Err(reason.into())),
         };
+        if self.snapshotting.moves && self.mover().is_none() {
+            // Nobody could copy its data.
+            return Ok(Err("the data of snapshots is to be moved"
+                .to_owned()
+                .into()));
+        }
+        let (class, is_csi) = self.volumes(|volumes| {
+            (
+                volumes.case(place, None).snapshot_class(),
+                volumes.is_of_csi_driver(name),
+            )
+        });
+        if is_csi == Some(false) {
+            return Ok(Err(NOT_OF_A_DRIVER.to_owned().into()));
+        }
+        let (claim, volume) = match self.claim_and_volume(name).await? {
+            Ok(both) => both,
+            Err(reason) => return Ok(Err(reason.into())),
+        };
+        if volume["spec"]["csi"]["driver"].as_str().is_none() {
+            return Ok(Err(NOT_OF_A_DRIVER.to_owned().into()));
+        }
+        let ask = TakeSnapshot {
+            of: self.of.clone(),
+            annotations: self.snapshotting.annotations.clone(),
+            claim,
+            volume,
+            class,
+            timeout: self.snapshotting.take,
+        };
+        let taken = snapshots.take(&ask, &self.movers).await;
+        let attempted = &self.snapshotting.attempted;
+        match taken {
+            Ok(taken) => {
+                attempted.fetch_add(1, Ordering::Relaxed);
+                Ok(Ok((ask.claim, taken)))
+            }
+            Err(error) => {
+                self.goes_on()?;
+                let by_driver = !matches!(error, CsiError::Class { .. } | CsiError::Unfit { .. });
+                if by_driver {
+                    attempted.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(Err(Untaken {
+                    reason: chain(&error),
+                    by_driver,
+                }))
+            }
+        }
+    }
+
+    async fn claim_and_volume(
+        &self,
+        name: &Name,
+    ) -> Result<Result<(Value, Value), String>, BackupError> {
         let resource = core("PersistentVolumeClaim", "persistentvolumeclaims", true);
         let of = GroupResource::new("persistentvolumeclaims", "");
         let key = ObjectKey::namespaced(of, &*name.0, &*name.1);
@@ -149,35 +257,19 @@ impl Run {
         }
         let resource = core("PersistentVolume", "persistentvolumes", false);
         let key = ObjectKey::cluster(GroupResource::new("persistentvolumes", ""), volume);
-        let volume = match self.object(&resource, &key).await? {
-            Ok(volume) => volume,
-            Err(reason) => return Ok(Err(reason)),
-        };
-        let ask = TakeSnapshot {
-            of: self.of.clone(),
-            annotations: self.moving.annotations.clone(),
-            claim,
-            volume,
-            class: None,
-            timeout: self.moving.take,
-        };
-        let taken = snapshots.take(&ask, &self.movers).await;
-        match taken {
-            Ok(taken) => Ok(Ok((ask.claim, taken))),
-            Err(error) => {
-                self.goes_on()?;
-                Ok(Err(chain(&error)))
-            }
-        }
+        Ok(self
+            .object(&resource, &key)
+            .await?
+            .map(|volume| (claim, volume)))
     }
 
     /// Where snapshots are taken; inside, why nowhere.
-    async fn snapshots(&self) -> Result<Result<Snapshots, String>, BackupError> {
+    pub(super) async fn snapshots(&self) -> Result<Result<Snapshots, String>, BackupError> {
         let find = || Snapshots::find(&self.cluster);
-        let found = self.unless_cancelled(self.moving.snapshots.get_or_try_init(find));
+        let found = self.unless_cancelled(self.snapshotting.found.get_or_try_init(find));
         Ok(match found.await? {
             Ok(Some(snapshots)) => Ok(snapshots.clone()),
-            Ok(None) => Err("the cluster serves no VolumeSnapshots".to_owned()),
+            Ok(None) => Err(NOT_SERVED.to_owned()),
             Err(error) => Err(chain(&error)),
         })
     }
@@ -195,93 +287,10 @@ impl Run {
         })
     }
 
-    fn goes_on(&self) -> Result<(), BackupError> {
+    pub(super) fn goes_on(&self) -> Result<(), BackupError> {
         match self.movers.is_cancelled() {
             true => self.check_cancelled().and(Err(self.cancelled())),
             false => Ok(()),
         }
-    }
-
-    /// Copies the files of the snapshots that were taken. They are gone afterwards.
-    ///
-    /// # Errors
-    /// The run was cancelled.
-    pub(super) async fn move_snapshots(&self) -> Result<(), BackupError> {
-        let taken = self.moving.drain();
-        self.all(taken, COPIES, |taken| self.move_one(taken)).await
-    }
-
-    async fn move_one(&self, taken: Taken) -> Result<(), BackupError> {
-        let (Some(mover), Ok(snapshots)) = (self.mover(), self.snapshots().await?) else {
-            return Ok(());
-        };
-        let ask = MoveSnapshot {
-            of: self.of.clone(),
-            taken: &taken.snapshot,
-            claim: &taken.claim,
-            server_namespace: &self.moving.namespace,
-            placement: Placement::default(),
-            prepare: self.moving.prepare,
-            timeout: self.volume_timeout,
-        };
-        let moved = snapshots.move_data(&**mover, &ask, &self.movers).await;
-        self.goes_on()?;
-        let ended = match moved {
-            Ok(moved) => {
-                let namespace = About::Namespace(&taken.snapshot.claim.namespace);
-                for note in taken.snapshot.notes.iter().chain(&moved.notes) {
-                    self.log()
-                        .warn(namespace, &format!("{}: {note}", taken.place));
-                }
-                Ended::Stored {
-                    stored: Box::new(moved.stored),
-                    at: Box::new(VolumePlace::Claim {
-                        claim: taken.snapshot.claim.clone(),
-                        placement: Placement::default(),
-                    }),
-                    consistency: taken.consistency,
-                    moved: Some(record(taken.snapshot)),
-                }
-            }
-            Err(error) => untaken(taken.asked, chain(&error)),
-        };
-        self.settle(&taken.place, ended);
-        Ok(())
-    }
-
-    /// Removes the snapshots of a run that ended before their data was moved.
-    pub(in crate::backup) async fn discard_snapshots(&self) {
-        let Some(Some(snapshots)) = self.moving.snapshots.get() else {
-            return;
-        };
-        for taken in self.moving.drain() {
-            if let Err(error) = snapshots.release(&taken.snapshot, Storage::Deleted).await {
-                let (place, error) = (&taken.place, chain(&error));
-                tracing::warn!(%place, error, "a snapshot is left behind");
-            }
-        }
-    }
-}
-
-fn untaken(asked: Option<String>, reason: String) -> Ended {
-    Ended::Skipped {
-        weight: match asked {
-            Some(_) => Weight::Error,
-            None => Weight::Warning,
-        },
-        asked,
-        reason,
-    }
-}
-
-fn record(taken: CsiTaken) -> CsiSnapshot {
-    CsiSnapshot {
-        driver: taken.driver,
-        // It is deleted.
-        handle: String::new(),
-        class: taken.class,
-        snapshot: taken.snapshot,
-        content: taken.content,
-        restore_size: taken.restore_size,
     }
 }

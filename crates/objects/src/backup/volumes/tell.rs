@@ -1,8 +1,10 @@
 //! What became of a volume: into the record, and into the log where a user should know.
 
+use salvor_api::go::Time;
 use salvor_archive::files::{
     Consistency, CsiSnapshot, RepositorySnapshot, SalvorVolume, VolumeMethod, VolumeOutcome,
 };
+use salvor_volume::csi::CsiTaken;
 use salvor_volume::{Stored, VolumePlace};
 
 use super::super::gather::Run;
@@ -24,6 +26,13 @@ pub(super) enum Ended {
         /// The snapshot that they were copied from, where it was none of the volume itself.
         moved: Option<CsiSnapshot>,
     },
+    /// A snapshot of it stays in the storage.
+    Kept {
+        taken: Box<CsiTaken>,
+        consistency: Consistency,
+        /// When it was asked for.
+        started: Time,
+    },
     /// Its data is not in the backup.
     Skipped {
         weight: Weight,
@@ -31,6 +40,20 @@ pub(super) enum Ended {
         asked: Option<String>,
         reason: String,
     },
+}
+
+impl Ended {
+    /// Its snapshot was not taken, or did not come to be used; an error where something asked for it.
+    pub(super) fn untaken(asked: Option<String>, reason: String) -> Self {
+        Self::Skipped {
+            weight: match asked {
+                Some(_) => Weight::Error,
+                None => Weight::Warning,
+            },
+            asked,
+            reason,
+        }
+    }
 }
 
 impl From<Skip> for Ended {
@@ -70,6 +93,23 @@ impl Run {
                     true => (Weight::Silent, stored_text(&record)),
                     false => (Weight::Warning, unread),
                 }
+            }
+            Ended::Kept {
+                taken,
+                consistency,
+                started,
+            } => {
+                record.outcome = VolumeOutcome::Protected;
+                record.method = Some(VolumeMethod::CsiSnapshot);
+                record.consistency = Some(consistency);
+                record.started = taken.taken.or(Some(started));
+                record.ended = Some(Time::new(jiff::Timestamp::now()));
+                record.csi = Some(csi_record(&taken));
+                let text = format!(
+                    "snapshot {} was taken by driver {}, which keeps it",
+                    taken.handle, taken.driver
+                );
+                (Weight::Silent, text)
             }
             Ended::Skipped {
                 weight,
@@ -191,6 +231,19 @@ fn stored_text(record: &SalvorVolume) -> String {
             snapshot.bytes, snapshot.entries, snapshot.new_bytes, snapshot.id, snapshot.domain
         )
     })
+}
+
+/// What the record says of a snapshot that was taken.
+pub(super) fn csi_record(taken: &CsiTaken) -> CsiSnapshot {
+    CsiSnapshot {
+        driver: taken.driver.clone(),
+        handle: taken.handle.clone(),
+        class: taken.class.clone(),
+        snapshot: taken.snapshot.clone(),
+        content: taken.content.clone(),
+        restore_size: taken.restore_size,
+        group: taken.group_handle.clone(),
+    }
 }
 
 /// `volume pv-1 of claim shop/data`.

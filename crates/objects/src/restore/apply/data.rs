@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
-use salvor_archive::files::{PodVolumeInfo, RestoreVolumeInfo};
+use salvor_archive::files::{CsiSnapshotInfo, PodVolumeInfo, RestoreVolumeInfo};
 use salvor_volume::Filled;
 use tokio::task::JoinSet;
 
@@ -24,7 +24,7 @@ use crate::restore::plan::{Action, PlanEntry};
 use crate::restore::volume_data::{DataAction, VolumeData};
 
 /// Volumes that are asked for at once; movers bound how many are carried out on one node.
-const FILLS_AT_ONCE: usize = 8;
+pub(super) const FILLS_AT_ONCE: usize = 8;
 /// Problems of one volume that are named; the rest is counted.
 const NAMED_PROBLEMS: usize = 3;
 
@@ -85,6 +85,14 @@ impl Filling {
             needs,
             held: Vec::new(),
         }
+    }
+
+    pub(super) fn filler(&self) -> Arc<Filler> {
+        Arc::clone(&self.filler)
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = &FillLine> {
+        self.lines.values()
     }
 
     fn data(&self, at: u32) -> &VolumeData {
@@ -160,13 +168,29 @@ impl Filling {
             FillEnd::Failed => "Failed",
             FillEnd::Filled | FillEnd::Left => "Completed",
         };
-        RestoreVolumeInfo {
+        let info = RestoreVolumeInfo {
             pvc_name: data.claim.clone(),
             pvc_namespace: match data.is_of_pod() {
                 true => String::new(),
                 false => namespace.to_owned(),
             },
             pv_name: line.persistent_volume.clone(),
+            ..RestoreVolumeInfo::default()
+        };
+        if let Some(csi) = &data.csi {
+            return RestoreVolumeInfo {
+                restore_method: "CSISnapshot".to_owned(),
+                csi_snapshot_info: Some(CsiSnapshotInfo {
+                    snapshot_handle: csi.handle.clone(),
+                    size: i64::try_from(csi.restore_size).unwrap_or(i64::MAX),
+                    driver: csi.driver.clone(),
+                    vsc_name: csi.made_as.clone(),
+                    ..CsiSnapshotInfo::default()
+                }),
+                ..info
+            };
+        }
+        RestoreVolumeInfo {
             restore_method: "PodVolumeRestore".to_owned(),
             pvr_info: Some(PodVolumeInfo {
                 snapshot_handle: snapshot.id,
@@ -179,7 +203,7 @@ impl Filling {
                 phase: phase.to_owned(),
                 ..PodVolumeInfo::default()
             }),
-            ..RestoreVolumeInfo::default()
+            ..info
         }
     }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use salvor_cluster::{ApiResource, Cluster, ErrorKind, ListOptions, Look, Wait, WriteOptions};
+use salvor_volume::csi::Snapshots;
 use salvor_volume::{Claim, DataMover, Domain, FillVolume, Filled, OnBehalfOf, VolumePlace};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use crate::restore::body;
@@ -25,6 +27,10 @@ pub(super) struct Filler {
     pub(super) timeout: Duration,
     /// How long a pod may take until it waits for its volumes.
     pub(super) pod_timeout: Duration,
+    /// How long the storage may take to know a snapshot.
+    pub(super) snapshot_timeout: Duration,
+    /// Where snapshots are served, once that was looked for.
+    pub(super) found_snapshots: OnceCell<Option<Snapshots>>,
     pub(super) cancel: CancellationToken,
 }
 
@@ -49,21 +55,28 @@ fn pods() -> ApiResource {
 impl Filler {
     /// Fills a volume; the reason when it is not filled, or in part.
     pub(super) async fn fill(&self, data: &VolumeData) -> Result<Filled, String> {
-        match data.is_of_pod() {
-            true => self.pod(data).await,
-            false => self.claim(data).await,
+        match &data.csi {
+            Some(snapshot) => self.make_of_snapshot(data, snapshot).await,
+            None if data.is_of_pod() => self.pod(data).await,
+            None => self.claim(data).await,
+        }
+    }
+
+    /// A claim as it is now.
+    pub(super) async fn live_claim(&self, namespace: &str, name: &str) -> Result<Value, String> {
+        let live = self.cluster.get(&claims(), Some(namespace), name).await;
+        let live = live.map_err(|error| chain(&error))?;
+        let live = parse(&live.ok_or("the claim is not there any more")?);
+        match body::text_at(&live, &["metadata", "deletionTimestamp"]) {
+            "" => Ok(live),
+            _ => Err("the claim is being deleted".to_owned()),
         }
     }
 
     async fn claim(&self, data: &VolumeData) -> Result<Filled, String> {
         let namespace = data.target_namespace(&self.header.rules.namespaces);
-        let (api, name) = (claims(), data.claim.as_str());
-        let live = self.cluster.get(&api, Some(namespace), name).await;
-        let live = live.map_err(|error| chain(&error))?;
-        let live = parse(&live.ok_or("the claim is not there any more")?);
-        if !body::text_at(&live, &["metadata", "deletionTimestamp"]).is_empty() {
-            return Err("the claim is being deleted".to_owned());
-        }
+        let name = data.claim.as_str();
+        let live = self.live_claim(namespace, name).await?;
         if let Some(pod) = self.mounted_by(namespace, name).await? {
             return Err(format!(
                 "pod {namespace}/{pod} mounts the claim, or is about to: scale down what made the pod, then go on"
@@ -154,7 +167,11 @@ impl Filler {
     }
 
     /// A pod that has the claim, or will have it as soon as it runs. Pods that hold claims for movers do not count.
-    async fn mounted_by(&self, namespace: &str, claim: &str) -> Result<Option<String>, String> {
+    pub(super) async fn mounted_by(
+        &self,
+        namespace: &str,
+        claim: &str,
+    ) -> Result<Option<String>, String> {
         let doing = |error: salvor_cluster::Error| format!("look who mounts it: {}", chain(&error));
         let api = pods();
         let mut pager = self
@@ -212,7 +229,7 @@ impl Filler {
     }
 
     /// Takes the mark of an unfilled claim away.
-    async fn unmark(&self, namespace: &str, name: &str) -> Result<(), String> {
+    pub(super) async fn unmark(&self, namespace: &str, name: &str) -> Result<(), String> {
         let patch = json!({"metadata": {"annotations": {UNFILLED: null}}}).to_string();
         let options = WriteOptions::default();
         let api = claims();

@@ -18,6 +18,7 @@ pub mod journal;
 mod ports;
 mod record;
 mod relink;
+mod snapshot;
 mod stages;
 
 use std::collections::BTreeMap;

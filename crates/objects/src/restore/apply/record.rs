@@ -152,7 +152,7 @@ impl Record {
             let what = of_pod(data);
             // What is not wanted is no loss, nor is what stays in its volume, what never had one, and what ends with
             // every pod and was not asked for.
-            let had_none = data.persistent_volume.is_empty() && data.snapshot.is_none();
+            let had_none = data.persistent_volume.is_empty() && !data.has_data();
             let is_kept = rules.restore_volumes == Some(false)
                 || had_none
                 || (!data.is_of_pod()
@@ -170,7 +170,7 @@ impl Record {
                         .warn(about, &format!("{what}comes back empty: {reason}"));
                 }
                 // The backup has data for it, and the target keeps what it has.
-                DataAction::Leave if data.snapshot.is_some() => {
+                DataAction::Leave if data.has_data() => {
                     self.log.warn(about, &format!("{what}not filled: {reason}"));
                 }
                 DataAction::Leave => self.log.info(about, &format!("{what}not filled: {reason}")),
@@ -207,10 +207,11 @@ impl Record {
                 .log
                 .warn(about, &format!("{what}not filled{when}: {message}")),
             FillEnd::Filled => {
-                self.log.info(
-                    about,
-                    &format!("{what}filled{when}: {bytes} bytes in {entries} entries"),
-                );
+                let how = match &data.csi {
+                    Some(csi) => format!("its volume is made of snapshot {}", csi.handle),
+                    None => format!("{bytes} bytes in {entries} entries"),
+                };
+                self.log.info(about, &format!("{what}filled{when}: {how}"));
                 if *failed > 0 {
                     let text = format!(
                         "{what}{failed} entries are missing or not as they were: {message}"

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use salvor_api::go::Time;
-use salvor_api::velero::{Restore, RestorePhase, RestoreProgress};
+use salvor_api::velero::{DEFAULT_CSI_SNAPSHOT_TIMEOUT, Restore, RestorePhase, RestoreProgress};
 use salvor_cluster::{Cluster, DiscoverOptions};
 use salvor_location::{RestoreWriter, RunId};
 use salvor_volume::OnBehalfOf;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -116,6 +117,11 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
         header: header.clone(),
         timeout: options.data_timeout,
         pod_timeout: options.resource_timeout,
+        snapshot_timeout: match source.backup.spec.csi_snapshot_timeout.0 {
+            Duration::ZERO => DEFAULT_CSI_SNAPSHOT_TIMEOUT.0,
+            given => given,
+        },
+        found_snapshots: OnceCell::new(),
         cancel: cancel.clone(),
     });
     let total = entries
@@ -262,6 +268,7 @@ impl Engine {
         }
         if !self.cancel.is_cancelled() {
             self.run_hooks().await?;
+            self.close_snapshots().await;
         }
         self.write_journal().await
     }

@@ -15,8 +15,12 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
     match rules.volume_fate(&item.key.name) {
         VolumeFate::AsItIs => {}
         VolumeFate::Provisioned => return Err(Skip::ProvisionedAnew),
+        VolumeFate::DataElsewhere if rules.restore_volumes == Some(false) => {
+            return Err(Skip::VolumesNotWanted);
+        }
         VolumeFate::DataElsewhere => return Err(Skip::VolumeDataNotRestored),
         VolumeFate::Filled => return Err(Skip::FilledAnew),
+        VolumeFate::OutOfReach => return Err(Skip::SnapshotOutOfReach),
         VolumeFate::Taken => return Err(Skip::VolumeTaken),
     }
     let source = body::text_at(item.body, &["spec", "claimRef", "namespace"]);

@@ -1,6 +1,7 @@
 //! `pvc`: binding, node choice and provisioning start anew; the volume name stays only when that volume
 //! comes back as it is or stands in the target.
 
+use salvor_volume::csi::of_snapshot;
 use serde_json::{Value, json};
 
 use super::Item;
@@ -19,8 +20,12 @@ const CONTROLLER_ANNOTATIONS: &[&str] = &[
     "volume.beta.kubernetes.io/storage-provisioner",
     "velero.io/volume-snapshot-name",
     "velero.io/data-upload-name",
+    "backup.velero.io/must-include-additional-items",
     UNFILLED,
 ];
+
+/// Label that says which snapshot of a backup the claim has.
+const SNAPSHOT_NAME: &[&str] = &["metadata", "labels", "velero.io/volume-snapshot-name"];
 
 /// Annotation by which the scheduler says where a volume is to be provisioned.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -32,6 +37,7 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
         .get(body::text_at(item.body, &annotation))
         .cloned();
     body::drop_annotations(item.body, CONTROLLER_ANNOTATIONS);
+    body::remove_at(item.body, SNAPSHOT_NAME);
     // Only a user's map chooses the node; otherwise the scheduler does, anew.
     if let Some(node) = node {
         body::set_at(item.body, &annotation, json!(node));
@@ -41,12 +47,16 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
         let mark = ["metadata", "annotations", UNFILLED];
         body::set_at(item.body, &mark, json!(rules.restore));
     }
+    if let Some(source) = rules.data.snapshots.get(&claim) {
+        of_snapshot(item.body, &source.snapshot, source.bytes);
+    }
     let volume = body::text_at(item.body, &["spec", "volumeName"]).to_owned();
     if volume.is_empty() {
         return Ok(());
     }
     match rules.volume_fate(&volume) {
         VolumeFate::AsItIs => return Ok(()),
+        VolumeFate::OutOfReach => return Err(Skip::SnapshotOutOfReach),
         VolumeFate::Taken => return Err(Skip::VolumeTaken),
         VolumeFate::Provisioned | VolumeFate::DataElsewhere | VolumeFate::Filled => {}
     }
@@ -58,8 +68,12 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
     Ok(())
 }
 
-/// Removes what binding writes, so that a bound claim equals its unbound restored form.
+/// Removes what binding writes, so that a bound claim equals its unbound restored form, and what its first data was,
+/// which nobody can change.
 pub(super) fn drop_binding(claim: &mut Value) {
     body::drop_annotations(claim, CONTROLLER_ANNOTATIONS);
-    body::remove_at(claim, &["spec", "volumeName"]);
+    body::remove_at(claim, SNAPSHOT_NAME);
+    for field in ["volumeName", "dataSource", "dataSourceRef"] {
+        body::remove_at(claim, &["spec", field]);
+    }
 }

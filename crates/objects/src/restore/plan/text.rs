@@ -131,6 +131,11 @@ impl RestorePlan {
                 let (bytes, domain) = (snapshot.bytes, &snapshot.domain);
                 told.push(format!("{bytes} bytes of snapshot {id} in {domain}"));
             }
+            if data.action.fills()
+                && let Some(csi) = &data.csi
+            {
+                told.push(format!("snapshot {} of driver {}", csi.handle, csi.driver));
+            }
             if !data.reason.is_empty() {
                 told.push(data.reason.clone());
             }
@@ -258,7 +263,10 @@ impl RestorePlan {
             }
         }
         if data.action.fills() {
-            item["snapshot"] = json!(data.snapshot);
+            item["snapshot"] = match &data.csi {
+                Some(csi) => json!(csi),
+                None => json!(data.snapshot),
+            };
             item["binding"] = json!(data.binding);
         }
         if !users.is_empty() {

@@ -12,7 +12,7 @@ use super::super::body;
 use super::super::error::{Doing as _, RestoreError};
 use super::super::mapping::target_namespace;
 use super::super::rules::{Rules, VolumeFate};
-use super::super::volume_data::{Binding, DataAction, VolumeData};
+use super::super::volume_data::{Binding, DataAction, StorageSnapshot, VolumeData};
 use super::parse;
 
 /// Provisioner of classes whose volumes are made by hand.
@@ -120,6 +120,31 @@ impl Storage {
             true => Ok(Binding::New),
             false => Err(reason),
         })
+    }
+
+    /// How a claim comes to a volume that is made of a snapshot: only by a class of the driver that has the snapshot.
+    fn binding_of_snapshot(
+        &self,
+        snapshot: &StorageSnapshot,
+        claim: &Value,
+        volume: Option<&Value>,
+    ) -> Result<Binding, String> {
+        let driver = &snapshot.driver;
+        let class = class_of(claim).or_else(|| volume.and_then(class_of));
+        let Some(class) = class else {
+            // The default one; what it provisions will tell.
+            return Ok(Binding::New);
+        };
+        let class = self.mapped.get(class).map_or(class, String::as_str);
+        let how = match self.classes.get(class).map(String::as_str) {
+            Some(by) if by == driver => return Ok(Binding::New),
+            Some("" | NO_PROVISIONER) | None => "provisions nothing in the target".to_owned(),
+            Some(by) => format!("is of {by}"),
+        };
+        Err(format!(
+            "its data is in a snapshot of driver {driver}, and its storage class `{class}` {how}: map its class to one \
+             of that driver (ConfigMap of velero.io/change-storage-class)"
+        ))
     }
 
     /// True when the target has a volume of the class that is free for any claim, and shares its bytes with none that
@@ -253,6 +278,12 @@ fn decide_filled(
 ) -> Result<(), RestoreError> {
     let claims = GroupResource::new("persistentvolumeclaims", "");
     for data in data.iter_mut() {
+        if data.action == DataAction::Blocked
+            && data.csi.is_some()
+            && !data.persistent_volume.is_empty()
+        {
+            fates.insert(data.persistent_volume.clone(), VolumeFate::OutOfReach);
+        }
         if data.is_of_pod() || data.action != DataAction::Fill {
             continue;
         }
@@ -267,7 +298,11 @@ fn decide_filled(
         }
         let name = data.persistent_volume.clone();
         let volume = read(archive, &ObjectKey::cluster(volumes(), name.clone()))?;
-        let fate = match storage.binding(data, &claim, volume.as_ref()) {
+        let binding = match &data.csi {
+            Some(snapshot) => storage.binding_of_snapshot(snapshot, &claim, volume.as_ref()),
+            None => storage.binding(data, &claim, volume.as_ref()),
+        };
+        let fate = match binding {
             Ok(binding) => {
                 data.binding = binding;
                 match binding {
@@ -276,8 +311,12 @@ fn decide_filled(
                 }
             }
             Err(reason) => {
+                let fate = match data.csi {
+                    Some(_) => VolumeFate::OutOfReach,
+                    None => VolumeFate::Taken,
+                };
                 data.set(DataAction::Blocked, reason);
-                VolumeFate::Taken
+                fate
             }
         };
         if !name.is_empty() {
@@ -413,6 +452,39 @@ mod tests {
                 found.contains(expected),
                 "{class:?} {volume:?} {mapping:?}: {found}"
             );
+        }
+    }
+
+    #[test]
+    fn a_volume_is_made_of_a_snapshot_only_by_a_class_of_its_driver() {
+        let classes = [
+            ("fast", "disk.example"),
+            ("other", "nfs.example"),
+            ("hand", NO_PROVISIONER),
+        ];
+        let storage = Storage {
+            classes: classes
+                .map(|(class, by)| (class.to_owned(), by.to_owned()))
+                .into(),
+            mapped: [("old".to_owned(), "fast".to_owned())].into(),
+            ..Storage::default()
+        };
+        let snapshot = StorageSnapshot {
+            driver: "disk.example".into(),
+            ..StorageSnapshot::default()
+        };
+        for (class, expected) in [
+            (Some("fast"), "New"),
+            (Some("old"), "New"),
+            (None, "New"),
+            (Some("other"), "is of nfs.example"),
+            (Some("hand"), "provisions nothing"),
+            (Some("gone"), "provisions nothing"),
+        ] {
+            let claim = json!({"spec": {"storageClassName": class}});
+            let found = storage.binding_of_snapshot(&snapshot, &claim, None);
+            let found = found.map_or_else(|reason| reason, |binding| format!("{binding:?}"));
+            assert!(found.contains(expected), "{class:?}: {found}");
         }
     }
 

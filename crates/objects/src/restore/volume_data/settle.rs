@@ -151,6 +151,11 @@ fn meet(data: &mut VolumeData, action: Action, policy: ExistingPolicy, unfilled:
             data.set(DataAction::Fill, text);
         }
         _ if data.is_of_pod() => data.set(DataAction::Leave, "the pod exists"),
+        _ if data.csi.is_some() => {
+            let text = "the claim exists and keeps what it holds; a snapshot comes back only as a new volume: delete the \
+                        claim first, or restore into another namespace";
+            data.set(DataAction::Leave, text);
+        }
         _ if policy == ExistingPolicy::Update => {
             let text = "the claim exists: what it holds and the backup has otherwise is overwritten, the rest stays";
             data.set(DataAction::FillInPlace, text);
@@ -175,7 +180,8 @@ fn of_namespace(archive: &Archive, namespace: &str) -> Result<i64, RestoreError>
 }
 
 fn told(data: &[VolumeData], has_mover: bool) -> Vec<Finding> {
-    let fills = data.iter().filter(|data| data.action.fills()).count();
+    let by_mover = |data: &&VolumeData| data.action.fills() && data.csi.is_none();
+    let fills = data.iter().filter(by_mover).count();
     let mut findings = Vec::new();
     if fills > 0 && !has_mover {
         let text = format!(

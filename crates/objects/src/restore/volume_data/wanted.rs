@@ -5,9 +5,10 @@ use salvor_archive::files::{
 };
 use salvor_volume::Domain;
 
-use super::{DataAction, DataSnapshot, VolumeData};
+use super::{DataAction, DataSnapshot, StorageSnapshot, VolumeData};
 use crate::restore::planner::volumes::holds_data;
 
+const NOT_WANTED: &str = "its data is not wanted (restorePVs=false)";
 /// Hexadecimal digits of a snapshot's id.
 const ID_DIGITS: usize = 64;
 
@@ -16,6 +17,8 @@ const ID_DIGITS: usize = 64;
 pub(crate) struct Wish {
     /// `restorePVs` of the restore is not false.
     pub(crate) volumes: bool,
+    /// The target serves VolumeSnapshots.
+    pub(crate) snapshots: bool,
     /// There is a mover, and an image for the container that waits in pods.
     pub(crate) can_wait: bool,
 }
@@ -36,7 +39,7 @@ pub(crate) fn wanted(
         None => infos
             .iter()
             .filter(|info| holds_data(info))
-            .map(of_velero)
+            .map(|info| of_velero(info, wish))
             .collect(),
     }
 }
@@ -54,9 +57,7 @@ fn of_record(volume: &SalvorVolume, wish: Wish) -> VolumeData {
         VolumeOutcome::Skipped | VolumeOutcome::Failed => {
             format!("no data of it is in the backup: {}", volume.reason)
         }
-        VolumeOutcome::Protected if !wish.volumes => {
-            "its data is not wanted (restorePVs=false)".to_owned()
-        }
+        VolumeOutcome::Protected if !wish.volumes => NOT_WANTED.to_owned(),
         VolumeOutcome::Protected => match (&volume.snapshot, volume.method) {
             (Some(snapshot), _) if is_usable(&snapshot.domain, &snapshot.id) => {
                 data.snapshot = Some(DataSnapshot {
@@ -82,7 +83,17 @@ fn of_record(volume: &SalvorVolume, wish: Wish) -> VolumeData {
                 return data;
             }
             (None, Some(VolumeMethod::CsiSnapshot)) => {
-                "its data is in a CSI snapshot, which this version does not restore".to_owned()
+                let csi = volume.csi.clone().unwrap_or_default();
+                let snapshot = StorageSnapshot {
+                    driver: csi.driver,
+                    handle: csi.handle,
+                    class: csi.class,
+                    name: csi.snapshot,
+                    restore_size: csi.restore_size,
+                    made_as: String::new(),
+                };
+                of_storage(&mut data, snapshot, wish);
+                return data;
             }
             (None, Some(VolumeMethod::NativeSnapshot)) => {
                 "its data is in a snapshot of the storage, which this version does not restore"
@@ -95,6 +106,27 @@ fn of_record(volume: &SalvorVolume, wish: Wish) -> VolumeData {
     data
 }
 
+/// A volume whose data is in a snapshot that the storage keeps.
+fn of_storage(data: &mut VolumeData, snapshot: StorageSnapshot, wish: Wish) {
+    if snapshot.driver.is_empty() || snapshot.handle.is_empty() || data.is_of_pod() {
+        let text = "the backup's record of its data names no snapshot of a CSI driver: the record is damaged; verify \
+                    the backup";
+        data.set(DataAction::Blocked, text);
+        return;
+    }
+    let driver = snapshot.driver.clone();
+    data.csi = Some(snapshot);
+    if wish.snapshots {
+        data.set(DataAction::Fill, "");
+        return;
+    }
+    let text = format!(
+        "its data is in a snapshot of driver {driver}, and the target serves no VolumeSnapshots: install the snapshot \
+         controller and the driver, or leave the data out (`--restore-volumes=false`)"
+    );
+    data.set(DataAction::Blocked, text);
+}
+
 const CANNOT_WAIT: &str = "it lives with its pod and comes back empty: no node agent is there, or no image is known for \
                            the container that holds the pod back; install the node agent, then restore again";
 
@@ -104,7 +136,7 @@ fn is_usable(domain: &str, id: &str) -> bool {
     Domain::named(domain).is_some() && id.len() == ID_DIGITS && id.bytes().all(hex)
 }
 
-fn of_velero(info: &BackupVolumeInfo) -> VolumeData {
+fn of_velero(info: &BackupVolumeInfo, wish: Wish) -> VolumeData {
     let copy = info.pvb_info.as_ref();
     let moved = info.snapshot_data_movement_info.as_ref();
     let uploader = copy.map(|copy| copy.uploader_type.as_str());
@@ -122,7 +154,24 @@ fn of_velero(info: &BackupVolumeInfo) -> VolumeData {
             data.namespace.clone_from(&copy.pod_namespace);
         }
     }
+    if let Some(csi) = &info.csi_snapshot_info
+        && uploader.is_none()
+        && info.backup_method == "CSISnapshot"
+        && wish.volumes
+    {
+        let snapshot = StorageSnapshot {
+            driver: csi.driver.clone(),
+            handle: csi.snapshot_handle.clone(),
+            class: String::new(),
+            name: csi.vsc_name.clone(),
+            restore_size: u64::try_from(csi.size).unwrap_or_default(),
+            made_as: String::new(),
+        };
+        of_storage(&mut data, snapshot, wish);
+        return data;
+    }
     let reason = match (uploader, info.backup_method.as_str()) {
+        _ if !wish.volumes => NOT_WANTED,
         (Some("restic"), _) => {
             "its data is in a restic repository of Velero: `salvor volume restore --repository` reads it, a restore \
              does not fill claims from it"
@@ -131,7 +180,7 @@ fn of_velero(info: &BackupVolumeInfo) -> VolumeData {
             "its data is in a kopia repository of Velero, which is not read: restore it with Velero's node agent"
         }
         (None, "CSISnapshot") => {
-            "its data is in a CSI snapshot of Velero, which this version does not restore"
+            "its data is in a CSI snapshot of Velero, of which the backup does not say where it is"
         }
         (None, _) => {
             "its data is in a snapshot of the storage, which this version does not restore"
@@ -143,12 +192,13 @@ fn of_velero(info: &BackupVolumeInfo) -> VolumeData {
 
 #[cfg(test)]
 mod tests {
-    use salvor_archive::files::{PodVolumeInfo, RepositorySnapshot};
+    use salvor_archive::files::{CsiSnapshot, CsiSnapshotInfo, PodVolumeInfo, RepositorySnapshot};
 
     use super::*;
 
     const WISH: Wish = Wish {
         volumes: true,
+        snapshots: true,
         can_wait: true,
     };
 
@@ -225,8 +275,8 @@ mod tests {
                     v.method = Some(VolumeMethod::CsiSnapshot);
                 }),
                 WISH,
-                DataAction::Leave,
-                "CSI snapshot",
+                DataAction::Blocked,
+                "names no snapshot of a CSI driver",
             ),
         ] {
             let (found, text) = judged(volume, wish);
@@ -274,5 +324,55 @@ mod tests {
             wanted(Some(&record), &[copy("kopia")], WISH).is_empty(),
             "our record counts"
         );
+    }
+
+    #[test]
+    fn a_snapshot_that_the_storage_keeps_is_made_a_volume_where_that_can_be() {
+        let kept = SalvorVolume {
+            snapshot: None,
+            method: Some(VolumeMethod::CsiSnapshot),
+            csi: Some(CsiSnapshot {
+                driver: "d".into(),
+                handle: "h".into(),
+                snapshot: "velero-data".into(),
+                restore_size: 5,
+                ..CsiSnapshot::default()
+            }),
+            ..protected("data")
+        };
+        let of_velero = BackupVolumeInfo {
+            pvc_name: "data".into(),
+            pvc_namespace: "shop".into(),
+            backup_method: "CSISnapshot".into(),
+            csi_snapshot_info: Some(CsiSnapshotInfo {
+                driver: "d".into(),
+                snapshot_handle: "h".into(),
+                size: 5,
+                ..CsiSnapshotInfo::default()
+            }),
+            ..BackupVolumeInfo::default()
+        };
+        let record = SalvorVolumes::new(vec![kept]);
+        let wishes = [(true, true), (true, false), (false, true)];
+        for (volumes, snapshots) in wishes {
+            let wish = Wish {
+                volumes,
+                snapshots,
+                ..WISH
+            };
+            let ours = wanted(Some(&record), &[], wish).remove(0);
+            let theirs = wanted(None, std::slice::from_ref(&of_velero), wish).remove(0);
+            for data in [ours, theirs] {
+                let expected = match (volumes, snapshots) {
+                    (true, true) => (DataAction::Fill, ""),
+                    (true, false) => (DataAction::Blocked, "serves no VolumeSnapshots"),
+                    (false, _) => (DataAction::Leave, "restorePVs=false"),
+                };
+                assert_eq!(data.action, expected.0, "{}", data.reason);
+                assert!(data.reason.contains(expected.1), "{}", data.reason);
+                let handle = data.csi.as_ref().map(|csi| csi.handle.as_str());
+                assert_eq!(handle, volumes.then_some("h"));
+            }
+        }
     }
 }

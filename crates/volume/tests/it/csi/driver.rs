@@ -448,7 +448,9 @@ impl Controller {
             let snapshot = self
                 .read("VolumeSnapshot", namespace.as_str(), source)
                 .await?;
-            let content = snapshot.as_ref().map_or("", |one| {
+            // As provisioners do, which wait until it can be used.
+            let ready = snapshot.filter(|one| one["status"]["readyToUse"] == true);
+            let content = ready.as_ref().map_or("", |one| {
                 text(one, "/status/boundVolumeSnapshotContentName")
             });
             if content.is_empty() {

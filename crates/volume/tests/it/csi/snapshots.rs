@@ -200,6 +200,7 @@ async fn a_claim_is_made_of_a_snapshot_in_another_namespace() {
     let mut claim = ask.claim.clone();
     claim["metadata"] = json!({"namespace": world.server, "name": "data"});
     let restore = RestoreSnapshot {
+        made_as: String::new(),
         of: of("back"),
         claim,
         snapshot: reference(&taken),
@@ -266,6 +267,7 @@ async fn a_claim_that_waits_for_its_pod_keeps_the_way_to_its_snapshot() {
     let mut claim = ask.claim.clone();
     claim["metadata"]["name"] = "again".into();
     let restore = RestoreSnapshot {
+        made_as: String::new(),
         of: of("back"),
         claim,
         snapshot: reference(&taken),
