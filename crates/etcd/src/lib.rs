@@ -15,6 +15,7 @@ pub mod bolt;
 pub mod client;
 pub mod membership;
 pub mod mvcc;
+pub mod points;
 pub mod protobuf;
 pub mod restore;
 pub mod save;

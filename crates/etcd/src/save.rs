@@ -192,6 +192,39 @@ pub async fn save(
     path: &Path,
     stop: &CancellationToken,
 ) -> Result<Saved, Error> {
+    take(endpoints, access, Target::Named(path), stop)
+        .await
+        .map(|(saved, _)| saved)
+}
+
+/// The same to a file in `folder` that has no name: nothing is left of it when its handle is closed, by whatever.
+///
+/// # Errors
+/// As [`save`].
+pub async fn save_unnamed(
+    endpoints: &[String],
+    access: &Access,
+    folder: &Path,
+    stop: &CancellationToken,
+) -> Result<(Saved, std::fs::File), Error> {
+    take(endpoints, access, Target::Unnamed(folder), stop).await
+}
+
+/// Where a snapshot goes.
+#[derive(Clone, Copy)]
+enum Target<'a> {
+    /// This file.
+    Named(&'a Path),
+    /// A file without a name in this folder.
+    Unnamed(&'a Path),
+}
+
+async fn take(
+    endpoints: &[String],
+    access: &Access,
+    target: Target<'_>,
+    stop: &CancellationToken,
+) -> Result<(Saved, std::fs::File), Error> {
     let begun = Instant::now();
     let work = async {
         let mut failures = Vec::new();
@@ -200,12 +233,12 @@ pub async fn save(
         let newest = newest(&mut candidates, &mut remarks).await;
         order(&mut candidates, &mut remarks).await;
         for mut candidate in candidates {
-            match from_member(&mut candidate, newest, path).await {
-                Ok(mut saved) => {
+            match from_member(&mut candidate, newest, target).await {
+                Ok((mut saved, file)) => {
                     let failed = failures.iter().map(chain);
                     saved.remarks = failed.chain(remarks).chain(saved.remarks).collect();
                     saved.took = begun.elapsed();
-                    return Ok(saved);
+                    return Ok((saved, file));
                 }
                 Err(Try::Run(error)) => return Err(error),
                 Err(Try::Member(error)) => failures.push(error),
@@ -305,12 +338,15 @@ async fn order(candidates: &mut [Candidate], remarks: &mut Vec<String>) {
 async fn from_member(
     candidate: &mut Candidate,
     newest: Option<u64>,
-    path: &Path,
-) -> Result<Saved, Try> {
+    target: Target<'_>,
+) -> Result<(Saved, std::fs::File), Try> {
     let endpoint = candidate.member.endpoint().to_string();
-    let (part, file) = create_part(path).map_err(Try::Run)?;
-    receive(candidate, file, &part).await?;
-    let (status, report, digest, size) = verified(&part, &endpoint).await?;
+    let (part, file) = target.create().map_err(Try::Run)?;
+    let path = target.path();
+    let clone = |file: &std::fs::File| file.try_clone();
+    let receiver = clone(&file).map_err(|error| Try::Run(io_error("write", path)(error)))?;
+    receive(candidate, File::from_std(receiver), path).await?;
+    let (status, report, digest, size) = verified(&file, path, &endpoint).await?;
     if let Some(finding) = first_finding(&report) {
         return Err(Try::Member(MemberError::Findings { endpoint, finding }));
     }
@@ -324,8 +360,10 @@ async fn from_member(
     }
     let notices = report.levels.into_iter().flat_map(|level| level.notices);
     let remarks = notices.collect();
-    put_in_place(part, path).map_err(Try::Run)?;
-    Ok(Saved {
+    if let Some(part) = part {
+        put_in_place(part, path).map_err(Try::Run)?;
+    }
+    let saved = Saved {
         path: path.to_owned(),
         endpoint,
         member: candidate.status.clone(),
@@ -335,19 +373,38 @@ async fn from_member(
         newest_before: newest,
         took: Duration::ZERO,
         remarks,
-    })
+    };
+    Ok((saved, file))
 }
 
-/// A file beside the place, for its owner only, which goes when it is dropped.
-fn create_part(path: &Path) -> Result<(TempPath, File), Error> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let part = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(".part")
-        .tempfile_in(folder(path))
-        .map_err(io_error("create a file beside", path))?;
-    let (file, path) = NamedTempFile::into_parts(part);
-    Ok((path, File::from_std(file)))
+impl Target<'_> {
+    /// What errors call it.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) | Self::Unnamed(path) => path,
+        }
+    }
+
+    /// A file for its owner only, which goes when it is dropped: beside the place, or without a name.
+    fn create(&self) -> Result<(Option<TempPath>, std::fs::File), Error> {
+        match self {
+            Self::Named(path) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                let part = tempfile::Builder::new()
+                    .prefix(&format!(".{name}."))
+                    .suffix(".part")
+                    .tempfile_in(folder(path))
+                    .map_err(io_error("create a file beside", path))?;
+                let (file, path) = NamedTempFile::into_parts(part);
+                Ok((Some(path), file))
+            }
+            Self::Unnamed(folder) => {
+                let file = tempfile::tempfile_in(folder);
+                let file = file.map_err(io_error("create a file in", folder))?;
+                Ok((None, file))
+            }
+        }
+    }
 }
 
 fn folder(path: &Path) -> &Path {
@@ -385,17 +442,22 @@ async fn receive(candidate: &mut Candidate, mut file: File, part: &Path) -> Resu
 type Verified = (snapshot::Status, Report, Digest, u64);
 
 /// Reads the file that was written, digest, pages and entries.
-async fn verified(part: &Path, endpoint: &str) -> Result<Verified, Try> {
+async fn verified(file: &std::fs::File, part: &Path, endpoint: &str) -> Result<Verified, Try> {
     let path = part.to_owned();
+    let file = file.try_clone();
+    let file = file.map_err(|error| Try::Run(io_error("verify", part)(error)))?;
     let stop = Arc::new(AtomicBool::new(false));
     // A run that is stopped drops this future: the thread is told.
     let told = StopOnDrop(Arc::clone(&stop));
     let looked = tokio::task::spawn_blocking(move || {
-        let snapshot = Snapshot::open(&path)?;
+        let length = file.metadata().map(|file| file.len());
+        let length = length.map_err(|source| snapshot::Error::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let snapshot = Snapshot::of_file(file, &path)?;
         let status = snapshot::status(&snapshot, true, &stop)?;
         let report = snapshot::verify(&snapshot, &stop)?;
-        let length = std::fs::metadata(&path).map(|file| file.len());
-        let length = length.map_err(|source| snapshot::Error::Read { path, source })?;
         Ok((status, report, snapshot.digest(), length))
     });
     let looked: Result<_, snapshot::Error> = looked

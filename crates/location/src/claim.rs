@@ -298,6 +298,11 @@ impl Wanted<'_> {
 }
 
 impl Claim {
+    /// Its number, which only grows under a name.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The run that holds it.
     pub(crate) fn run(&self) -> &RunId {
         &self.run

@@ -23,6 +23,10 @@ pub const VERIFIED: &str = "plugins/salvor/verified";
 pub const TREES: &str = "plugins/salvor/trees";
 /// Folder of what is known of archived backups, by backup.
 pub const ARCHIVED: &str = "plugins/salvor/archived";
+/// Folder of the recovery points of sources that are no backups of Velero, by source.
+pub const POINTS: &str = "plugins/salvor/points";
+/// Folder of captures of etcd, by cluster and chain.
+pub const ETCD: &str = "plugins/salvor/etcd";
 /// What a deletion on a full disk gives up first; it means nothing.
 pub const RESERVE: &str = "plugins/salvor/reserve";
 /// Top-level folders that Velero accepts; any other makes a location unavailable to it.

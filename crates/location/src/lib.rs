@@ -13,6 +13,7 @@
 //! <prefix>/plugins/salvor/claims/<kind>/<name>/<n>.json
 //! <prefix>/plugins/salvor/holds/<b>/<id>.json
 //! <prefix>/plugins/salvor/archived/<b>/<n>.json
+//! <prefix>/plugins/salvor/points/<source>/<yyyy-mm>/<id>/point.json
 //! <prefix>/plugins/salvor/reserve         folders only: what a deletion on a full disk gives up
 //! ```
 //!
@@ -42,6 +43,7 @@ pub mod limits;
 pub mod listing;
 pub mod location;
 pub mod manifest;
+pub mod points;
 pub mod record;
 pub mod restore;
 mod room;
@@ -62,6 +64,7 @@ pub use init::InitLocation;
 pub use listing::{Damaged, Listing};
 pub use location::{BackupRecord, Location, LocationRecord, Profile};
 pub use manifest::{Manifest, ManifestEntry};
+pub use points::{Point, PointObject};
 pub use restore::{RestoreRecord, RestoreWriter};
 pub use run::RunId;
 pub use salvor_seal::{Digest, Hasher};

@@ -29,7 +29,7 @@ pub struct Damaged {
 impl Damaged {
     /// What an error means for a listing: that one entry cannot be read does not hide the others, but a
     /// store that is out of reach fails the listing.
-    fn of(name: String, error: Error) -> Result<Self> {
+    pub(crate) fn of(name: String, error: Error) -> Result<Self> {
         let reason = match error {
             Error::BadRecord { reason, .. } => reason,
             Error::NewerFormat { .. } => error.to_string(),

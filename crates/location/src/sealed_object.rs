@@ -77,36 +77,11 @@ impl Location {
         let doing = format!("read `{key}`");
         let object = self.store.get(key, GetOptions::default()).await;
         let body = object.map_err(Error::store(doing.clone()))?.body;
-        let opener = ObjectOpener::new(identities).map_err(sealed(&doing))?;
-        let body = body.map_err(Error::store_each(doing.clone()));
-        let state = Some((opener, body));
-        let content = stream::try_unfold(state, move |state| {
-            let doing = doing.clone();
-            async move {
-                let Some((opener, mut body)) = state else {
-                    return Ok(None);
-                };
-                match body.try_next().await? {
-                    Some(bytes) => {
-                        let opened = blocking(move || {
-                            let (mut opener, mut out) = (opener, Vec::new());
-                            opener.push(&bytes, &mut out).map(|()| (opener, out))
-                        });
-                        let (opener, out) = opened.await.map_err(sealed(&doing))?;
-                        Ok(Some((Bytes::from(out), Some((opener, body)))))
-                    }
-                    None => {
-                        let opened = blocking(move || {
-                            let mut out = Vec::new();
-                            opener.finish(&mut out).map(|_| out)
-                        });
-                        let out = opened.await.map_err(sealed(&doing))?;
-                        Ok(Some((Bytes::from(out), None)))
-                    }
-                }
-            }
-        });
-        Ok(content.boxed())
+        opened(
+            key,
+            body.map_err(Error::store_each(doing)).boxed(),
+            identities,
+        )
     }
 
     async fn digest_of(&self, key: &Key) -> Result<Digest, salvor_storage::Error> {
@@ -117,6 +92,44 @@ impl Location {
         }
         Ok(hasher.finish())
     }
+}
+
+/// The content of encrypted bytes as they arrive.
+pub(crate) fn opened(
+    key: &Key,
+    body: BoxStream<'static, Result<Bytes>>,
+    identities: &[Identity],
+) -> Result<BoxStream<'static, Result<Bytes>>> {
+    let doing = format!("read `{key}`");
+    let opener = ObjectOpener::new(identities).map_err(sealed(&doing))?;
+    let state = Some((opener, body));
+    let content = stream::try_unfold(state, move |state| {
+        let doing = doing.clone();
+        async move {
+            let Some((opener, mut body)) = state else {
+                return Ok(None);
+            };
+            match body.try_next().await? {
+                Some(bytes) => {
+                    let opened = blocking(move || {
+                        let (mut opener, mut out) = (opener, Vec::new());
+                        opener.push(&bytes, &mut out).map(|()| (opener, out))
+                    });
+                    let (opener, out) = opened.await.map_err(sealed(&doing))?;
+                    Ok(Some((Bytes::from(out), Some((opener, body)))))
+                }
+                None => {
+                    let opened = blocking(move || {
+                        let mut out = Vec::new();
+                        opener.finish(&mut out).map(|_| out)
+                    });
+                    let out = opened.await.map_err(sealed(&doing))?;
+                    Ok(Some((Bytes::from(out), None)))
+                }
+            }
+        }
+    });
+    Ok(content.boxed())
 }
 
 /// Encrypts and sends everything.

@@ -214,8 +214,21 @@ fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error
 /// # Errors
 /// The snapshot is damaged, the options contradict each other, the place is taken, or the disk refuses.
 pub fn restore(snapshot: &Path, options: &Options, stop: &AtomicBool) -> Result<Restored> {
+    // What is wrong with the members is said before the file is looked for.
+    options.cluster.member(&options.name, &options.peer_urls)?;
+    restore_snapshot(&Snapshot::open(snapshot)?, options, stop)
+}
+
+/// The same from a snapshot that is open.
+///
+/// # Errors
+/// As [`restore()`].
+pub fn restore_snapshot(
+    snapshot: &Snapshot,
+    options: &Options,
+    stop: &AtomicBool,
+) -> Result<Restored> {
     let own = options.cluster.member(&options.name, &options.peer_urls)?;
-    let snapshot = Snapshot::open(snapshot)?;
     if !options.skip_digest {
         if snapshot.digest().is_none() {
             return Err(Error::NoDigest {
@@ -235,7 +248,7 @@ pub fn restore(snapshot: &Path, options: &Options, stop: &AtomicBool) -> Result<
     let leftovers = leftovers.collect();
 
     let member = data.folder("member")?;
-    let content = Content::write(&snapshot, &member.join("snap"), options, stop)?;
+    let content = Content::write(snapshot, &member.join("snap"), options, stop)?;
     let wal_folder = match &wal {
         Some(place) => place.temporary().to_owned(),
         None => folder::create(&member.join("wal"))?,

@@ -125,14 +125,22 @@ impl Snapshot {
     /// # Errors
     /// There is no such file, or it holds no database.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let read = |source| Error::Read {
-            path: path.to_owned(),
-            source,
-        };
         let file = File::open(path).map_err(|source| Error::Open {
             path: path.to_owned(),
             source,
         })?;
+        Self::of_file(file, path)
+    }
+
+    /// Takes an open file, which may have no name; errors call it `path`.
+    ///
+    /// # Errors
+    /// It holds no database.
+    pub fn of_file(file: File, path: &Path) -> Result<Self, Error> {
+        let read = |source| Error::Read {
+            path: path.to_owned(),
+            source,
+        };
         let total = file.metadata().map_err(read)?.len();
         let (length, digest) = match total % UNIT {
             0 => (total, None),

@@ -21,7 +21,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Level {
-    /// Which: `digest`, `pages`, `revisions`, `rows`.
+    /// Which: `digest`, `pages`, `revisions`, `rows`; of a point that is not opened `object`.
     pub name: &'static str,
     /// How it ended.
     pub outcome: Outcome,
@@ -36,6 +36,15 @@ pub struct Level {
 }
 
 impl Level {
+    /// A level at which all was as it should be.
+    #[must_use]
+    pub fn passed(name: &'static str, checked: u64) -> Self {
+        Self {
+            checked,
+            ..Self::new(name)
+        }
+    }
+
     pub(super) fn new(name: &'static str) -> Self {
         Self {
             name,

@@ -151,18 +151,18 @@ impl<'a> Member<'a> {
             .unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
-    fn ctl_with(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+    pub(crate) fn ctl_with(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         let arguments = [&["--endpoints", &self.client], arguments].concat();
         run(&self.version.etcdctl, &arguments, input)
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.ctl(&[arguments, &["-w", "json"]].concat());
         serde_json::from_str(&text).expect("JSON")
     }
 
     /// Hash and compact revision at a revision.
-    fn hash_kv(&self, revision: u64) -> (u64, u64) {
+    pub(crate) fn hash_kv(&self, revision: u64) -> (u64, u64) {
         let answer = self.json(&["endpoint", "hashkv", "--rev", &revision.to_string()]);
         let answer = &answer[0]["HashKV"];
         let number = |name: &str| answer[name].as_u64().unwrap_or(0);
@@ -170,7 +170,7 @@ impl<'a> Member<'a> {
     }
 
     /// All keys with all their fields, at a revision.
-    fn keys(&self, revision: u64) -> Value {
+    pub(crate) fn keys(&self, revision: u64) -> Value {
         let revision = revision.to_string();
         self.json(&["get", "", "--prefix", "--rev", &revision])["kvs"].take()
     }
@@ -250,7 +250,7 @@ impl Plan {
         }
     }
 
-    fn options(&self, index: usize, folder: &Path, revisions: Revisions) -> Options {
+    pub(crate) fn options(&self, index: usize, folder: &Path, revisions: Revisions) -> Options {
         Options {
             cluster: Cluster::new(&self.members, "token").expect("valid"),
             name: format!("m{}", index + 1),

@@ -8,6 +8,7 @@ mod hold;
 mod hook;
 mod killed;
 mod mirror;
+mod points;
 mod processes;
 mod repair;
 mod restore;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use salvor_etcd::points::TEMPLATE;
 
 /// `etcd`.
 #[derive(Debug, Subcommand)]
@@ -15,7 +16,7 @@ pub(crate) enum EtcdCommand {
 /// `etcd snapshot`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotCommand {
-    /// Save a verified snapshot of a running cluster to a file.
+    /// Save a verified snapshot of a running cluster to a file, or to the location as a recovery point.
     Save(Box<SaveArgs>),
     /// Print hash, revision, keys and size of a snapshot.
     Status(StatusArgs),
@@ -39,12 +40,9 @@ pub(crate) enum WriteOut {
     Table,
 }
 
-/// Flags of `save`.
+/// Where members are and who asks.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct SaveArgs {
-    /// File to write; one that is there is replaced when the new one is whole.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+pub(crate) struct AccessArgs {
     /// Members to ask, of which a healthy follower is preferred.
     #[arg(
         long,
@@ -77,6 +75,66 @@ pub(crate) struct SaveArgs {
     /// Seconds that a connection or an answer may take.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..), value_name = "SECONDS")]
     pub(crate) timeout: u64,
+}
+
+/// Where a snapshot is: a file, or a recovery point of the location.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// The snapshot.
+    #[arg(
+        value_name = "FILE",
+        required_unless_present = "point",
+        conflicts_with = "point"
+    )]
+    pub(crate) file: Option<PathBuf>,
+    /// Take it from the location: the id of a point, or `latest`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) point: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// What is needed to read what stands in a location.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// Id of the cluster, in hexadecimal digits, where the location has several.
+    #[arg(long, value_parser = cluster, value_name = "ID")]
+    pub(crate) cluster: Option<u64>,
+    /// File with the identities (AGE-SECRET-KEY-1...) of a recipient; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+    /// Folder for what is fetched: files without names, which nothing is left of [default: that of temporary files].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) work_dir: Option<PathBuf>,
+}
+
+fn cluster(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16)
+        .map_err(|_| format!("`{text}` is no id of a cluster: up to 16 hexadecimal digits"))
+}
+
+/// Flags of `save`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SaveArgs {
+    /// File to write; one that is there is replaced when the new one is whole. Without it the snapshot becomes a
+    /// recovery point in the location, encrypted to its recipients.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    /// Write one self-contained object under a name of the template, which zstd, age and etcdutl restore without us.
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) as_object: bool,
+    /// Name of the object, with the codes of strftime for the time in UTC; further ones of a second are numbered.
+    #[arg(long, requires = "as_object", default_value = TEMPLATE, value_name = "TEMPLATE")]
+    pub(crate) object_template: String,
+    /// Why it is taken; kept in the record.
+    #[arg(long, conflicts_with = "file", value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Folder for the snapshot while it is verified and sent: a file without a name, which nothing is left of [default:
+    /// that of temporary files].
+    #[arg(long, conflicts_with = "file", value_name = "FOLDER")]
+    pub(crate) work_dir: Option<PathBuf>,
     /// How the figures are printed.
     #[arg(
         short,
@@ -93,9 +151,8 @@ pub(crate) struct SaveArgs {
 /// Flags of `status`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// The snapshot.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// Do not count the keys that are there, which takes some bytes of memory for each.
     #[arg(long)]
     pub(crate) no_live_keys: bool,
@@ -125,9 +182,8 @@ pub(crate) enum ReportFormat {
 /// Flags of `verify`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The snapshot.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
     /// How the report is printed.
     #[arg(
         short,
@@ -141,12 +197,9 @@ pub(crate) struct VerifyArgs {
     pub(crate) output: ReportFormat,
 }
 
-/// Flags of `restore`.
+/// The member and its directory.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct RestoreArgs {
-    /// The snapshot.
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
+pub(crate) struct TargetArgs {
     /// Directory to make [default: NAME.etcd].
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -165,9 +218,6 @@ pub(crate) struct RestoreArgs {
     /// Addresses of the member for its peers, as in the list of members.
     #[arg(long, default_value = "http://localhost:2380", value_name = "URL,...")]
     pub(crate) initial_advertise_peer_urls: String,
-    /// Take a file without a digest, such as a copy of a member's database.
-    #[arg(long)]
-    pub(crate) skip_hash_check: bool,
     /// Raise the revision by so much; needs --mark-compacted.
     #[arg(long, requires = "mark_compacted", value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     pub(crate) bump_revision: Option<u64>,
@@ -183,6 +233,18 @@ pub(crate) struct RestoreArgs {
     /// User and group of the directory, as numbers [default: those of what was there].
     #[arg(long, value_parser = owner, value_name = "UID:GID")]
     pub(crate) owner: Option<(u32, u32)>,
+}
+
+/// Flags of `restore`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Take a file without a digest, such as a copy of a member's database.
+    #[arg(long)]
+    pub(crate) skip_hash_check: bool,
     /// How the result is printed.
     #[arg(
         short,

@@ -1,6 +1,8 @@
 //! `etcd snapshot`: figures, verification and data directories.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use salvor_etcd::bolt::Writer;
 use salvor_etcd::mvcc::Revision;
@@ -11,22 +13,27 @@ use crate::support::Place;
 
 /// Writes a snapshot of ten keys.
 fn snapshot(place: &Place, prefix: &str) -> PathBuf {
+    snapshot_of(place, prefix, 10, b"value")
+}
+
+/// Writes a snapshot of so many keys with a value.
+fn snapshot_of(place: &Place, prefix: &str, keys: u64, value: &[u8]) -> PathBuf {
     let path = place.home.path().join("snapshot.db");
     let mut options = std::fs::File::options();
     options.read(true).write(true).create(true).truncate(true);
     let file = options.open(&path).expect("a file");
     let mut writer = Writer::create(file, 4096).expect("a database");
     let mut bucket = writer.bucket(b"key");
-    for main in 2..12 {
-        let value = Message::new()
+    for main in 2..keys + 2 {
+        let entry = Message::new()
             .bytes(1, format!("{prefix}{main}").as_bytes())
             .integer(2, main)
             .integer(3, main)
             .integer(4, 1)
-            .bytes(5, b"value")
+            .bytes(5, value)
             .finish();
         let key = Revision { main, sub: 0 }.to_key();
-        bucket.push(&key, &value).expect("written");
+        bucket.push(&key, &entry).expect("written");
     }
     bucket.finish().expect("written");
     writer.bucket(b"meta").finish().expect("written");
@@ -131,4 +138,55 @@ fn damage_and_wrong_flags_end_with_their_codes() {
         status.err
     );
     assert!(!place.home.path().join("default.etcd").exists());
+}
+
+/// Names in a folder that begin so.
+fn named(folder: &Path, prefix: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("there");
+    let names = entries.map(|entry| entry.expect("listed").file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(prefix)).collect()
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_what_was_there_and_the_next_one_names_the_rest() {
+    let place = Place::new();
+    snapshot_of(&place, "k", 60_000, &[7; 500]);
+    let home = place.home.path();
+    let line = "etcd snapshot restore snapshot.db --data-dir data --replace";
+    place.run(line).expect(0);
+    std::fs::write(home.join("data/old"), "the old one").expect("a file");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let mut child = place
+        .command(&words)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // The database is being written, and is far from its end.
+    let written = || {
+        let folders = named(home, "data.restoring-");
+        let database = |name: &String| home.join(name).join("member/snap/db");
+        let lengths = folders.iter().map(|name| std::fs::metadata(database(name)));
+        lengths.flatten().any(|database| database.len() > 1 << 20)
+    };
+    while !written() {
+        assert!(Instant::now() < deadline, "nothing is written");
+        std::thread::yield_now();
+    }
+    child.kill().expect("it is ours");
+    child.wait().expect("it ends");
+    assert_eq!(named(home, "data.restoring-").len(), 1, "killed too late");
+    let old = std::fs::read_to_string(home.join("data/old")).expect("there");
+    assert_eq!(old, "the old one");
+    assert!(home.join("data/member/snap/db").is_file());
+
+    let again = place.run(&format!("{line} -o json"));
+    let told: Value = serde_json::from_str(again.expect(0)).expect("JSON");
+    let leftover = told["leftovers"][0].as_str().expect("named");
+    assert!(leftover.contains("data.restoring-"), "{leftover}");
+    let kept = told["kept"][0].as_str().expect("a path");
+    assert!(Path::new(kept).join("old").is_file());
+    assert!(again.err.contains("did not end"), "{}", again.err);
 }

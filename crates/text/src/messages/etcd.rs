@@ -85,4 +85,54 @@ impl Messages {
             format_args!("{endpoint}의 스냅샷을 검증하고 {file}에 저장했습니다"),
         )
     }
+
+    /// A snapshot became a recovery point.
+    #[must_use]
+    pub fn etcd_saved_point(
+        self,
+        endpoint: &str,
+        point: &str,
+        location: &str,
+        object: &str,
+    ) -> String {
+        self.say(
+            format_args!(
+                "snapshot of {endpoint} verified and committed as point {point} in location {location} ({object})"
+            ),
+            format_args!(
+                "{endpoint}의 스냅샷을 검증하고 위치 {location}에 복구 지점 {point}(으)로 저장했습니다 ({object})"
+            ),
+        )
+    }
+
+    /// The object of a point was compared and not opened.
+    #[must_use]
+    pub fn etcd_not_opened(self) -> String {
+        self.say(
+            format_args!(
+                "the object has the length and SHA-256 of its record; it was not opened: that takes --identity"
+            ),
+            format_args!(
+                "객체의 길이와 SHA-256이 기록과 같습니다. 내용을 열어 보려면 --identity가 필요합니다"
+            ),
+        )
+    }
+
+    /// An encrypted point cannot be restored without an identity.
+    #[must_use]
+    pub fn etcd_identity_needed(self) -> String {
+        self.say(
+            format_args!("the point is encrypted to the recipients of its location: name the file with the identity of one with --identity"),
+            format_args!("복구 지점이 위치의 수신자에게 암호화되어 있습니다. 수신자의 신원 파일을 --identity로 지정하세요"),
+        )
+    }
+
+    /// Fetching was stopped.
+    #[must_use]
+    pub fn etcd_fetch_stopped(self) -> String {
+        self.say(
+            format_args!("stopped while the snapshot was fetched; nothing was written"),
+            format_args!("스냅샷을 가져오는 중에 중단했습니다. 아무것도 쓰지 않았습니다"),
+        )
+    }
 }

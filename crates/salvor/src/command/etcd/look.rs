@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use salvor_etcd::snapshot::{self, Outcome, Report, Snapshot, Status};
+use salvor_etcd::points::{self, Details};
+use salvor_etcd::snapshot::{self, Level, Outcome, Report, Status};
 use salvor_text::{ByteCount, Table};
 use serde_json::{Value, json};
 
+use super::source::{Source, open};
 use super::stoppable;
 use crate::args::etcd::{ReportFormat, StatusArgs, VerifyArgs, WriteOut};
 use crate::exit::{Exit, Failure};
@@ -13,11 +15,24 @@ use crate::session::Session;
 
 /// Prints the figures of a snapshot.
 pub(super) async fn status(args: &StatusArgs, session: &Session) -> Result<Exit, Failure> {
-    let (file, count) = (args.file.clone(), !args.no_live_keys);
-    let status = stoppable(session, move |stop| {
-        snapshot::status(&Snapshot::open(&file)?, count, stop)
-    });
-    let status = status.await?;
+    let count = !args.no_live_keys;
+    let status = match open(&args.source, session).await? {
+        Source::Open(snapshot) => {
+            let status = stoppable(session, move |stop| {
+                snapshot::status(&snapshot, count, stop)
+            });
+            status.await?
+        }
+        // The record is as good as its object: that one is compared with it.
+        Source::Closed(closed) => {
+            let (location, point) = *closed;
+            location
+                .check_point_object(points::object_of(&point)?)
+                .await?;
+            session.printer.note(&session.messages.etcd_not_opened());
+            Details::of_point(&point)?.into_status()
+        }
+    };
     if !status.has_digest {
         session.printer.note(&session.messages.etcd_no_digest());
     }
@@ -81,11 +96,21 @@ pub(super) fn shown(status: &Status, format: WriteOut, more: Value) -> Result<St
 
 /// Looks at all of a snapshot and says what is wrong.
 pub(super) async fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit, Failure> {
-    let file = args.file.clone();
-    let report = stoppable(session, move |stop| {
-        snapshot::verify(&Snapshot::open(&file)?, stop)
-    });
-    let report = report.await?;
+    let report = match open(&args.source, session).await? {
+        Source::Open(snapshot) => {
+            let report = stoppable(session, move |stop| snapshot::verify(&snapshot, stop));
+            report.await?
+        }
+        Source::Closed(closed) => {
+            let (location, point) = *closed;
+            let object = points::object_of(&point)?;
+            location.check_point_object(object).await?;
+            session.printer.note(&session.messages.etcd_not_opened());
+            Report {
+                levels: vec![Level::passed("object", object.size)],
+            }
+        }
+    };
     match args.output {
         ReportFormat::Json => session.printer.json(&report)?,
         ReportFormat::Table => session.printer.result(&table(&report, session))?,

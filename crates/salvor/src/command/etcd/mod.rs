@@ -3,11 +3,12 @@
 mod look;
 mod restore;
 mod save;
+mod source;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use salvor_etcd::{restore as restoring, save as saving, snapshot};
+use salvor_etcd::{points, restore as restoring, save as saving, snapshot};
 
 use crate::args::etcd::{EtcdCommand, SnapshotCommand};
 use crate::exit::{Exit, Failure};
@@ -111,5 +112,21 @@ impl From<saving::Error> for Failure {
             _ => (Exit::Internal, ""),
         };
         Self::caused(exit, "", error).hint(hint)
+    }
+}
+
+impl From<points::Error> for Failure {
+    fn from(error: points::Error) -> Self {
+        use points::Error as E;
+        let exit = match error {
+            E::Save(error) => return Self::from(error),
+            E::Location(error) => return Self::from(error),
+            E::Snapshot(error) => return Self::from(error),
+            E::Template { .. } | E::SeveralClusters { .. } | E::OtherKind { .. } => Exit::Usage,
+            E::NotFound { .. } => Exit::NotFound,
+            E::Details { .. } | E::Objects { .. } => Exit::VerificationFailed,
+            _ => Exit::Internal,
+        };
+        Self::caused(exit, "", error)
     }
 }

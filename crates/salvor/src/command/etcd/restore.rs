@@ -3,19 +3,34 @@
 use std::path::PathBuf;
 
 use salvor_etcd::membership::{Cluster, PeerUrls};
-use salvor_etcd::restore::{DEFAULT_RAISE, Options, Restored, Revisions, restore};
+use salvor_etcd::restore::{DEFAULT_RAISE, Options, Restored, Revisions, restore_snapshot};
 use serde_json::json;
 
+use super::source::{Source, open};
 use super::stoppable;
-use crate::args::etcd::{ReportFormat, RestoreArgs};
+use crate::args::etcd::{ReportFormat, RestoreArgs, TargetArgs};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// Makes a data directory.
 pub(super) async fn run(args: &RestoreArgs, session: &Session) -> Result<Exit, Failure> {
-    let options = options(args)?;
-    let file = args.file.clone();
-    let restored = stoppable(session, move |stop| restore(&file, &options, stop)).await?;
+    let options = options(&args.target, args.skip_hash_check)?;
+    let snapshot = match open(&args.source, session).await? {
+        Source::Open(snapshot) => snapshot,
+        Source::Closed(_) => return Err(Failure::usage(session.messages.etcd_identity_needed())),
+    };
+    let restored = stoppable(session, move |stop| {
+        restore_snapshot(&snapshot, &options, stop)
+    });
+    told(&restored.await?, args.output, session)
+}
+
+/// Says what was made.
+pub(super) fn told(
+    restored: &Restored,
+    output: ReportFormat,
+    session: &Session,
+) -> Result<Exit, Failure> {
     for finding in &restored.findings {
         session.printer.warning(finding);
     }
@@ -23,14 +38,15 @@ pub(super) async fn run(args: &RestoreArgs, session: &Session) -> Result<Exit, F
     for left in leftovers.map(|left| left.display().to_string()) {
         session.printer.note(&session.messages.etcd_leftover(&left));
     }
-    match args.output {
-        ReportFormat::Json => session.printer.json(&value(&restored))?,
-        ReportFormat::Table => session.printer.result(&text(&restored, session))?,
+    match output {
+        ReportFormat::Json => session.printer.json(&value(restored))?,
+        ReportFormat::Table => session.printer.result(&text(restored, session))?,
     }
     Ok(Exit::Done)
 }
 
-fn options(args: &RestoreArgs) -> Result<Options, Failure> {
+/// What the flags ask for.
+pub(super) fn options(args: &TargetArgs, skip_digest: bool) -> Result<Options, Failure> {
     let wrong = |error| Failure::caused(Exit::Usage, "the members of the new cluster", error);
     let default = || format!("{}=http://localhost:2380", args.name);
     let members = args.initial_cluster.clone().unwrap_or_else(default);
@@ -42,7 +58,7 @@ fn options(args: &RestoreArgs) -> Result<Options, Failure> {
         peer_urls,
         data_dir: args.data_dir.clone().unwrap_or_else(default),
         wal_dir: args.wal_dir.clone(),
-        skip_digest: args.skip_hash_check,
+        skip_digest,
         revisions: match (args.exact, args.bump_revision) {
             (true, _) => Revisions::Exact,
             (false, Some(by)) => Revisions::Raise(by),

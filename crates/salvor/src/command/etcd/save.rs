@@ -4,36 +4,81 @@ use std::path::Path;
 use std::time::Duration;
 
 use salvor_etcd::client::Access;
+use salvor_etcd::points::{self, Placement};
 use salvor_etcd::save::{Saved, save};
 use salvor_seal::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::look::shown;
-use crate::args::etcd::SaveArgs;
+use super::source::work_folder;
+use crate::args::etcd::{AccessArgs, SaveArgs};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// Saves a snapshot.
 pub(super) async fn run(args: &SaveArgs, session: &Session) -> Result<Exit, Failure> {
-    let access = access(args)?;
-    let saved = save(&args.endpoints, &access, &args.file, &session.cancel).await?;
+    let access = access(&args.access)?;
+    let (saved, more, said) = match &args.file {
+        Some(file) => {
+            let saved = save(&args.access.endpoints, &access, file, &session.cancel).await?;
+            let file = saved.path.display().to_string();
+            let more = json!({ "file": saved.path });
+            let said = session.messages.etcd_saved(&file, &saved.endpoint);
+            (saved, more, said)
+        }
+        None => to_location(args, &access, session).await?,
+    };
     for remark in &saved.remarks {
         session.printer.warning(remark);
     }
-    let file = saved.path.display().to_string();
+    session.printer.note(&said);
     session
         .printer
-        .note(&session.messages.etcd_saved(&file, &saved.endpoint));
-    session
-        .printer
-        .result(&shown(&saved.status, args.output, metadata(&saved))?)?;
+        .result(&shown(&saved.status, args.output, metadata(&saved, more))?)?;
     Ok(Exit::Done)
 }
 
+/// Makes a recovery point of the location.
+async fn to_location(
+    args: &SaveArgs,
+    access: &Access,
+    session: &Session,
+) -> Result<(Saved, Value, String), Failure> {
+    let location = session.location(None)?;
+    let folder = work_folder(args.work_dir.as_deref());
+    let request = points::Request {
+        endpoints: &args.access.endpoints,
+        access,
+        folder: &folder,
+        reason: args.reason.as_deref(),
+        placement: match args.as_object {
+            true => Placement::Template(&args.object_template),
+            false => Placement::Chain(None),
+        },
+    };
+    let (saved, point) = points::save(&location, &request, &session.cancel).await?;
+    session.note_if_temporary(&location);
+    let object = points::object_of(&point)?;
+    let said = session.messages.etcd_saved_point(
+        &saved.endpoint,
+        point.id.as_str(),
+        location.name(),
+        &object.key,
+    );
+    let more = json!({
+        "point": point.id,
+        "source": point.source,
+        "location": location.name(),
+        "object": object,
+        "recipients": point.recipients,
+        "reason": args.reason,
+    });
+    Ok((saved, more, said))
+}
+
 /// What is known of a snapshot beside its figures.
-fn metadata(saved: &Saved) -> serde_json::Value {
-    json!({
-        "file": saved.path,
+fn metadata(saved: &Saved, more: Value) -> Value {
+    let mut value = json!({
         "fileSize": saved.size,
         "sha256": saved.digest,
         "endpoint": saved.endpoint,
@@ -43,10 +88,15 @@ fn metadata(saved: &Saved) -> serde_json::Value {
         "newestRevisionBefore": saved.newest_before,
         "seconds": saved.took.as_secs_f64(),
         "remarks": saved.remarks,
-    })
+    });
+    if let (Some(value), Value::Object(more)) = (value.as_object_mut(), more) {
+        value.extend(more);
+    }
+    value
 }
 
-fn access(args: &SaveArgs) -> Result<Access, Failure> {
+/// Certificates, keys and passwords of the flags.
+pub(super) fn access(args: &AccessArgs) -> Result<Access, Failure> {
     let authorities = args.cacert.as_deref().map(read).transpose()?;
     let identity = match (&args.cert, &args.key) {
         (Some(certificate), Some(key)) => Some((read(certificate)?, secret(key)?)),
@@ -81,7 +131,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::caused(Exit::Usage, format!("read {}", path.display()), error))
 }
 
-fn secret(path: &Path) -> Result<Secret, Failure> {
+pub(super) fn secret(path: &Path) -> Result<Secret, Failure> {
     std::fs::read_to_string(path)
         .map(Secret::new)
         .map_err(|error| Failure::caused(Exit::Usage, format!("read {}", path.display()), error))

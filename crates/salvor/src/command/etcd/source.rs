@@ -1,0 +1,62 @@
+//! Where the snapshot of a command is: a file, or a point of the location.
+
+use std::path::{Path, PathBuf};
+
+use salvor_etcd::points;
+use salvor_etcd::snapshot::Snapshot;
+use salvor_location::{Location, Point};
+use salvor_seal::age::Identity;
+
+use super::save::secret;
+use super::stoppable;
+use crate::args::etcd::{PlaceArgs, SourceArgs};
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// A snapshot that a command reads.
+pub(super) enum Source {
+    /// One that is open.
+    Open(Snapshot),
+    /// A point whose object nobody here can open.
+    Closed(Box<(Location, Point)>),
+}
+
+/// Opens the file, or fetches the point when an identity is given.
+pub(super) async fn open(args: &SourceArgs, session: &Session) -> Result<Source, Failure> {
+    let Some(wanted) = &args.point else {
+        let file = args.file.clone().unwrap_or_default();
+        let opened = stoppable(session, move |_| Snapshot::open(&file));
+        return opened.await.map(Source::Open);
+    };
+    let location = session.location(None)?;
+    let point = points::find(&location, wanted, args.place.cluster).await?;
+    if args.place.identity.is_empty() {
+        return Ok(Source::Closed(Box::new((location, point))));
+    }
+    let identities = identities(&args.place)?;
+    let folder = work_folder(args.place.work_dir.as_deref());
+    tokio::select! {
+        fetched = points::fetch(&location, &point, &identities, &folder) => Ok(Source::Open(fetched?)),
+        () = session.cancel.cancelled() => {
+            Err(Failure::new(Exit::Cancelled, session.messages.etcd_fetch_stopped()))
+        }
+    }
+}
+
+/// The identities of the flags.
+pub(super) fn identities(args: &PlaceArgs) -> Result<Vec<Identity>, Failure> {
+    let mut identities = Vec::new();
+    for path in &args.identity {
+        let text = secret(path)?;
+        let read = Identity::of_lines(text.expose()).map_err(|error| {
+            Failure::caused(Exit::Usage, format!("read {}", path.display()), error)
+        })?;
+        identities.extend(read);
+    }
+    Ok(identities)
+}
+
+/// Where files without names are made.
+pub(super) fn work_folder(given: Option<&Path>) -> PathBuf {
+    given.map_or_else(std::env::temp_dir, Path::to_owned)
+}
