@@ -132,6 +132,39 @@ pub fn one(
     Ok(restored.unwrap_or_else(PoisonError::into_inner))
 }
 
+/// Restores some entries of the tree `root` into `target`, which is the root's own directory: each goes to the place that
+/// it has in the snapshot. Directories above them are made where they are missing, and left as they are otherwise;
+/// `delete_extra` looks into those that are asked for only.
+///
+/// # Errors
+/// As [`run`]; a path that the snapshot does not have, before anything is written.
+pub fn some(
+    repository: &Repository,
+    index: &Index,
+    root: &BlobId,
+    paths: &[PathBuf],
+    target: &Path,
+    options: &RestoreOptions,
+    progress: &Progress,
+) -> Result<Restored> {
+    let mut only = Vec::with_capacity(paths.len());
+    for path in paths {
+        crate::path::find(repository, index, root, path)?;
+        // What was found has names only, but for the root and dots between them.
+        let names = path.components().filter_map(|component| match component {
+            std::path::Component::Normal(name) => Some(name),
+            _ => None,
+        });
+        only.push(names.collect::<PathBuf>());
+    }
+    let target = place::Target::open(target, options.existing)?;
+    let tally = Tally::default();
+    let walk = walk::Walk::new(repository, index, &target, options, progress, &tally);
+    walk.only(only).run(root)?;
+    let restored = tally.0.into_inner();
+    Ok(restored.unwrap_or_else(PoisonError::into_inner))
+}
+
 /// What stands in `target` and the tree has not: what a restore with `delete_extra` removes. A directory that goes whole is
 /// named once.
 ///

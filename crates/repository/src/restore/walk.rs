@@ -37,6 +37,18 @@ pub(super) struct Walk<'r> {
     linked: HashMap<(u64, u64), PathBuf>,
     /// Further links, made when the first path is whole.
     links: Vec<(PathBuf, PathBuf)>,
+    /// Entries that are wanted, with what is in them; empty for all.
+    only: Vec<PathBuf>,
+}
+
+/// How an entry is to what is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// It is wanted, or in something that is.
+    Yes,
+    /// Something that is wanted is in it.
+    Above,
+    No,
 }
 
 /// A directory that is being restored.
@@ -70,6 +82,22 @@ impl<'r> Walk<'r> {
             left: Vec::new(),
             linked: HashMap::new(),
             links: Vec::new(),
+            only: Vec::new(),
+        }
+    }
+
+    /// Leaves out everything but these entries and what is in them.
+    pub(super) fn only(self, only: Vec<PathBuf>) -> Self {
+        Self { only, ..self }
+    }
+
+    fn wanted(&self, path: &Path) -> Wanted {
+        if self.only.is_empty() || self.only.iter().any(|only| path.starts_with(only)) {
+            return Wanted::Yes;
+        }
+        match self.only.iter().any(|only| only.starts_with(path)) {
+            true => Wanted::Above,
+            false => Wanted::No,
         }
     }
 
@@ -114,7 +142,9 @@ impl<'r> Walk<'r> {
                 }
             };
             let path = level.path.join(OsStr::from_bytes(&node.name));
+            let wanted = self.wanted(&path);
             match node.kind {
+                _ if wanted == Wanted::No => {}
                 NodeKind::Dir if open.len() > DEEPEST => {
                     return Err(Error::Invalid(format!("{} is too deep", path.display())));
                 }
@@ -146,6 +176,21 @@ impl<'r> Walk<'r> {
 
     /// Makes a directory; what is to be restored in it, if it is known.
     fn enter(&mut self, path: PathBuf, mut node: Node) -> Result<Option<Level>> {
+        let leads = self.wanted(&path) == Wanted::Above;
+        let stood = |flags| {
+            leads
+                && self
+                    .site
+                    .target
+                    .open_at(&path, OFlags::PATH | flags)
+                    .is_ok()
+        };
+        let stays = stood(OFlags::DIRECTORY);
+        if !stays && stood(OFlags::empty()) {
+            let why = "it is no directory here, and what stands there is not to be replaced";
+            self.fail(&path, &why);
+            return Ok(None);
+        }
         let made = self.make(&path, |parent, name| {
             match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
                 Err(Errno::EXIST) if kind_of(parent, name)? == FileType::Directory => Ok(()),
@@ -155,7 +200,9 @@ impl<'r> Walk<'r> {
         let Some(subtree) = node.subtree.take().filter(|_| made) else {
             return Ok(None);
         };
-        match self.level(path.clone(), &subtree, Some(node.clone())) {
+        // A directory that only leads to what is wanted stays as it is.
+        let gets = (!stays).then(|| node.clone());
+        match self.level(path.clone(), &subtree, gets) {
             Ok(level) => Ok(Some(level)),
             Err(error) if error.is_damage() => {
                 self.fail(&path, &Chain(&error));
@@ -366,7 +413,8 @@ impl<'r> Walk<'r> {
     /// Removes what a directory has and its tree has not, where that is wanted. Nothing goes by a tree that does not read to
     /// its end.
     fn delete_extra(&self, path: &Path, tree: &BlobId) -> Result<()> {
-        if !self.site.options.delete_extra || self.site.target.is_fresh {
+        let is_chosen = self.wanted(path) == Wanted::Yes;
+        if !self.site.options.delete_extra || self.site.target.is_fresh || !is_chosen {
             return Ok(());
         }
         let entries = self.site.repository.entries(self.site.index, tree)?;

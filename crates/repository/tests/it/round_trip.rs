@@ -127,6 +127,87 @@ fn in_place_only_what_differs_is_written_and_what_is_extra_goes_when_asked() {
     );
 }
 
+#[test]
+fn some_entries_come_back_to_their_places_and_nothing_else_changes() {
+    let place = Place::new();
+    let tree = place.path("tree");
+    make_tree(&tree);
+    let repository = place.init(false);
+    let _ = back_up(&repository, &tree, &options());
+    let before = survey(&tree);
+    std::fs::write(tree.join("large"), b"newer, and to be kept").unwrap();
+    std::fs::write(tree.join("a text"), b"spoiled").unwrap();
+    std::fs::remove_dir_all(tree.join("sub/deeper")).unwrap();
+    std::fs::write(tree.join("sub/new"), b"made later").unwrap();
+    std::fs::create_dir(tree.join("sub/deeper")).unwrap();
+    std::fs::write(tree.join("sub/deeper/extra"), b"made later").unwrap();
+    let spoiled = survey(&tree);
+    let some = |paths: &[&str], target: &std::path::Path, delete_extra| {
+        let paths: Vec<std::path::PathBuf> = paths.iter().map(Into::into).collect();
+        let index = repository.load_index().unwrap();
+        let (_, snapshot) = repository.snapshot("latest").unwrap();
+        let options = RestoreOptions {
+            existing: Existing::Overwrite,
+            delete_extra,
+            ..RestoreOptions::default()
+        };
+        let (tree, progress) = (&snapshot.tree, Progress::new());
+        salvor_repository::restore::some(
+            &repository,
+            &index,
+            tree,
+            &paths,
+            target,
+            &options,
+            &progress,
+        )
+    };
+
+    // Before anything is written.
+    let refused = some(&["a text", "not there"], &tree, false);
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    assert_same(&survey(&tree), &spoiled, "refused");
+
+    let restored = some(&["/a text", "./sub/deeper"], &tree, true).unwrap();
+    assert_eq!(restored.failures, []);
+    assert_eq!(restored.deleted, 1, "{restored:?}");
+    let now = survey(&tree);
+    let deeper = std::path::Path::new("sub/deeper");
+    for (path, entry) in &now {
+        let is_asked = path == std::path::Path::new("a text") || path.starts_with(deeper);
+        let wanted = if is_asked { &before } else { &spoiled };
+        // Hard links that were one file are two now, as one of them only came back.
+        let is_link = path.ends_with("hard link") || path.ends_with("a text");
+        assert!(
+            is_link || wanted.get(path) == Some(entry),
+            "{path:?}: {entry:?}"
+        );
+    }
+    let text = std::fs::read_to_string(tree.join("a text")).unwrap();
+    assert_eq!(text, "one line\n".repeat(1000));
+    assert_eq!(
+        std::fs::read(tree.join("sub/hard link")).unwrap(),
+        b"spoiled"
+    );
+    assert!(tree.join("sub/new").exists() && !tree.join("sub/deeper/extra").exists());
+
+    // Into an empty place with the directories above; and through no link that leads out of it.
+    let back = place.path("back");
+    assert_eq!(some(&["sub/deeper"], &back, false).unwrap().failed, 0);
+    assert_eq!(survey(&back).get(deeper), before.get(deeper));
+    let (trap, outside) = (place.path("trap"), place.path("outside"));
+    std::fs::create_dir(&trap).unwrap();
+    std::fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, trap.join("sub")).unwrap();
+    let trapped = some(&["sub/deeper"], &trap, false).unwrap();
+    assert_eq!(trapped.failed, 1, "{trapped:?}");
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+    assert!(
+        trap.join("sub").is_symlink(),
+        "what stands there is not ours to replace"
+    );
+}
+
 /// Gives some bytes, then fails.
 struct Failing(usize);
 
