@@ -27,6 +27,7 @@ mod restore;
 mod served;
 mod server;
 mod trust;
+mod volume_restore;
 
 pub use served::ObjectDone;
 

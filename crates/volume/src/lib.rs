@@ -22,6 +22,7 @@ pub mod csi;
 mod domain;
 pub mod export;
 mod follow;
+pub mod in_place;
 mod mover;
 pub mod native;
 mod objects;
@@ -32,7 +33,7 @@ pub mod work;
 pub use ask::{AgentMover, MadeBy, NODE_AGENT};
 pub use domain::{Domain, REPOSITORIES};
 pub use mover::{
-    BackUpVolume, Claim, DataMover, FillVolume, Filled, MoveError, OnBehalfOf, Placement, Stored,
-    VolumePlace,
+    BackUpVolume, Claim, DataMover, FillVolume, Filled, MoveError, Moving, OnBehalfOf, Part,
+    Placement, Stored, VolumePlace,
 };
 pub use objects::{Direction, Outcome, RESULT};

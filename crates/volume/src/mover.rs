@@ -185,11 +185,33 @@ pub struct FillVolume {
     pub source_namespace: String,
     /// Bytes of it, as recorded.
     pub bytes: u64,
+    /// Which part of it, and what becomes of the rest.
+    pub part: Part,
     /// A file to make once everything else is written, empty, readable by everybody, with the folders above it:
     /// a relative path in the volume such as `.velero/<id>`, for a pod that waits for it. `None`: nobody waits.
     pub done_marker: Option<String>,
     /// How long it may take.
     pub timeout: Duration,
+}
+
+/// Which part of a snapshot is brought into a volume. The default is all of it, over what stands there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Part {
+    /// Files and directories, by their paths in the volume; empty for everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
+    /// Remove what the snapshot does not have, in what is brought back.
+    pub delete_extra: bool,
+}
+
+/// How far a movement is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moving {
+    /// Bytes that are there as they should be.
+    pub bytes: u64,
+    /// Bytes in all; 0 while that is not known.
+    pub total: u64,
 }
 
 /// A volume that was filled.

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use salvor_api::go::Time;
 use salvor_api::meta::OwnerReference;
-use salvor_api::velero::{DataPhase, Kind, PodVolumeBackup, PodVolumeRestore};
+use salvor_api::velero::{DataPhase, DataProgress, Kind, PodVolumeBackup, PodVolumeRestore};
 use salvor_cluster::{ApiResource, Cluster, WriteOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::Domain;
+use crate::{Domain, Moving, Part};
 
 /// Annotation of a PodVolumeBackup or PodVolumeRestore: what came of it, as [`Outcome`], since its status has no field
 /// for it.
@@ -19,6 +19,11 @@ pub(crate) const SOURCE: &str = "salvor.dev/source";
 pub(crate) const NODE: &str = "salvor.dev/node";
 /// Annotation of a PodVolumeRestore: a file in the volume that is made when the data is there.
 pub(crate) const DONE_MARKER: &str = "salvor.dev/done-marker";
+/// Annotation of a PodVolumeRestore: which part of the snapshot is restored, as [`Part`].
+pub(crate) const PART: &str = "salvor.dev/part";
+/// Behind the snapshot of a PodVolumeRestore with [`PART`], as restic writes a part: a mover that does not know of parts finds
+/// no such snapshot, instead of restoring all of it.
+pub(crate) const IN_PART: &str = ":/";
 /// Label of what Salvor makes, as is the custom.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "salvor");
 /// Annotation: the run that wants it.
@@ -110,6 +115,9 @@ pub(crate) struct Movement {
     pub(crate) repository: String,
     /// The snapshot that is to be restored.
     pub(crate) snapshot: String,
+    /// Bytes that are to be restored, as whoever asked knows them.
+    pub(crate) expected: u64,
+    pub(crate) moving: Moving,
     pub(crate) cancel: bool,
     pub(crate) phase: DataPhase,
     pub(crate) accepted: Option<Timestamp>,
@@ -157,6 +165,8 @@ impl Movement {
             location: spec.backup_storage_location,
             repository: spec.repo_identifier,
             snapshot: String::new(),
+            expected: 0,
+            moving: moving(status.progress),
             cancel: spec.cancel,
             phase: status.phase,
             accepted: status.accepted_timestamp.map(Time::timestamp),
@@ -198,6 +208,8 @@ impl Movement {
             location: spec.backup_storage_location,
             repository: spec.repo_identifier,
             snapshot: spec.snapshot_id,
+            expected: u64::try_from(spec.snapshot_size).unwrap_or(0),
+            moving: moving(status.progress),
             cancel: spec.cancel,
             phase: status.phase,
             accepted: status.accepted_timestamp.map(Time::timestamp),
@@ -214,6 +226,20 @@ impl Movement {
     /// An annotation of it; empty when it has none.
     pub(crate) fn annotation(&self, name: &str) -> &str {
         self.annotations[name].as_str().unwrap_or_default()
+    }
+
+    /// Which part of the snapshot is to be restored, and the snapshot; `None` when the two say different things.
+    pub(crate) fn part(&self) -> Option<(Part, &str)> {
+        match self.snapshot.strip_suffix(IN_PART) {
+            Some(snapshot) => {
+                let part = serde_json::from_str(self.annotation(PART)).ok()?;
+                Some((part, snapshot))
+            }
+            None if self.annotation(PART).is_empty() => {
+                Some((Part::default(), self.snapshot.as_str()))
+            }
+            None => None,
+        }
     }
 
     pub(crate) fn outcome(&self) -> Option<Outcome> {
@@ -280,6 +306,14 @@ impl Movement {
             .get(&direction.resource(), Some(namespace), name)
             .await?;
         Ok(found.and_then(|bytes| Self::parse(direction, &bytes)))
+    }
+}
+
+fn moving(progress: DataProgress) -> Moving {
+    let count = |bytes| u64::try_from(bytes).unwrap_or(0);
+    Moving {
+        bytes: count(progress.bytes_done),
+        total: count(progress.total_bytes),
     }
 }
 

@@ -8,12 +8,18 @@ use std::time::Duration;
 
 use salvor_cluster::{ApiResource, Cluster, Error, ErrorKind, ListOptions, Wait, WriteOptions};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::Placement;
+use crate::ask::HOLDS_FOR;
 
 /// Annotation of a workload that we stopped: how many replicas it had.
 pub const REPLICAS_BEFORE: &str = "salvor.dev/replicas-before";
 /// Annotation beside it: the claim that it was stopped for.
 const STOPPED_FOR: &str = "salvor.dev/stopped-for";
+/// Seconds that a pod has to end when it says nothing.
+const USUAL_GRACE: u64 = 30;
 /// Tries when somebody else writes the workload at the same time.
 const ATTEMPTS: u32 = 5;
 
@@ -37,7 +43,7 @@ pub struct Workload {
 }
 
 /// Who uses a claim.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Users {
     /// Workloads that can be scaled to nothing and back, also those that an earlier run stopped for this claim.
     pub workloads: Vec<Workload>,
@@ -45,12 +51,35 @@ pub struct Users {
     pub pods: Vec<String>,
     /// Pods that would not come back, or come back at once, when they are stopped: `pod web (Job sync)`.
     pub others: Vec<String>,
+    /// Where its pods can run.
+    pub placement: Placement,
+    /// The node of one of its pods; empty when none has one.
+    pub node: String,
+    /// Longest time that a pod may take to end, in seconds.
+    pub grace: u64,
+}
+
+impl Users {
+    /// True when nobody uses it, and nothing that we stopped does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.workloads.is_empty() && self.pods.is_empty() && self.others.is_empty()
+    }
+
+    fn place(&mut self, spec: &Value) {
+        self.placement = Placement {
+            node_selector: spec["nodeSelector"].clone(),
+            node_affinity: spec["affinity"]["nodeAffinity"].clone(),
+            tolerations: spec["tolerations"].clone(),
+        };
+        self.node = text(&spec["nodeName"]);
+    }
 }
 
 /// Why an application does not stand still, or does not come back.
 #[derive(Debug, thiserror::Error)]
 pub enum StandstillError {
-    /// There is no scaling for some pods.
+    /// There is no scaling for some pods, which use the claim.
     #[error(
         "claim {claim} is mounted by {}, which cannot be scaled down and up again: stop it yourself, then try again",
         others.join(", ")
@@ -78,7 +107,7 @@ impl StandstillError {
     }
 }
 
-/// Finds who uses a claim.
+/// Finds who uses a claim. Pods of ours that hold it for a movement do not count.
 ///
 /// # Errors
 /// The cluster does not answer or refuses.
@@ -91,9 +120,13 @@ pub async fn users_of(
     let mut users = Users::default();
     let mut found: BTreeMap<(String, String), u64> = BTreeMap::new();
     for pod in list(cluster, &pods, namespace).await? {
-        if !mounts(&pod["spec"], claim) || has_ended(&pod) {
+        let is_holder = !pod["metadata"]["labels"][HOLDS_FOR].is_null();
+        if !mounts(&pod["spec"], claim) || has_ended(&pod) || is_holder {
             continue;
         }
+        users.place(&pod["spec"]);
+        let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64();
+        users.grace = users.grace.max(grace.unwrap_or(USUAL_GRACE));
         let name = text(&pod["metadata"]["name"]);
         match workload_of(cluster, namespace, &pod).await? {
             Ok((kind, workload, replicas)) => {
@@ -107,6 +140,9 @@ pub async fn users_of(
         let resource = ApiResource::known(group, version, kind, plural, true);
         for object in list(cluster, &resource, namespace).await? {
             if object["metadata"]["annotations"][STOPPED_FOR] == claim {
+                if users.pods.is_empty() {
+                    users.place(&object["spec"]["template"]["spec"]);
+                }
                 let key = (kind.to_owned(), text(&object["metadata"]["name"]));
                 found.insert(key, replicas_of(&object));
             }
@@ -145,16 +181,29 @@ pub async fn stop(
     for workload in &users.workloads {
         scale_down(cluster, namespace, workload, claim).await?;
     }
-    let wait = Wait {
-        timeout,
-        cancel: cancel.clone(),
-    };
-    let pods = ApiResource::known("", "v1", "Pod", "pods", true);
-    for pod in &users.pods {
-        let gone = cluster.wait_gone(&pods, Some(namespace), pod, &wait).await;
-        gone.map_err(StandstillError::cluster(format!(
-            "wait until pod {namespace}/{pod} has ended"
-        )))?;
+    let until = Instant::now() + timeout;
+    let api = ApiResource::known("", "v1", "Pod", "pods", true);
+    let mut pods = users.pods.clone();
+    // A rollout may just have made another one.
+    while !pods.is_empty() {
+        for pod in &pods {
+            let wait = Wait {
+                timeout: until.saturating_duration_since(Instant::now()),
+                cancel: cancel.clone(),
+            };
+            let gone = cluster.wait_gone(&api, Some(namespace), pod, &wait).await;
+            gone.map_err(StandstillError::cluster(format!(
+                "wait until pod {namespace}/{pod} has ended"
+            )))?;
+        }
+        let now = users_of(cluster, namespace, claim).await?;
+        if !now.others.is_empty() {
+            return Err(StandstillError::NotScalable {
+                claim: format!("{namespace}/{claim}"),
+                others: now.others,
+            });
+        }
+        pods = now.pods;
     }
     Ok(users)
 }
@@ -340,174 +389,4 @@ async fn list(
 }
 
 #[cfg(test)]
-mod tests {
-    use salvor_apiserver::{ApiServer, Options};
-    use salvor_cluster::DeleteOptions;
-
-    use super::*;
-
-    async fn create(cluster: &Cluster, kind: &str, object: Value) -> Value {
-        let resource = match kind {
-            "Pod" => ApiResource::known("", "v1", "Pod", "pods", true),
-            "Job" => ApiResource::known("batch", "v1", "Job", "jobs", true),
-            kind => scalable(kind).expect("known"),
-        };
-        let body = object.to_string();
-        let options = WriteOptions::default();
-        let made = cluster.create(&resource, Some("default"), body.as_bytes(), &options);
-        serde_json::from_slice(&made.await.expect("created")).expect("JSON")
-    }
-
-    fn owned(api: &str, owner: &Value) -> Value {
-        json!([{"apiVersion": api, "kind": owner["kind"], "name": owner["metadata"]["name"],
-            "uid": owner["metadata"]["uid"], "controller": true}])
-    }
-
-    fn pod(name: &str, claim: &str, owners: Value) -> Value {
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "ownerReferences": owners},
-            "spec": {"containers": [{"name": "c", "image": "i"}],
-                "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": claim}}]}})
-    }
-
-    fn workload(kind: &str, name: &str, owners: Value, replicas: u64) -> Value {
-        let labels = json!({"app": name});
-        json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "ownerReferences": owners},
-            "spec": {"replicas": replicas, "serviceName": name, "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels},
-                    "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
-    }
-
-    async fn replicas(cluster: &Cluster, kind: &str, name: &str) -> (Value, Value) {
-        let resource = scalable(kind).expect("known");
-        let found = cluster.get(&resource, Some("default"), name).await;
-        let object: Value =
-            serde_json::from_slice(&found.expect("read").expect("there")).expect("JSON");
-        let noted = object["metadata"]["annotations"][REPLICAS_BEFORE].clone();
-        (object["spec"]["replicas"].clone(), noted)
-    }
-
-    /// A deployment with a replica set and two pods that mount claim `data`.
-    async fn shop() -> (ApiServer, Cluster) {
-        let server = ApiServer::memory(Options {
-            seed: Some(1),
-            ..Options::default()
-        });
-        let cluster = Cluster::from_service(server.clone(), "test");
-        let web = create(
-            &cluster,
-            "Deployment",
-            workload("Deployment", "web", json!([]), 2),
-        )
-        .await;
-        let set = workload("ReplicaSet", "web-1", owned("apps/v1", &web), 2);
-        let set = create(&cluster, "ReplicaSet", set).await;
-        for name in ["web-1-a", "web-1-b"] {
-            let pod = pod(name, "data", owned("apps/v1", &set));
-            create(&cluster, "Pod", pod).await;
-        }
-        create(&cluster, "Pod", pod("other", "logs", json!([]))).await;
-        (server, cluster)
-    }
-
-    /// What the controllers of a cluster would do.
-    async fn end_pods(cluster: &Cluster) {
-        let pods = ApiResource::known("", "v1", "Pod", "pods", true);
-        for name in ["web-1-a", "web-1-b"] {
-            let options = DeleteOptions::default();
-            let ended = cluster.delete(&pods, Some("default"), name, &options).await;
-            ended.expect("deleted");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_deployment_stands_still_and_gets_its_replicas_back() {
-        let (_server, cluster) = shop().await;
-        let cancel = CancellationToken::new();
-        let patience = Duration::from_secs(20);
-        let (stopped, ()) = tokio::join!(
-            stop(&cluster, "default", "data", patience, &cancel),
-            async {
-                while replicas(&cluster, "Deployment", "web").await.0 != 0 {
-                    tokio::task::yield_now().await;
-                }
-                end_pods(&cluster).await;
-            }
-        );
-        let stopped = stopped.expect("stopped");
-        let web = Workload {
-            kind: "Deployment".into(),
-            name: "web".into(),
-            replicas: 2,
-        };
-        assert_eq!(stopped.workloads, [web]);
-        assert_eq!(
-            replicas(&cluster, "Deployment", "web").await,
-            (0.into(), "2".into())
-        );
-
-        // Whoever comes after a kill finds it, though no pod is left.
-        let again = users_of(&cluster, "default", "data").await.expect("found");
-        assert_eq!(again.workloads, stopped.workloads);
-        assert_eq!(again.pods, Vec::<String>::new());
-        start(&cluster, "default", &again).await.expect("started");
-        assert_eq!(
-            replicas(&cluster, "Deployment", "web").await,
-            (2.into(), Value::Null)
-        );
-        // A second time there is nothing to do.
-        start(&cluster, "default", &again).await.expect("started");
-        assert_eq!(
-            replicas(&cluster, "Deployment", "web").await,
-            (2.into(), Value::Null)
-        );
-    }
-
-    #[tokio::test]
-    async fn pods_that_cannot_be_scaled_are_named_and_nothing_is_touched() {
-        let (_server, cluster) = shop().await;
-        create(&cluster, "Pod", pod("alone", "data", json!([]))).await;
-        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "sync"},
-            "spec": {"template": {"spec": {"restartPolicy": "Never",
-                "containers": [{"name": "c", "image": "i"}]}}}});
-        let job = create(&cluster, "Job", job).await;
-        let job = owned("batch/v1", &job);
-        create(&cluster, "Pod", pod("sync-1", "data", job)).await;
-        let cancel = CancellationToken::new();
-        let refused = stop(&cluster, "default", "data", Duration::from_secs(1), &cancel).await;
-        let text = refused.expect_err("refused").to_string();
-        assert!(
-            text.contains("pod alone (made by hand), pod sync-1 (Job sync)"),
-            "{text}"
-        );
-        assert_eq!(
-            replicas(&cluster, "Deployment", "web").await,
-            (2.into(), Value::Null)
-        );
-    }
-
-    #[tokio::test]
-    async fn pods_that_do_not_end_in_time_leave_a_note_to_go_on_with() {
-        let (_server, cluster) = shop().await;
-        let cancel = CancellationToken::new();
-        let late = stop(
-            &cluster,
-            "default",
-            "data",
-            Duration::from_millis(200),
-            &cancel,
-        )
-        .await;
-        let text = late.expect_err("late").to_string();
-        assert!(
-            text.contains("wait until pod default/web-1-a has ended"),
-            "{text}"
-        );
-        let users = users_of(&cluster, "default", "data").await.expect("found");
-        assert_eq!(users.workloads[0].replicas, 2);
-        start(&cluster, "default", &users).await.expect("started");
-        assert_eq!(
-            replicas(&cluster, "Deployment", "web").await,
-            (2.into(), Value::Null)
-        );
-    }
-}
+mod tests;

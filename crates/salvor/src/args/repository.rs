@@ -256,8 +256,9 @@ pub(crate) enum VolumeCommand {
     Ls(VolumePathArgs),
     /// Write a file of a snapshot to standard output.
     Cat(VolumePathArgs),
-    /// Bring a snapshot, or a directory or file of it, into a directory of this machine.
-    Restore(VolumeRestoreArgs),
+    /// Bring a snapshot, or a directory or file of it, into a directory of this machine; with --point, a recovery point of
+    /// a claim into the cluster, also while its application runs.
+    Restore(Box<VolumeRestoreArgs>),
     /// Stream a path inside a running pod as a tar archive, to a file, to standard output or into a repository.
     Export(Box<VolumeExportArgs>),
     /// List the recovery points of a claim, over all backups of the location.
@@ -371,13 +372,50 @@ pub(crate) struct VolumePathArgs {
     pub(crate) latest: LatestArgs,
 }
 
+/// Flags of `volume restore` into a claim of the cluster.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Claim of a cluster")]
+pub(crate) struct ClaimRestoreArgs {
+    /// The recovery point: a backup that `volume points` lists, or latest. The claim is filled by the node agents.
+    #[arg(long, value_name = "BACKUP", conflicts_with_all = ["domain", "repository", "path", "host", "source", "no_owners"])]
+    pub(crate) point: Option<String>,
+    /// Another claim, NAMESPACE/NAME, that the data is put into; one that does not exist is made like the first. Its
+    /// application is not touched, and nothing may use it.
+    #[arg(
+        long,
+        value_name = "CLAIM",
+        requires = "point",
+        conflicts_with = "in_place"
+    )]
+    pub(crate) into: Option<String>,
+    /// Show what would be stopped, for how long, and do nothing.
+    #[arg(long, requires = "point")]
+    pub(crate) dry_run: bool,
+    /// Leave the application stopped when the data does not come back, instead of starting it on what is there.
+    #[arg(long, requires = "in_place", requires = "point")]
+    pub(crate) stay_stopped: bool,
+    /// How long the application's pods may take to end.
+    #[arg(long, default_value = "10m0s", value_name = "DURATION")]
+    pub(crate) stop_timeout: GoDuration,
+    /// How long the data may take.
+    #[arg(long, default_value = "24h0m0s", value_name = "DURATION")]
+    pub(crate) timeout: GoDuration,
+}
+
 /// Flags of `volume restore`.
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("domain", |domain| domain.required_unless_present("point")))]
+#[group(skip)]
 pub(crate) struct VolumeRestoreArgs {
-    /// Snapshot, by the beginning of its id, or latest.
-    pub(crate) snapshot: String,
-    /// The directory that it is restored into.
-    pub(crate) target: PathBuf,
+    /// Snapshot, by the beginning of its id, or latest. With --point: NAMESPACE/NAME of a claim.
+    #[arg(value_name = "SNAPSHOT|CLAIM")]
+    pub(crate) from: String,
+    /// The directory of this machine that it is restored into. With --point: files and directories of the volume that
+    /// are brought back, and nothing else [default: all of it].
+    #[arg(value_name = "DIRECTORY|PATH", required_unless_present = "point")]
+    pub(crate) to: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) claim: ClaimRestoreArgs,
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
     #[command(flatten)]
@@ -385,7 +423,8 @@ pub(crate) struct VolumeRestoreArgs {
     /// Only this directory or file of the snapshot.
     #[arg(long, value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
-    /// Bring what stands in the target to the state of the snapshot; only what differs is written.
+    /// Bring what stands in the target to the state of the snapshot; only what differs is written. Of a claim, the
+    /// application that uses it is scaled down meanwhile, and up again at the end.
     #[arg(long)]
     pub(crate) in_place: bool,
     /// Remove from the target what the snapshot does not have.

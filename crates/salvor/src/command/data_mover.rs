@@ -26,6 +26,19 @@ pub(crate) async fn find(
     location: &Location,
     session: &Session,
 ) -> Option<Movers> {
+    let (agents, location) = agents(cluster, location, session).await?;
+    Some(Movers {
+        mover: Arc::new(agents),
+        location,
+    })
+}
+
+/// The same as they are, with the name under which they know the location.
+pub(crate) async fn agents(
+    cluster: &Cluster,
+    location: &Location,
+    session: &Session,
+) -> Option<(AgentMover, String)> {
     let namespace = session.namespace();
     let agents = AgentMover::new(cluster, namespace, MadeBy::Command);
     match agents.is_installed().await {
@@ -54,8 +67,5 @@ pub(crate) async fn find(
         session.printer.warning(&text);
         return None;
     };
-    Some(Movers {
-        mover: Arc::new(agents),
-        location: same.metadata.name,
-    })
+    Some((agents, same.metadata.name))
 }

@@ -15,6 +15,7 @@ mod client;
 mod data;
 mod hooks;
 mod http;
+mod in_place;
 mod killed;
 mod pods;
 mod rights;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use salvor_cluster::{Cluster, ConnectOptions};
 use salvor_volume::{
     AgentMover, BackUpVolume, Claim, DataMover as _, Domain, FillVolume, MadeBy, MoveError,
-    OnBehalfOf, Placement, Stored, VolumePlace,
+    OnBehalfOf, Part, Placement, Stored, VolumePlace,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -130,6 +130,7 @@ impl World {
             snapshot: stored.snapshot.clone(),
             source_namespace: self.shop.clone(),
             bytes: stored.bytes,
+            part: Part::default(),
             done_marker: None,
             timeout: PATIENCE,
         }

@@ -188,6 +188,11 @@ impl Installed {
         self.salvor_as(&self.kubeconfig, line)
     }
 
+    /// The kubeconfig of an administrator.
+    pub(crate) fn kubeconfig(&self) -> &PathBuf {
+        &self.kubeconfig
+    }
+
     /// The same with a kubeconfig of somebody else.
     pub(crate) fn salvor_as(&self, kubeconfig: &PathBuf, line: &str) -> Run {
         let mut binary = command(self.home.path());

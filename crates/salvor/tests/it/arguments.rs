@@ -71,6 +71,24 @@ fn help_documents_exit_codes_and_every_command_has_help() {
 }
 
 #[test]
+fn a_restore_of_files_goes_to_a_directory_and_one_of_a_point_to_a_claim() {
+    for line in [
+        "volume restore latest",
+        "volume restore latest /tmp/x",
+        "volume restore latest /tmp/x /tmp/y --domain d",
+        "volume restore shop/data --point b --domain d",
+        "volume restore shop/data --point b --path x",
+        "volume restore shop/data --point b --in-place --into shop/other",
+        "volume restore latest /tmp/x --domain d --into shop/other",
+        "volume restore latest /tmp/x --domain d --dry-run",
+        "volume restore shop/data ../x --point b --in-place",
+        "volume restore data --point b --in-place",
+    ] {
+        run(line).expect(2);
+    }
+}
+
+#[test]
 fn velero_flags_are_known_to_create() {
     let backup = run("backup create --help");
     for flag in [

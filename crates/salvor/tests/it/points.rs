@@ -89,6 +89,29 @@ fn the_points_of_a_claim_are_listed_newest_first_with_what_they_are_worth() {
         table.out
     );
 
+    // What cannot be brought into a claim says what to do instead, before anything is looked at in the cluster.
+    let refused = place.run("volume restore shop/data --point veleros --in-place");
+    refused.expect(4);
+    assert!(
+        refused.err.contains("which only Velero reads"),
+        "{}",
+        refused.err
+    );
+    let none = place.run("volume restore shop/data --point other --in-place");
+    none.expect(3);
+    assert!(none.err.contains("volume points shop/data"), "{}", none.err);
+    place
+        .run("volume restore shop/data --point nosuch --in-place")
+        .expect(3);
+    // The newest has no files of ours: an older one is the latest. Nobody is there who could bring it back.
+    for point in ["ours", "latest"] {
+        let nobody = place.run(&format!(
+            "volume restore shop/data --point {point} --in-place"
+        ));
+        nobody.expect(3);
+        assert!(nobody.err.contains("--use-node-agent"), "{}", nobody.err);
+    }
+
     // One that cannot be read is said, and the others are there.
     beside(&place, "damaged", "salvor-volumes.json.gz", b"no gzip");
     let partial = place.run("volume points shop/data -o name");

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::holder::{HOLDS_FOR, Holder, VOLUME, why_not};
 use super::{AgentMover, Target, cluster_error};
-use crate::objects::{MADE_BY, core, pods};
+use crate::objects::{MADE_BY, RUN, core, pods};
 use crate::{Claim, MoveError, OnBehalfOf, Placement};
 
 /// A pod that holds a claim. It is deleted when this goes.
@@ -280,6 +280,27 @@ impl AgentMover {
             )
             .await?;
         found.ok_or_else(|| not_held(claim, "it does not exist"))
+    }
+
+    /// Deletes the holders of a run that is dead.
+    pub(super) async fn release_of(&self, run: &str, namespace: &str) -> Result<(), MoveError> {
+        let options = ListOptions {
+            label_selector: Some(format!("{HOLDS_FOR}={}", label_value(&self.namespace))),
+            ..ListOptions::default()
+        };
+        let failed = |error| cluster_error("look for pods that hold the claim", error);
+        let mut pager = self.cluster.pager(&pods(), Some(namespace), options);
+        while let Some(page) = pager.next_page().await.map_err(failed)? {
+            for item in page.items() {
+                let pod: Value = serde_json::from_slice(item).unwrap_or_default();
+                let metadata = &pod["metadata"];
+                let name = metadata["name"].as_str();
+                if let Some(name) = name.filter(|_| metadata["annotations"][RUN] == run) {
+                    delete(self.cluster.clone(), namespace.to_owned(), name.to_owned()).await;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Deletes the holders that a server before left behind, and those whose time is over. To be called before anything

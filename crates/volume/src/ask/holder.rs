@@ -11,7 +11,7 @@ use crate::{Claim, Placement};
 /// Name of the claim's volume in the pod.
 pub(super) const VOLUME: &str = "volume";
 /// Label of holders: they are found by it in all namespaces. Its value is the server's namespace.
-pub(super) const HOLDS_FOR: &str = "salvor.dev/holds-for";
+pub(crate) const HOLDS_FOR: &str = "salvor.dev/holds-for";
 /// A user that owns nothing.
 const NOBODY: u32 = 65532;
 /// What a pod may take longer than what it is for, before the kubelet ends it by itself.

@@ -5,6 +5,7 @@ mod holder;
 mod request;
 mod wait;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,14 +14,17 @@ use salvor_api::go::Time;
 use salvor_cluster::{ApiResource, Cluster, DeleteOptions, ErrorKind, ListOptions};
 use salvor_location::RunId;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::hold::Held;
+pub(crate) use self::holder::HOLDS_FOR;
 use self::request::Request;
-use crate::objects::{Direction, MADE_BY, MANAGED_BY, Movement, pods};
+use crate::objects::{Direction, MADE_BY, MANAGED_BY, Movement, RUN, pods};
 use crate::{
-    BackUpVolume, Claim, DataMover, FillVolume, Filled, MoveError, OnBehalfOf, Stored, VolumePlace,
+    BackUpVolume, Claim, DataMover, FillVolume, Filled, MoveError, Moving, OnBehalfOf, Stored,
+    VolumePlace,
 };
 
 /// Name of the DaemonSet, as in Velero.
@@ -57,6 +61,7 @@ pub struct AgentMover {
     made_by: MadeBy,
     hold_patience: Duration,
     agent_patience: Duration,
+    moving: Option<Arc<watch::Sender<Moving>>>,
 }
 
 /// Where a volume is mounted.
@@ -82,6 +87,16 @@ impl AgentMover {
             made_by,
             hold_patience: HOLD_PATIENCE,
             agent_patience: wait::AGENT_PATIENCE,
+            moving: None,
+        }
+    }
+
+    /// Tells how far the movement is that it carries out; of several at once, of each in turn.
+    #[must_use]
+    pub fn telling(self, moving: watch::Sender<Moving>) -> Self {
+        Self {
+            moving: Some(Arc::new(moving)),
+            ..self
         }
     }
 
@@ -137,6 +152,27 @@ impl AgentMover {
             }
         }
         Ok(swept)
+    }
+
+    /// Ends what a dead run of the same identity left of its fill of a claim: its movements are stopped and waited for,
+    /// then the pods that held the claim for it go. Only for who knows that no such run is alive.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or refuses; cancelled.
+    pub async fn take_over(
+        &self,
+        run: &str,
+        claim: &Claim,
+        cancel: &CancellationToken,
+    ) -> Result<(), MoveError> {
+        let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
+        for movement in self.movements(Direction::Restore, selector).await? {
+            if movement.annotation(RUN) == run && !movement.phase.is_final() {
+                let until = Instant::now() + wait::STOPPING;
+                self.end_other(&movement, until, cancel).await?;
+            }
+        }
+        self.release_of(run, &claim.namespace).await
     }
 
     async fn forget(&self, movement: &Movement) -> Result<(), MoveError> {

@@ -10,8 +10,10 @@ use salvor_api::velero::{Backup, Kind, PodVolumeBackup, PodVolumeRestore, Restor
 use serde_json::{Value, json};
 
 use super::{AgentMover, Target, random};
-use crate::objects::{DONE_MARKER, Direction, MADE_BY, MANAGED_BY, NODE, RUN, SOURCE};
-use crate::{BackUpVolume, Domain, FillVolume, OnBehalfOf};
+use crate::objects::{
+    DONE_MARKER, Direction, IN_PART, MADE_BY, MANAGED_BY, NODE, PART, RUN, SOURCE,
+};
+use crate::{BackUpVolume, Domain, FillVolume, OnBehalfOf, Part};
 
 /// Annotation, as in Velero: name of the claim.
 const PVC_NAME: &str = "velero.io/pvc-name";
@@ -96,6 +98,10 @@ impl Request {
         if let Some(marker) = &job.done_marker {
             annotations.insert(DONE_MARKER.to_owned(), marker.clone());
         }
+        let is_part = job.part != Part::default();
+        if is_part {
+            annotations.insert(PART.to_owned(), json!(job.part).to_string());
+        }
         let claim_uid = target
             .claim
             .as_ref()
@@ -110,6 +116,9 @@ impl Request {
         object.spec.repo_identifier = job.domain.folder();
         object.spec.uploader_type = UploaderType::Restic;
         object.spec.snapshot_id.clone_from(&job.snapshot);
+        if is_part {
+            object.spec.snapshot_id.push_str(IN_PART);
+        }
         object
             .spec
             .source_namespace

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::request::Request;
 use super::{AgentMover, Target, cluster_error};
-use crate::MoveError;
 use crate::follow::{Followed, Selection};
 use crate::objects::{Direction, Movement, RUN, core, now};
+use crate::{MoveError, Moving};
 
 /// How long an agent may be away before what it has not begun is given up: a DaemonSet that is updated brings it back
 /// within.
@@ -23,7 +23,7 @@ const LOST: u32 = 3;
 /// How often it is looked whether the agent is there, or the node, while nothing is heard.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long a mover may take to stop: its grace, and the agent's way.
-const STOPPING: Duration = Duration::from_secs(90);
+pub(super) const STOPPING: Duration = Duration::from_secs(90);
 
 /// Cancels a movement when whoever waits for it goes away.
 struct Guard {
@@ -149,7 +149,16 @@ impl AgentMover {
                 continue;
             }
             match self.seen(movement, &followed) {
-                Some(now) => seen = now,
+                Some(now) => {
+                    if let Some(moving) = &self.moving {
+                        let total = now.moving.total.max(now.expected);
+                        moving.send_replace(Moving {
+                            total,
+                            ..now.moving
+                        });
+                    }
+                    seen = now;
+                }
                 None => {
                     return Err(MoveError::Failed {
                         message: format!("{} was deleted before it ended", movement.name),
@@ -255,17 +264,26 @@ impl AgentMover {
                     ),
                 });
             }
-            let selection =
-                Selection::one(other.direction.resource(), &self.namespace, &other.name);
-            let mut followed = Followed::start(&self.cluster, selection);
-            tokio::select! {
-                () = followed.changed() => {}
-                () = tokio::time::sleep_until(until) => {}
-                () = cancel.cancelled() => return Err(MoveError::Cancelled),
-            }
-            self.stop(&other, &mut followed).await?;
+            self.end_other(&other, until, cancel).await?;
         }
         Ok(())
+    }
+
+    /// Ends a movement that nobody waits for any more.
+    pub(super) async fn end_other(
+        &self,
+        other: &Movement,
+        until: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<(), MoveError> {
+        let selection = Selection::one(other.direction.resource(), &self.namespace, &other.name);
+        let mut followed = Followed::start(&self.cluster, selection);
+        tokio::select! {
+            () = followed.changed() => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = cancel.cancelled() => return Err(MoveError::Cancelled),
+        }
+        self.stop(other, &mut followed).await
     }
 }
 

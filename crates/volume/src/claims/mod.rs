@@ -6,9 +6,11 @@
 
 pub mod check;
 pub mod fits;
+pub mod like;
 pub mod objects;
 pub mod pending;
 pub mod rebind;
 pub mod released;
+mod say;
 pub mod seen;
 pub mod volume;

@@ -1,6 +1,6 @@
 //! What a cluster has of volumes and claims, read once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use salvor_cluster::{ApiResource, Cluster, ErrorKind, ListOptions};
 use serde::Deserialize;
@@ -8,6 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::objects::{Claim, Class, Event, Meta, Node, Pod};
 use super::volume::{Volume, is_left};
+
+/// Namespaces that are read one by one; of more the whole cluster is read at once.
+const SINGLY: usize = 8;
 
 /// What could not be read of a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -53,21 +56,51 @@ impl Seen {
     /// # Errors
     /// Volumes, claims or classes cannot be read.
     pub async fn read(cluster: &Cluster, namespace: Option<&str>) -> Result<Self, SeenError> {
+        Self::read_in(cluster, &[namespace]).await
+    }
+
+    /// The same of several namespaces.
+    ///
+    /// # Errors
+    /// Volumes, claims or classes cannot be read.
+    pub async fn read_of(
+        cluster: &Cluster,
+        namespaces: &BTreeSet<&str>,
+    ) -> Result<Self, SeenError> {
+        if namespaces.len() > SINGLY {
+            return Self::read(cluster, None).await;
+        }
+        let each: Vec<Option<&str>> = namespaces.iter().copied().map(Some).collect();
+        Self::read_in(cluster, &each).await
+    }
+
+    async fn read_in(cluster: &Cluster, namespaces: &[Option<&str>]) -> Result<Self, SeenError> {
         let about = "involvedObject.kind=PersistentVolumeClaim";
-        let resource = known("Event", "events", true);
-        let events = all(cluster, &resource, namespace, Some(about)).await;
-        let mut events: Vec<Event> = where_allowed(events)?.unwrap_or_default();
-        events.sort_by_key(|event| event.last_timestamp);
         let nodes = all(cluster, &known("Node", "nodes", false), None, None).await;
-        let pods = all(cluster, &known("Pod", "pods", true), namespace, None).await;
-        Ok(Self {
+        let mut seen = Self {
             volumes: read_volumes(cluster).await?,
-            claims: all(cluster, &claims(), namespace, None).await?,
             classes: all(cluster, &classes(), None, None).await?,
             nodes: where_allowed(nodes)?,
-            pods: where_allowed(pods)?,
-            events,
-        })
+            pods: Some(Vec::new()),
+            ..Self::default()
+        };
+        for namespace in namespaces.iter().copied() {
+            let events = known("Event", "events", true);
+            let events = all(cluster, &events, namespace, Some(about)).await;
+            let events: Option<Vec<Event>> = where_allowed(events)?;
+            seen.events.extend(events.into_iter().flatten());
+            seen.claims
+                .extend(all::<Claim>(cluster, &claims(), namespace, None).await?);
+            let pods = all(cluster, &known("Pod", "pods", true), namespace, None).await;
+            let pods: Option<Vec<Pod>> = where_allowed(pods)?;
+            // Of one that may not be seen nothing is known of any: less is said, and nothing wrong.
+            seen.pods = seen.pods.zip(pods).map(|(mut all, pods)| {
+                all.extend(pods);
+                all
+            });
+        }
+        seen.events.sort_by_key(|event| event.last_timestamp);
+        Ok(seen)
     }
 
     /// A volume by name.

@@ -16,8 +16,8 @@ use salvor_storage::PrefixStore;
 use tokio::runtime::Handle;
 
 use super::{OpenLocation, WorkError};
-use crate::Domain;
 use crate::objects::{Direction, Outcome};
+use crate::{Domain, Part};
 
 /// What snapshots of volumes say that they are from: the same on whatever node, so that parents are found.
 pub(crate) const HOST: &str = "salvor";
@@ -35,6 +35,8 @@ pub(super) struct Engine {
     pub(super) directory: PathBuf,
     pub(super) source: String,
     pub(super) snapshot: String,
+    /// Of the snapshot that is restored.
+    pub(super) part: Part,
     pub(super) tags: Vec<String>,
     pub(super) marker: String,
     pub(super) progress: Arc<Progress>,
@@ -97,13 +99,19 @@ impl Engine {
         let doing = "fill the volume";
         let options = RestoreOptions {
             existing: Existing::Overwrite,
+            delete_extra: self.part.delete_extra,
             ..RestoreOptions::default()
         };
         let restored = (|| {
             let index = repository.load_index_for_reading()?;
             let (_, snapshot) = repository.snapshot(&self.snapshot)?;
             let (tree, into) = (&snapshot.tree, self.directory.as_path());
-            restore::run(&repository, &index, tree, into, &options, &self.progress)
+            let (only, progress) = (&self.part.only, &self.progress);
+            if only.is_empty() {
+                return restore::run(&repository, &index, tree, into, &options, progress);
+            }
+            let only: Vec<PathBuf> = only.iter().map(PathBuf::from).collect();
+            restore::some(&repository, &index, tree, &only, into, &options, progress)
         })()
         .map_err(|e| failed(doing, e))?;
         self.flush()

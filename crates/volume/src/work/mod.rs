@@ -204,6 +204,13 @@ impl Work {
         cancel: &CancellationToken,
     ) -> Result<Outcome, WorkError> {
         let location = location.map_err(WorkError::Unfit)?;
+        let (part, snapshot) = movement.part().ok_or_else(|| {
+            WorkError::Unfit(format!(
+                "annotation {} and snapshotID `{}` do not agree on which part is to be restored",
+                crate::objects::PART,
+                movement.snapshot
+            ))
+        })?;
         let engine = Engine {
             direction: self.direction,
             domain: domain_of(movement)?,
@@ -212,7 +219,8 @@ impl Work {
             machine_made: self.machine_made,
             directory: self.directory.clone(),
             source: movement.annotation(crate::objects::SOURCE).to_owned(),
-            snapshot: movement.snapshot.clone(),
+            snapshot: snapshot.to_owned(),
+            part,
             tags: movement.tags.clone(),
             marker: movement.annotation(crate::objects::DONE_MARKER).to_owned(),
             progress: Arc::clone(progress),

@@ -47,7 +47,8 @@ impl<'a> Reporter<'a> {
             let looked = if bytes == written {
                 Movement::get(cluster, namespace, *direction, name).await
             } else {
-                let status = progress_of(bytes, progress.total_bytes());
+                let total = progress.total_bytes().max(movement.expected);
+                let status = progress_of(bytes, total);
                 movement
                     .patch(cluster, namespace, &json!({"status": status}))
                     .await

@@ -4,5 +4,6 @@
 mod agents;
 mod csi;
 mod faults;
+mod in_place;
 mod native;
 mod world;

@@ -15,8 +15,8 @@ use salvor_storage::{MemoryStore, ObjectStore};
 use salvor_volume::agent::{AgentOptions, COMPONENT, MoverResources, NodeAgent};
 use salvor_volume::work::{OpenLocation, Work};
 use salvor_volume::{
-    AgentMover, BackUpVolume, Claim, Direction, Domain, FillVolume, MadeBy, OnBehalfOf, Placement,
-    Stored, VolumePlace,
+    AgentMover, BackUpVolume, Claim, Direction, Domain, FillVolume, MadeBy, OnBehalfOf, Part,
+    Placement, Stored, VolumePlace,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -316,6 +316,7 @@ impl World {
             snapshot: stored.snapshot.clone(),
             source_namespace: "shop".to_owned(),
             bytes: stored.bytes,
+            part: Part::default(),
             done_marker: None,
             timeout: PATIENCE,
         }

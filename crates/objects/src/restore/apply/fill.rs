@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use salvor_cluster::{ApiResource, Cluster, ErrorKind, ListOptions, Look, Wait, WriteOptions};
 use salvor_volume::csi::Snapshots;
-use salvor_volume::{Claim, DataMover, Domain, FillVolume, Filled, OnBehalfOf, VolumePlace};
+use salvor_volume::{Claim, DataMover, Domain, FillVolume, Filled, OnBehalfOf, Part, VolumePlace};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -157,6 +157,7 @@ impl Filler {
             snapshot: snapshot.id.clone(),
             source_namespace: data.namespace.clone(),
             bytes: snapshot.bytes,
+            part: Part::default(),
             done_marker,
             timeout: self.timeout,
         };

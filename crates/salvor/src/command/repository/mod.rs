@@ -1,9 +1,11 @@
 //! `repo` and `volume`: repositories of a location, opened from here.
 
+mod claim;
 mod export;
 mod keys;
 mod mend;
 pub(crate) mod password;
+mod point;
 mod points;
 mod show;
 mod upkeep;
@@ -51,7 +53,10 @@ pub(crate) async fn run_volume(command: VolumeCommand, session: &Session) -> Res
         VolumeCommand::Backup(args) => volume::backup(&args, session).await,
         VolumeCommand::Ls(args) => volume::ls(&args, session).await,
         VolumeCommand::Cat(args) => volume::cat(&args, session).await,
-        VolumeCommand::Restore(args) => volume::restore(&args, session).await,
+        VolumeCommand::Restore(args) => match &args.claim.point {
+            Some(point) => Box::pin(claim::restore(&args, point, session)).await,
+            None => volume::restore(&args, session).await,
+        },
         VolumeCommand::Export(args) => export::run(&args, session).await,
         VolumeCommand::Points(args) => points::run(&args, session).await,
     }

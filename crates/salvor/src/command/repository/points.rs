@@ -256,6 +256,11 @@ fn of_velero(info: &BackupVolumeInfo) -> Point {
     point
 }
 
+/// What a volume of Velero is, for whoever wanted to bring it back.
+pub(super) fn reason_of_velero(info: &BackupVolumeInfo) -> String {
+    of_velero(info).reason
+}
+
 fn table(points: &[Point], messages: Messages) -> String {
     let mut table = Table::new(&[
         "BACKUP",

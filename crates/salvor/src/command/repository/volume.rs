@@ -273,6 +273,11 @@ pub(super) async fn cat(args: &VolumePathArgs, session: &Session) -> Result<Exit
 
 /// Restores a snapshot or a part of it.
 pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Result<Exit, Failure> {
+    let [target] = args.to.as_slice() else {
+        return Err(Failure::usage(
+            "a snapshot is restored into one directory: name it, or --point for a claim of the cluster",
+        ));
+    };
     let repository = open(&args.repository, session).await?;
     let options = RestoreOptions {
         existing: if args.in_place {
@@ -284,8 +289,8 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
         owners: !args.no_owners,
         ..RestoreOptions::default()
     };
-    let target = std::path::absolute(&args.target).map_err(|e| unreadable(&args.target, e))?;
-    let wanted = Wanted::of(&args.snapshot, &args.latest);
+    let target = std::path::absolute(target).map_err(|e| unreadable(target, e))?;
+    let wanted = Wanted::of(&args.from, &args.latest);
     let looking = (Arc::clone(&repository), args.path.clone(), target.clone());
     let delete_extra = args.delete_extra;
     let (id, snapshot, extra) = super::blocking(move || {
