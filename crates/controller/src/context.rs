@@ -105,6 +105,8 @@ pub struct ServerOptions {
     pub default_volumes_to_fs_backup: bool,
     /// Pause between two looks whether the server is still paused, while something waits for that.
     pub pause_look: Duration,
+    /// Pause before another look for what killed runs left of snapshots, while something of it has to wait.
+    pub leftover_look: Duration,
     /// How repositories of volume data are looked after.
     pub upkeep: Upkeep,
 }
@@ -148,6 +150,7 @@ impl ServerOptions {
             volume_timeout: salvor_objects::backup::DEFAULT_VOLUME_TIMEOUT,
             default_volumes_to_fs_backup: false,
             pause_look: Duration::from_secs(10),
+            leftover_look: Duration::from_secs(60),
             upkeep: Upkeep::default(),
         }
     }

@@ -31,6 +31,7 @@ mod events;
 mod informer;
 pub mod install;
 mod kinds;
+mod leftovers;
 mod locations;
 mod metrics;
 mod movers;

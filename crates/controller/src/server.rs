@@ -26,7 +26,7 @@ use crate::schedule::Schedules;
 use crate::server_status::StatusRequests;
 use crate::storage_location::StorageLocations;
 use crate::sync::{Stops, Sync};
-use crate::{backup, collect, copy, presence, repositories, restore};
+use crate::{backup, collect, copy, leftovers, presence, repositories, restore};
 
 /// Name of the lease that the leader holds.
 pub const LEASE: &str = "salvor-server";
@@ -322,6 +322,7 @@ impl Term {
             let deletions = Deletions::new(&context);
             control::run(deletions, &context.delete_requests, 4, &spawner, &leave);
             collect::start(&context, &spawner, &leave);
+            leftovers::start(&context, &spawner, &leave);
             copy::start(&context, &spawner, &leave);
             repositories::start(&context, &volumes, &spawner, &leave);
             let requests = DownloadRequests {

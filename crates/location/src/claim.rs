@@ -527,6 +527,35 @@ async fn live_holder(
     Ok(Some(held).filter(|held| held.is_alive(&location.claims, now)))
 }
 
+/// Whether a run holds a claim under this name and seems alive; `None` when it never had one.
+pub(crate) async fn is_of_run(
+    location: &Location,
+    kind: &'static str,
+    name: &str,
+    run: &str,
+) -> Result<Option<bool>> {
+    if let Some(held) = live_holder(location, kind, name).await?
+        && held.run().as_str() == run
+    {
+        return Ok(Some(true));
+    }
+    let store = &location.store;
+    let folder = format!("{}/claims/{kind}s/{name}", layout::PRIVATE);
+    let listed = store.list_folder(&folder).await;
+    let listed = listed.map_err(Error::store("look for earlier writers"))?;
+    let files = listed.objects.iter().map(|object| object.key.file_name());
+    for number in files.filter_map(|file| claim_number(file, "json")) {
+        let key = claim_key(&folder, number, "json");
+        match record::read::<ClaimRecord>(store, &key, CLAIM_VERSION).await {
+            Ok(claim) if claim.run.as_str() == run => return Ok(Some(false)),
+            Ok(_) | Err(Error::BadRecord { .. }) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 /// Reads a whole small object.
 pub(crate) async fn read_small(
     store: &Arc<dyn ObjectStore>,

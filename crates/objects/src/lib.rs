@@ -17,6 +17,8 @@ pub mod damage;
 pub mod diff;
 pub mod extension;
 pub mod hooks;
+pub mod kept;
+pub mod leftovers;
 pub mod policy;
 pub mod restore;
 pub mod rights;

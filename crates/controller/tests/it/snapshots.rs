@@ -3,11 +3,12 @@
 use salvor_api::name::BackupName;
 use salvor_api::velero::{Backup, BackupPhase, DeleteBackupRequest, DeleteBackupRequestPhase};
 use salvor_archive::files::{CsiSnapshot, SalvorVolume, SalvorVolumes, VolumeMethod};
+use salvor_cluster::ListOptions;
 use salvor_storage::{Key, PutMode};
 use serde_json::json;
 
 use crate::csi_driver::{Driver, definitions, resource};
-use crate::world::{NAMESPACE, World};
+use crate::world::{NAMESPACE, World, until};
 
 const DRIVER: &str = "disk.csi.example.io";
 
@@ -62,6 +63,72 @@ async fn ask_to_delete(world: &World, backup: &str) {
     let mut request = DeleteBackupRequest::named(NAMESPACE, &format!("delete-{backup}"));
     backup.clone_into(&mut request.spec.backup_name);
     world.kinds().create(&request).await.expect("created");
+}
+
+/// Claim `shop/data`, whose volume is one of the driver.
+async fn volume(world: &World) {
+    let [storage, pv, claim] = [
+        json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": DRIVER},
+            "provisioner": DRIVER, "volumeBindingMode": "Immediate"}),
+        json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv-1"},
+            "spec": {"capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": DRIVER,
+                "csi": {"driver": DRIVER, "volumeHandle": "v"}}}),
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"namespace": "shop", "name": "data"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": DRIVER, "volumeName": "pv-1",
+                "resources": {"requests": {"storage": "2Gi"}}}}),
+    ];
+    world.create(resource("StorageClass"), None, storage).await;
+    world.create(resource("PersistentVolume"), None, pv).await;
+    world
+        .create(resource("PersistentVolumeClaim"), Some("shop"), claim)
+        .await;
+}
+
+/// How many objects of snapshots the cluster has.
+async fn left(world: &World) -> usize {
+    let mut count = 0;
+    for kind in ["VolumeSnapshot", "VolumeSnapshotContent"] {
+        let (kind, options) = (resource(kind), ListOptions::default());
+        let page = world.cluster.list_page(&kind, None, &options).await;
+        count += page.expect("listed").items().count();
+    }
+    count
+}
+
+/// Requests between two kills; see the tests of killed servers.
+const STRIDE: usize = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whenever_a_server_is_killed_a_snapshot_is_left_only_for_a_backup_that_exists() {
+    let mut at = 15;
+    let mut kept = 0;
+    loop {
+        let (world, driver) = world().await;
+        volume(&world).await;
+        world.back_up("b1", |_| ()).await;
+        let ended = |b: &Backup| b.status.phase.is_final();
+        let done = async {
+            world.until("b1", ended).await;
+            until(async || (left(&world).await == 0).then_some(())).await;
+        };
+        let killed = world.serve_until_killed(at, done).await;
+        let server = world.serve();
+        let backup: Backup = world.until("b1", ended).await;
+        until(async || (left(&world).await == 0).then_some(())).await;
+        server.stop().await;
+        let phase = &backup.status.phase;
+        match driver.handles().as_slice() {
+            [_] => assert_eq!(*phase, BackupPhase::Completed, "killed at {at}"),
+            [] => assert_eq!(*phase, BackupPhase::Failed, "killed at {at}"),
+            more => panic!("killed at {at}: {more:?}"),
+        }
+        kept += driver.handles().len();
+        if !killed {
+            assert!(at > 40 && kept > 0, "only {at} requests");
+            return;
+        }
+        at += STRIDE;
+    }
 }
 
 #[tokio::test]

@@ -359,6 +359,7 @@ fn options(identity: &str) -> ServerOptions {
         sync_every: Duration::from_secs(1),
         sync_confirm: Duration::from_millis(200),
         pause_look: Duration::from_millis(200),
+        leftover_look: Duration::from_millis(200),
         copy_pause: Duration::from_millis(200),
         ..ServerOptions::new(NAMESPACE, identity)
     }

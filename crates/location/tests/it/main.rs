@@ -13,6 +13,7 @@ mod processes;
 mod repair;
 mod restore;
 mod room;
+mod run_state;
 mod sealed;
 mod takeover;
 mod tree;

@@ -36,6 +36,7 @@ use crate::extension;
 use super::{BackupOutcome, BackupRequest, BackupStats, ProgressSink, prepare, reads};
 use crate::hooks::Ledger;
 use crate::hooks::of_backup::BackupHooks;
+use crate::leftovers;
 use crate::rights::{Right, of_contents, of_reads};
 
 /// The group of the objects that come into the archive with snapshots.
@@ -123,6 +124,10 @@ async fn make(
         .begin_backup(&name, &options.run)
         .await
         .map_err(store_error)?;
+    if backup.metadata.uid.is_empty() {
+        // Where a server is, that looks after what killed runs left.
+        leftovers::settle_beside(&cluster, &discovery, &location).await;
+    }
     log.info(
         About::Run,
         &format!("backup started by salvor {}", env!("CARGO_PKG_VERSION")),

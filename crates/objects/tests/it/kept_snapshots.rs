@@ -264,6 +264,32 @@ async fn a_run_that_ends_without_a_backup_keeps_no_snapshot() {
 }
 
 #[tokio::test]
+async fn what_a_killed_run_left_goes_when_the_next_one_begins() {
+    let (world, driver) = world().await;
+    let location = location();
+    driver.set(Mood::SlowReady(u32::MAX));
+    let killed = back_up(&world, &location, of_shop(|b| b.metadata.uid.clear()));
+    let taken = until("the storage has a snapshot", async || {
+        !driver.handles().is_empty()
+    });
+    tokio::select! {
+        ended = killed => panic!("it waits for its snapshot: {ended:?}"),
+        () = taken => {}
+    }
+    assert_ne!(snapshot_objects(&world).await, NONE);
+
+    driver.set(Mood::Works);
+    let next = of_shop(|backup| {
+        backup.metadata.uid.clear();
+        "b2".clone_into(&mut backup.metadata.name);
+    });
+    let outcome = back_up(&world, &location, next).await.expect("a backup");
+    assert_eq!(outcome.backup.status.phase, BackupPhase::Completed);
+    assert_eq!(snapshot_objects(&world).await, NONE);
+    assert_eq!(driver.handles().len(), 1, "that of the backup that exists");
+}
+
+#[tokio::test]
 async fn the_class_is_chosen_as_policy_and_labels_say_and_none_is_told() {
     let (world, driver) = empty().await;
     for object in claim_and_volume("data", "pv-1") {

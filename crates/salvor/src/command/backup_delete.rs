@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::args::backup::DeleteArgs;
 use crate::args::choice::DemandArgs;
-use crate::command::{read, served};
+use crate::command::{kept_snapshots, read, served};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -98,6 +98,7 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
             let text = format!("backup `{name}` is not deleted: {}", refusals.join("; "));
             return Err(Failure::new(Exit::Refused, text));
         }
+        kept_snapshots::delete(&location, name, &run, session).await?;
         let deleted = location
             .delete_backup_and(name, Some(of(name)), &run)
             .await?;

@@ -20,6 +20,7 @@ mod etcd;
 mod explain;
 mod extension_check;
 mod install;
+mod kept_snapshots;
 mod location_check;
 mod location_config;
 mod location_files;

@@ -7,6 +7,9 @@ mod browse;
 mod bucket;
 mod chart;
 mod copies;
+#[path = "../../../volume/tests/it/csi/driver.rs"]
+#[expect(dead_code, reason = "shared with the tests of snapshots")]
+mod csi_driver;
 mod damage;
 mod debug;
 mod demo;
@@ -22,4 +25,5 @@ mod recovery;
 mod repository;
 mod retention;
 mod served;
+mod snapshots;
 mod support;

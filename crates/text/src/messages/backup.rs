@@ -169,6 +169,53 @@ impl Messages {
         )
     }
 
+    /// Snapshots of the storage that a deleted backup leaves there.
+    #[must_use]
+    pub fn snapshots_stay(self, handles: &str, reason: &str) -> String {
+        self.say(
+            format_args!("snapshots stay in the storage, and no backup here names them any more: {handles}: {reason}"),
+            format_args!("스냅샷이 스토리지에 남고 여기에는 그것을 가리키는 백업이 더는 없습니다: {handles}: {reason}"),
+        )
+    }
+
+    /// Why snapshots stay: a copy names them.
+    #[must_use]
+    pub fn snapshots_of_copy(self, location: &str) -> String {
+        self.say(
+            format_args!("the copy in location {location} needs them"),
+            format_args!("위치 {location}의 사본에 필요합니다"),
+        )
+    }
+
+    /// Why snapshots stay: their cluster is another one.
+    #[must_use]
+    pub fn snapshots_of_another_cluster(self) -> String {
+        self.say(
+            format_args!("another cluster took them; delete them there"),
+            format_args!("다른 클러스터가 만들었으니 그곳에서 지우세요"),
+        )
+    }
+
+    /// Why snapshots stay: nobody is there who could delete them.
+    #[must_use]
+    pub fn no_snapshots_served(self) -> String {
+        self.say(
+            format_args!(
+                "the cluster serves no VolumeSnapshots; delete them by the storage's own means"
+            ),
+            format_args!("클러스터가 VolumeSnapshot 을 제공하지 않으니 스토리지에서 직접 지우세요"),
+        )
+    }
+
+    /// Why snapshots stay: no cluster answers.
+    #[must_use]
+    pub fn no_cluster(self) -> String {
+        self.say(
+            format_args!("no cluster answers through which their driver could be asked; delete them by the storage's own means"),
+            format_args!("드라이버에 요청할 클러스터가 응답하지 않으니 스토리지에서 직접 지우세요"),
+        )
+    }
+
     /// The delete item actions of the cluster are not asked.
     #[must_use]
     pub fn delete_actions_unknown(self, namespace: &str, reason: &str) -> String {

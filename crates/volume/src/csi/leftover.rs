@@ -52,6 +52,24 @@ pub enum Fate {
     Removed(Storage),
 }
 
+/// What is known of the run that made an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// It goes on.
+    pub alive: bool,
+    /// Whether the backup that it wrote exists; `None` when that is not known.
+    pub committed: Option<bool>,
+}
+
+/// What came of settling everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Objects that went.
+    pub removed: usize,
+    /// Objects that stay: their runs go on, or it is not known what became of them, or a claim waits for them.
+    pub left: usize,
+}
+
 impl Leftover {
     /// What becomes of it, by whether its run is alive and whether the backup that it wrote exists. `None`: that cannot
     /// be known now.
@@ -126,6 +144,40 @@ impl Snapshots {
             .chain(snapshots)
             .chain(lone);
         Ok(all.filter_map(Leftover::of).collect())
+    }
+
+    /// Settles everything that carries our marks, by what `judge` knows of its run. What cannot be removed is told in
+    /// the log of the program, and counts as left.
+    ///
+    /// # Errors
+    /// The cluster does not say what there is.
+    pub async fn settle_all<F>(&self, judge: impl Fn(&Leftover) -> F) -> Result<Settled, CsiError>
+    where
+        F: Future<Output = Whereabouts>,
+    {
+        let mut settled = Settled::default();
+        for leftover in self.leftovers().await? {
+            if leftover.kind == LeftoverKind::Delete {
+                // Its own deletion goes on, or is asked for again with that of the backup.
+                continue;
+            }
+            let Whereabouts { alive, committed } = judge(&leftover).await;
+            let fate = leftover.fate(alive, committed);
+            match self.settle(&leftover, fate).await {
+                Ok(true) => {
+                    let Leftover { name, of, run, .. } = &leftover;
+                    tracing::info!(name, of, run, ?fate, "an object of an ended run is removed");
+                    settled.removed += 1;
+                }
+                Ok(false) => settled.left += 1,
+                Err(error) => {
+                    let (name, error) = (&leftover.name, &error as &dyn std::error::Error);
+                    tracing::warn!(error, name, "an object of an ended run stays");
+                    settled.left += 1;
+                }
+            }
+        }
+        Ok(settled)
     }
 
     /// Carries out what becomes of an object. A way to a snapshot of which a restore makes a claim stays while that

@@ -35,7 +35,7 @@ pub use class::{ChosenBy, ClassChoice, ClassError, ClassWishes, SnapshotClass, c
 pub use delete::{SnapshotRef, dependent_on};
 pub use error::CsiError;
 pub use group::{TakeGroup, volume_group};
-pub use leftover::{Fate, Leftover, LeftoverKind};
+pub use leftover::{Fate, Leftover, LeftoverKind, Settled, Whereabouts};
 pub use moved::{MoveSnapshot, Moved};
 pub use remove::Storage;
 pub use restore::{

@@ -154,6 +154,7 @@ pub async fn apply(
             run: run.clone(),
             observer: observer.clone(),
             cancel: cancel.clone(),
+            location: location.clone(),
         },
         writer,
     ))
@@ -282,6 +283,7 @@ pub async fn resume_in(
             run: run.clone(),
             observer: observer.clone(),
             cancel: cancel.clone(),
+            location: location.clone(),
         },
         writer,
     ))

@@ -8,7 +8,7 @@ use futures::{StreamExt as _, stream};
 use salvor_api::go::Time;
 use salvor_api::velero::{DEFAULT_CSI_SNAPSHOT_TIMEOUT, Restore, RestorePhase, RestoreProgress};
 use salvor_cluster::{Cluster, DiscoverOptions};
-use salvor_location::{RestoreWriter, RunId};
+use salvor_location::{Location, RestoreWriter, RunId};
 use salvor_volume::OnBehalfOf;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use super::item::{Attempt, Hands, Why};
 use super::journal::{self, Done, Line};
 use super::record::Record;
 use super::{Observer, Progress, RestoreOutcome, relink};
+use crate::leftovers;
 use crate::restore::error::{Doing as _, RestoreError};
 use crate::restore::order::Stage;
 use crate::restore::plan::{PlanEntry, RestorePlan};
@@ -52,6 +53,8 @@ pub(super) struct Job {
     pub(super) run: RunId,
     pub(super) observer: Observer,
     pub(super) cancel: CancellationToken,
+    /// Where its records are.
+    pub(super) location: Location,
 }
 
 pub(super) struct Engine {
@@ -83,6 +86,7 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
         run,
         observer,
         cancel,
+        location,
     } = job;
     let doing = || "prepare the restore".to_owned();
     let discovery = cluster
@@ -96,6 +100,9 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
             return Err(error);
         }
     };
+    if restore.metadata.uid.is_empty() {
+        leftovers::settle_beside(&cluster, &discovery, &location).await;
+    }
     let mut status = StatusSelection::new(plan.header.status.as_ref()).unwrap_or_default();
     if options.approval.is_some() {
         // Approved was what the plan says, not what an object says of itself.

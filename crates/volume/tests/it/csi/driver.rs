@@ -16,6 +16,9 @@ const BOUND: &str = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-
 const GROUP_FINALIZER: &str =
     "groupsnapshot.storage.kubernetes.io/volumesnapshot-in-group-protection";
 pub(crate) const SIZE: u64 = 2 << 30;
+/// When every snapshot was taken: contents say it in nanoseconds, snapshots as a date.
+const TAKEN_NANOSECONDS: u64 = 1_700_000_000_000_000_000;
+const TAKEN: &str = "2023-11-14T22:13:20Z";
 
 /// How the driver answers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -143,8 +146,25 @@ pub(crate) fn resource(kind: &str) -> ApiResource {
     ApiResource::known(group, version, kind, plural, namespaced)
 }
 
-/// The definitions of the snapshot kinds, as far as names, versions and subresources go.
+/// Names a folder with the published definitions as JSON, for a run against a real API server, which checks objects by
+/// them.
+const PUBLISHED: &str = "SALVOR_SNAPSHOT_CRDS";
+
+fn published() -> Option<Vec<Value>> {
+    let folder = std::env::var_os(PUBLISHED)?;
+    let files = std::fs::read_dir(&folder).expect("the folder of definitions");
+    let paths = files.map(|file| file.expect("readable").path());
+    let definitions = paths.filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let read = |path| std::fs::read(path).expect("readable");
+    let parsed = definitions.map(|path| serde_json::from_slice(&read(path)).expect("JSON"));
+    Some(parsed.collect())
+}
+
+/// The definitions of the snapshot kinds, as far as names, versions and subresources go; or those of [`PUBLISHED`].
 pub(crate) fn definitions() -> Vec<Value> {
+    if let Some(definitions) = published() {
+        return definitions;
+    }
     let kinds = [
         "VolumeSnapshot",
         "VolumeSnapshotContent",
@@ -281,8 +301,11 @@ impl Controller {
                 .await?;
         }
         let mut status = json!({"boundVolumeSnapshotContentName": content_name});
-        for field in ["readyToUse", "error", "creationTime"] {
+        for field in ["readyToUse", "error"] {
             status[field] = content["status"][field].clone();
+        }
+        if !content["status"]["creationTime"].is_null() {
+            status["creationTime"] = TAKEN.into();
         }
         if let Some(size) = content["status"]["restoreSize"].as_u64() {
             status["restoreSize"] = size.to_string().into();
@@ -412,7 +435,7 @@ impl Controller {
                 };
                 Some(
                     json!({"snapshotHandle": handle, "readyToUse": ready, "restoreSize": SIZE, "error": null,
-                    "creationTime": 1_700_000_000_000_000_000_u64}),
+                    "creationTime": TAKEN_NANOSECONDS}),
                 )
             }
         }
