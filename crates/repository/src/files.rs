@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::SignedDuration;
 use salvor_storage::{ErrorKind, GetOptions, Key, ObjectInfo, ObjectStore, PutMode};
 use tokio::runtime::Handle;
 
@@ -19,6 +20,20 @@ use crate::id::FileId;
 /// Longest file that is read whole: packs are at most 128 MiB, and an index file of that size would
 /// describe a million blobs.
 const LONGEST: u64 = 256 << 20;
+
+/// The file that says what the repository is.
+pub(crate) const CONFIG: &str = "config";
+/// Longest default retention that is understood, in days: a thousand years.
+const LONGEST_RETENTION: i64 = 366_000;
+
+/// A rule of the store that lets nobody remove what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// `COMPLIANCE` or `GOVERNANCE`.
+    pub mode: String,
+    /// For how long.
+    pub period: SignedDuration,
+}
 
 /// What a file of the repository is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -320,8 +335,8 @@ impl Files {
     /// For how long the store lets nobody remove what was written; `None` where no such rule is known.
     ///
     /// # Errors
-    /// The store fails.
-    pub fn retention(&self) -> Result<Option<jiff::Span>> {
+    /// The store fails, or the rule is none that this program understands.
+    pub fn retention(&self) -> Result<Option<Retention>> {
         let rules = self
             .runtime
             .block_on(self.store.rules())
@@ -330,14 +345,52 @@ impl Files {
         let Some(retention) = retention else {
             return Ok(None);
         };
-        let span = span_of(&retention.period).ok_or_else(|| {
+        let period = period_of(&retention.period).ok_or_else(|| {
             Error::Invalid(format!(
                 "the default retention of {} is {:?}, which this program does not understand",
                 self.place(),
                 retention.period
             ))
         })?;
-        Ok(Some(span))
+        Ok(Some(Retention {
+            mode: retention.mode,
+            period,
+        }))
+    }
+
+    /// Until when the store lets nobody remove a file; `None` where nothing keeps it, or nobody may ask.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub(crate) fn retained_until(&self, path: &str) -> Result<Option<jiff::Timestamp>> {
+        let key = self.key(path)?;
+        match self.runtime.block_on(self.store.retained_until(&key)) {
+            Ok(until) => Ok(until),
+            Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::NotFound) => Ok(None),
+            Err(source) => Err(self.failed("ask for the retention of", path, source)),
+        }
+    }
+
+    /// Lets nobody remove a file before `until`.
+    ///
+    /// # Errors
+    /// The store refuses or fails.
+    pub(crate) fn retain(&self, path: &str, mode: &str, until: jiff::Timestamp) -> Result<()> {
+        let key = self.key(path)?;
+        self.runtime
+            .block_on(self.store.retain(&key, mode, until))
+            .map_err(|source| self.failed("extend the retention of", path, source))
+    }
+
+    /// When `config` was written, by the store's clock.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub(crate) fn config_written(&self) -> Result<Option<jiff::Timestamp>> {
+        let key = self.key(CONFIG)?;
+        let info = self.runtime.block_on(self.store.head(&key));
+        info.map(|info| info.modified)
+            .map_err(|source| self.failed("look for", CONFIG, source))
     }
 
     /// An error that says that a file is damaged.
@@ -432,7 +485,7 @@ impl Files {
 }
 
 /// `30 days`, `1 years`.
-fn span_of(period: &str) -> Option<jiff::Span> {
+fn period_of(period: &str) -> Option<SignedDuration> {
     let (number, unit) = period.split_once(' ')?;
     let number: i64 = number.parse().ok().filter(|number| *number >= 0)?;
     let days = match unit.trim_end_matches('s') {
@@ -441,7 +494,8 @@ fn span_of(period: &str) -> Option<jiff::Span> {
         "year" => number.checked_mul(366)?,
         _ => return None,
     };
-    jiff::Span::new().try_hours(days.checked_mul(24)?).ok()
+    // Beyond what a date can be, nothing can be computed with it.
+    (days <= LONGEST_RETENTION).then(|| SignedDuration::from_hours(days * 24))
 }
 
 #[cfg(test)]
@@ -450,7 +504,7 @@ mod tests {
 
     #[test]
     fn periods_of_retention_are_understood_or_refused() {
-        let hours = |text| span_of(text).map(|span| span.get_hours());
+        let hours = |text| period_of(text).map(|period| period.as_hours());
         assert_eq!(hours("30 days"), Some(720));
         assert_eq!(hours("1 days"), Some(24));
         assert_eq!(hours("2 years"), Some(2 * 366 * 24));
@@ -460,6 +514,7 @@ mod tests {
             "days",
             "-1 days",
             "3 weeks",
+            "9999999 days",
             "99999999999999999999 days",
         ] {
             assert_eq!(hours(bad), None, "{bad}");

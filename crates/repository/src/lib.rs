@@ -48,6 +48,7 @@ pub mod reach;
 pub mod repair;
 pub mod repository;
 pub mod restore;
+pub mod retain;
 mod scratch;
 mod sorted;
 pub mod source;

@@ -108,10 +108,7 @@ pub fn mark(
     let index = repository.load_index()?;
     let reached = walk(repository, &index, snapshots, known, progress)?;
     // What an earlier mark copied is not copied again: its old place is avoided.
-    let avoid: BTreeSet<FileId> = marks(repository)?
-        .into_iter()
-        .flat_map(|(_, mark)| mark.packs)
-        .collect();
+    let avoid = marked_packs(&marks(repository)?);
     let uses = uses(&index, &reached, &lost_of(&index, &stored)?, &avoid)?;
     let mut marked = Marked::default();
     let mut gone = BTreeSet::new();
@@ -177,18 +174,7 @@ pub fn sweep(
     let index = repository.load_index()?;
     let reached = walk(repository, &index, snapshots, known, progress)?;
     let marks = marks(repository)?;
-    let avoid: BTreeSet<FileId> = marks
-        .iter()
-        .flat_map(|(_, mark)| mark.packs.iter().copied())
-        .collect();
-    let lost = lost_of(&index, &stored)?;
-    let needed: BTreeSet<FileId> = index
-        .packs()
-        .iter()
-        .zip(uses(&index, &reached, &lost, &avoid)?)
-        .filter(|(_, used)| used.needed > 0)
-        .map(|(id, _)| *id)
-        .collect();
+    let needed = needed_packs(&index, &reached, &stored, &marks)?;
     let now = Timestamp::now();
     let mut swept = Swept::default();
     let mut gone = BTreeSet::new();
@@ -229,6 +215,66 @@ pub fn sweep(
     Ok(swept)
 }
 
+/// Packs that hold what the snapshots need; of a blob that stands several times, one that is not marked.
+fn needed_packs(
+    index: &Index,
+    reached: &Reached,
+    stored: &BTreeMap<FileId, Listed>,
+    marks: &[(FileId, Mark)],
+) -> Result<BTreeSet<FileId>> {
+    let avoid = marked_packs(marks);
+    let lost = lost_of(index, stored)?;
+    Ok(index
+        .packs()
+        .iter()
+        .zip(uses(index, reached, &lost, &avoid)?)
+        .filter(|(_, used)| used.needed > 0)
+        .map(|(id, _)| *id)
+        .collect())
+}
+
+fn marked_packs(marks: &[(FileId, Mark)]) -> BTreeSet<FileId> {
+    marks
+        .iter()
+        .flat_map(|(_, mark)| mark.packs.iter().copied())
+        .collect()
+}
+
+/// What must be kept for what the snapshots need.
+#[derive(Debug, Default)]
+pub(crate) struct Needed {
+    /// Packs.
+    pub(crate) packs: BTreeSet<FileId>,
+    /// Index files without those that name a pack which is to go: it goes when they do.
+    pub(crate) indexes: BTreeSet<FileId>,
+}
+
+/// Finds out what is needed. `known` are snapshots that must be there.
+///
+/// # Errors
+/// As [`mark`].
+pub(crate) fn needed(
+    repository: &Repository,
+    known: &[FileId],
+    progress: &Progress,
+) -> Result<Needed> {
+    let stored = packs(repository)?;
+    let snapshots = repository.snapshots()?;
+    let index = repository.load_index()?;
+    let reached = walk(repository, &index, snapshots, known, progress)?;
+    let marks = marks(repository)?;
+    let packs = needed_packs(&index, &reached, &stored, &marks)?;
+    let goes: BTreeSet<FileId> = marked_packs(&marks).difference(&packs).copied().collect();
+    let mut indexes = BTreeSet::new();
+    for id in index.files() {
+        let file: IndexFile = repository.read_document(Kind::Index, id)?;
+        if !file.packs.iter().any(|pack| goes.contains(&pack.id)) {
+            indexes.insert(*id);
+        }
+    }
+    Ok(Needed { packs, indexes })
+}
+
 /// Of packs that may go, those that a retention rule of the store keeps, or that an index file names which it keeps: removed
 /// now, they would be hidden and not gone, and on other stores the removal is refused half-way.
 fn retained(
@@ -243,23 +289,34 @@ fn retained(
     let Some(retention) = repository.files().retention()? else {
         return Ok(BTreeSet::new());
     };
-    let is_kept = |listed: &Listed| {
+    let is_kept = |kind: Kind, listed: &Listed| -> Result<bool> {
         let ends = listed
             .modified
-            .and_then(|written| written.checked_add(retention).ok());
-        // What nobody knows the age of is taken for new.
-        ends.is_none_or(|ends| ends > now)
+            .and_then(|written| written.checked_add(retention.period).ok());
+        // What nobody knows the age of is taken for new; and while it was needed, it may have been extended.
+        if ends.is_none_or(|ends| ends > now) {
+            return Ok(true);
+        }
+        let until = repository.files().retained_until(&kind.path(&listed.id))?;
+        Ok(until.is_some_and(|until| until > now))
     };
-    let mut kept: BTreeSet<FileId> = gone
-        .iter()
-        .filter(|id| stored.get(id).is_some_and(is_kept))
-        .copied()
-        .collect();
-    let index = repository.files().list(Kind::Index)?;
-    for file in index.into_iter().filter(is_kept) {
-        let file: IndexFile = repository.read_document(Kind::Index, &file.id)?;
-        let named = file.packs.iter().map(|pack| pack.id);
-        kept.extend(named.filter(|id| gone.contains(id)));
+    let mut kept = BTreeSet::new();
+    for listed in gone.iter().filter_map(|id| stored.get(id)) {
+        if is_kept(Kind::Pack, listed)? {
+            kept.insert(listed.id);
+        }
+    }
+    for listed in repository.files().list(Kind::Index)? {
+        let file: IndexFile = repository.read_document(Kind::Index, &listed.id)?;
+        let named: Vec<FileId> = file
+            .packs
+            .iter()
+            .map(|pack| pack.id)
+            .filter(|id| gone.contains(id) && !kept.contains(id))
+            .collect();
+        if !named.is_empty() && is_kept(Kind::Index, &listed)? {
+            kept.extend(named);
+        }
     }
     Ok(kept)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 
 use crate::bucket::{BucketRules, Tier};
 use crate::error::Result;
@@ -158,6 +159,16 @@ impl ObjectStore for MeterStore {
     async fn rules(&self) -> Result<Option<BucketRules>> {
         self.meter.request();
         self.inner.rules().await
+    }
+
+    async fn retained_until(&self, key: &Key) -> Result<Option<Timestamp>> {
+        self.meter.request();
+        self.inner.retained_until(key).await
+    }
+
+    async fn retain(&self, key: &Key, mode: &str, until: Timestamp) -> Result<()> {
+        self.meter.request();
+        self.inner.retain(key, mode, until).await
     }
 
     async fn tier(&self, key: &Key) -> Result<Tier> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 
 use crate::bucket::{BucketRules, Tier};
 use crate::error::Result;
@@ -125,6 +126,15 @@ impl ObjectStore for PrefixStore {
     async fn rules(&self) -> Result<Option<BucketRules>> {
         let rules = self.inner.rules().await?;
         Ok(rules.map(|rules| rules.below(&self.prefix)))
+    }
+
+    async fn retained_until(&self, key: &Key) -> Result<Option<Timestamp>> {
+        self.inner.retained_until(&self.inner_key(key)?).await
+    }
+
+    async fn retain(&self, key: &Key, mode: &str, until: Timestamp) -> Result<()> {
+        let key = self.inner_key(key)?;
+        self.inner.retain(&key, mode, until).await
     }
 
     async fn tier(&self, key: &Key) -> Result<Tier> {

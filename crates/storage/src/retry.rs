@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use tracing::debug;
 
 use crate::bucket::{BucketRules, Tier};
@@ -210,6 +211,15 @@ impl ObjectStore for RetryStore {
 
     async fn rules(&self) -> Result<Option<BucketRules>> {
         self.repeat(|| self.inner.rules()).await
+    }
+
+    async fn retained_until(&self, key: &Key) -> Result<Option<Timestamp>> {
+        self.repeat(|| self.inner.retained_until(key)).await
+    }
+
+    async fn retain(&self, key: &Key, mode: &str, until: Timestamp) -> Result<()> {
+        // To do it twice is to do it once.
+        self.repeat(|| self.inner.retain(key, mode, until)).await
     }
 
     async fn tier(&self, key: &Key) -> Result<Tier> {

@@ -205,6 +205,26 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Until when the store lets nobody remove an object, by a lock of the object's own or one that a default retention of
+    /// the bucket gave it; `None` where it has none, or where the right to ask is missing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`].
+    async fn retained_until(&self, _key: &Key) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
+    /// Lets nobody remove an object before `until`, in the mode of [`BucketRules::default_retention`]. To do it twice is to
+    /// do it once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] where objects have no locks of their own; [`ErrorKind::Denied`] where the right is
+    /// missing, or where the object is kept for longer already.
+    async fn retain(&self, key: &Key, _mode: &str, _until: Timestamp) -> Result<()> {
+        let doing = "extend the retention of";
+        Err(Error::new(ErrorKind::Unsupported, doing, key).in_store(self.describe()))
+    }
+
     /// In which storage class an object is, and whether it can be read now.
     ///
     /// # Errors

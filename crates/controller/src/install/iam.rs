@@ -58,7 +58,8 @@ fn aws(location: &DefaultLocation) -> Value {
                 "Sid": "Objects", "Effect": "Allow",
                 "Action": [
                     "s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject",
-                    "s3:ListMultipartUploadParts", "s3:PutObject",
+                    "s3:GetObjectRetention", "s3:ListMultipartUploadParts", "s3:PutObject",
+                    "s3:PutObjectRetention",
                 ],
                 "Resource": [objects],
             },

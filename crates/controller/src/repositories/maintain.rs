@@ -167,6 +167,13 @@ impl Maintenance {
                     );
                     events.record(object, EventType::Normal, "SpaceGivenBack", text);
                 }
+                if let Some(why) = &done.not_retained {
+                    let text = format!(
+                        "the retention of what is still needed could not be extended: {why}"
+                    );
+                    tracing::warn!(repository = object.metadata.name, "{text}");
+                    events.record(object, EventType::Warning, "RetentionNotExtended", text);
+                }
                 if !done.findings.is_empty() {
                     let text = format!("stored data is damaged: {}", done.findings.join("; "));
                     tracing::error!(repository = object.metadata.name, "{text}");
@@ -216,6 +223,7 @@ impl Maintenance {
             known,
             mark: is_due(notes.marked, upkeep.prune_every),
             grace: SignedDuration::try_from(upkeep.prune_grace).unwrap_or(SignedDuration::MAX),
+            retain: is_due(notes.retained, upkeep.prune_every).then_some(notes.retained),
             scrub: scrub.then_some(share),
             holder: Holder {
                 hostname: context.options.identity.clone(),
@@ -227,6 +235,9 @@ impl Maintenance {
         let done = self.work(repository, order).await?;
         if done.marked {
             notes.marked = Some(now);
+        }
+        if done.retained {
+            notes.retained = Some(now);
         }
         if done.scrubbed {
             notes.scrubbed = Some(now);

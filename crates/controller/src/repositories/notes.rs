@@ -19,6 +19,9 @@ pub(super) struct Notes {
     /// When packs were last marked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) marked: Option<Timestamp>,
+    /// When all that is needed was last seen to be protected for long enough by the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retained: Option<Timestamp>,
     /// When a share of the data was last read whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) scrubbed: Option<Timestamp>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use salvor_repository::check::{self, Checked, Depth, Share};
 use salvor_repository::lock::{Holder, Lock};
-use salvor_repository::{Error, FileId, Kind, Progress, Repository, damage, prune};
+use salvor_repository::{Error, FileId, Kind, Progress, Repository, damage, prune, retain};
 
 /// What one run is to do.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Order {
     pub(super) mark: bool,
     /// How long after it was marked a pack goes.
     pub(super) grace: SignedDuration,
+    /// Whether to keep what is needed from losing the store's protection, and since when that was last done.
+    pub(super) retain: Option<Option<Timestamp>>,
     /// Which share of the data is read, if any.
     pub(super) scrub: Option<Share>,
     /// Who works.
@@ -32,6 +34,10 @@ pub(super) struct Done {
     pub(super) swept_packs: usize,
     pub(super) swept_bytes: u64,
     pub(super) marked: bool,
+    /// What is needed is kept by the store for as long as its rule says, or there is no rule.
+    pub(super) retained: bool,
+    /// Why the store would not keep it.
+    pub(super) not_retained: Option<String>,
     pub(super) scrubbed: bool,
     /// Snapshots that are known to be damaged and are there.
     pub(super) damaged: usize,
@@ -68,6 +74,14 @@ pub(super) fn run(
         let shared = Lock::take(repository, false, &order.holder)?;
         prune::mark(repository, &shared, &known, progress)?;
         done.marked = true;
+    }
+    if let Some(since) = order.retain {
+        // After marking: what is to go must not be kept for longer.
+        let shared = Lock::take(repository, false, &order.holder)?;
+        let now = Timestamp::now();
+        let extended = retain::extend(repository, &shared, &known, since, now, progress)?;
+        done.retained = extended.refused.is_none();
+        done.not_retained = extended.refused;
     }
     if let Some(share) = order.scrub {
         let shared = Lock::take(repository, false, &order.holder)?;

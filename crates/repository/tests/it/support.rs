@@ -41,6 +41,10 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
     pub(crate) fn files(&self) -> Files {
         let path = self.path("repository");
         std::fs::create_dir_all(&path).unwrap();

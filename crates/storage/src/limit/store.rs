@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 
 use super::Limiter;
 use crate::bucket::{BucketRules, Tier};
@@ -116,6 +117,16 @@ impl ObjectStore for LimitStore {
     async fn rules(&self) -> Result<Option<BucketRules>> {
         let _place = self.limiter.begin().await;
         self.inner.rules().await
+    }
+
+    async fn retained_until(&self, key: &Key) -> Result<Option<Timestamp>> {
+        let _place = self.limiter.begin().await;
+        self.inner.retained_until(key).await
+    }
+
+    async fn retain(&self, key: &Key, mode: &str, until: Timestamp) -> Result<()> {
+        let _place = self.limiter.begin().await;
+        self.inner.retain(key, mode, until).await
     }
 
     async fn tier(&self, key: &Key) -> Result<Tier> {

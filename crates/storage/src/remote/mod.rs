@@ -23,6 +23,7 @@ mod proxy;
 mod read;
 mod s3;
 mod s3_bucket;
+mod s3_retention;
 mod signed;
 mod store;
 mod tls;

@@ -1,6 +1,8 @@
 //! What S3 does besides reading and writing objects: the rules of a bucket, storage classes and thawing. The client
 //! library knows none of it, so these requests are built and signed here and sent by the same transport.
 
+use std::borrow::Cow;
+
 use http::{Method, Request, Response, header::HeaderValue};
 use opendal::raw::ServiceOperation;
 use opendal::{Buffer, HttpTransporter};
@@ -35,15 +37,15 @@ pub(super) struct Requests {
 }
 
 /// One request.
-struct Asked<'a> {
-    operation: &'static str,
+pub(super) struct Asked<'a> {
+    pub(super) operation: &'static str,
     /// S3's name for it.
-    name: &'static str,
-    method: Method,
-    key: &'a str,
-    query: &'a str,
-    headers: Vec<(&'static str, String)>,
-    body: &'static str,
+    pub(super) name: &'static str,
+    pub(super) method: Method,
+    pub(super) key: &'a str,
+    pub(super) query: &'a str,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Cow<'static, str>,
 }
 
 impl<'a> Asked<'a> {
@@ -55,13 +57,13 @@ impl<'a> Asked<'a> {
             key: "",
             query,
             headers: Vec::new(),
-            body: "",
+            body: "".into(),
         }
     }
 }
 
 impl RemoteStore {
-    async fn ask(&self, asked: Asked<'_>) -> Result<Response<Buffer>> {
+    pub(super) async fn ask(&self, asked: Asked<'_>) -> Result<Response<Buffer>> {
         let Asked {
             operation,
             name,
@@ -90,7 +92,7 @@ impl RemoteStore {
         let length = HeaderValue::from(body.len());
         parts.headers.insert(http::header::CONTENT_LENGTH, length);
         let transport = HttpTransporter::new(self.client().traced(trace.clone()));
-        let request = Request::from_parts(parts, Buffer::from(body));
+        let request = Request::from_parts(parts, Buffer::from(body.into_owned()));
         let answer = transport.send(request).await.map_err(&failed)?;
         match trace.failure() {
             None => Ok(answer),
@@ -160,7 +162,7 @@ impl RemoteStore {
                 key: key.as_str(),
                 query: "",
                 headers: Vec::new(),
-                body: "",
+                body: "".into(),
             })
             .await?;
         let header = |name: &str| {
@@ -210,7 +212,7 @@ impl RemoteStore {
             key: key.as_str(),
             query: "",
             headers,
-            body: "",
+            body: "".into(),
         })
         .await
         .map(drop)
@@ -226,7 +228,7 @@ impl RemoteStore {
                 key: key.as_str(),
                 query: "?restore",
                 headers: Vec::new(),
-                body,
+                body: body.into(),
             })
             .await;
         match asked {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use opendal::raw::{OpDelete, OpPresign, OpRead, OpStat, OpWrite, PresignOperation, Servicer};
 use opendal::{Buffer, BytesRange, Executor, HttpTransporter, Metadata, OperationContext, options};
 use tokio::sync::OnceCell;
@@ -418,6 +419,20 @@ impl ObjectStore for RemoteStore {
         match &self.0.recipe {
             Recipe::S3(_) => self.bucket_rules().await.map(Some),
             Recipe::Azure(_) | Recipe::Gcs(_) => Ok(None),
+        }
+    }
+
+    async fn retained_until(&self, key: &Key) -> Result<Option<Timestamp>> {
+        match &self.0.recipe {
+            Recipe::S3(_) => self.object_retained_until(key).await,
+            Recipe::Azure(_) | Recipe::Gcs(_) => Ok(None),
+        }
+    }
+
+    async fn retain(&self, key: &Key, mode: &str, until: Timestamp) -> Result<()> {
+        match &self.0.recipe {
+            Recipe::S3(_) => self.retain_until(key, mode, until).await,
+            Recipe::Azure(_) | Recipe::Gcs(_) => Err(self.only_s3("extend the retention of", key)),
         }
     }
 

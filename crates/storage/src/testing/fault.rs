@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use crate::bucket::{BucketRules, Tier};
 use crate::error::{Error, ErrorKind, Result};
@@ -242,6 +243,16 @@ impl ObjectStore for FaultStore {
 
     async fn rules(&self) -> Result<Option<BucketRules>> {
         self.run("rules", "", None, self.inner.rules()).await
+    }
+
+    async fn retained_until(&self, key: &Key) -> Result<Option<Timestamp>> {
+        let inner = self.inner.retained_until(key);
+        self.run("retained_until", key.as_str(), None, inner).await
+    }
+
+    async fn retain(&self, key: &Key, mode: &str, until: Timestamp) -> Result<()> {
+        let inner = self.inner.retain(key, mode, until);
+        self.run("retain", key.as_str(), None, inner).await
     }
 
     async fn tier(&self, key: &Key) -> Result<Tier> {

@@ -383,6 +383,38 @@ async fn the_rules_of_a_bucket_are_read_as_they_are_for_a_folder() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_can_be_kept_from_removal_and_for_longer() {
+    let Some(bucket) = Bucket::start(true) else {
+        return;
+    };
+    let store = decorated(bucket.store());
+    // Without a default retention: moto then wants a header of Amazon's own client with each write.
+    let locks = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";
+    let configured = bucket.server.configure(&bucket.name, "?object-lock", locks);
+    configured.expect("configured");
+    let name = key("data/a 1");
+    let put = store.put(&name, Bytes::from("what it holds"), PutMode::Overwrite);
+    put.await.expect("written");
+    assert_eq!(store.retained_until(&name).await.expect("asked"), None);
+    for days in [7, 30, 30] {
+        let until = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(days * 24);
+        let kept = store.retain(&name, "GOVERNANCE", until);
+        kept.await.expect("kept");
+        let kept = store.retained_until(&name).await.expect("asked");
+        assert_eq!(kept.map(|kept| kept.as_second()), Some(until.as_second()));
+    }
+    let error = store
+        .retain(&name, "FOR EVER", jiff::Timestamp::now())
+        .await;
+    assert_eq!(
+        error.expect_err("no such mode").kind,
+        ErrorKind::Unsupported
+    );
+    let error = store.retained_until(&key("data/b")).await;
+    assert_eq!(error.expect_err("not there").kind, ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_object_moves_to_another_storage_class_and_is_thawed() {
     let Some(bucket) = Bucket::start(false) else {
         return;

@@ -140,6 +140,27 @@ impl Messages {
         )
     }
 
+    /// On a store with a default retention: what is needed is kept for longer.
+    #[must_use]
+    pub fn retention_extended(self, files: usize) -> String {
+        let english = count(files as u64, "file", "files");
+        self.say(
+            format_args!(
+                "{english} that snapshots need: the store keeps them for its whole retention again"
+            ),
+            format_args!("스냅샷에 필요한 파일 {files}개를 저장소가 보존 기간만큼 다시 지킵니다"),
+        )
+    }
+
+    /// The store would not do that.
+    #[must_use]
+    pub fn retention_not_extended(self, why: &str) -> String {
+        self.say(
+            format_args!("the retention of what snapshots need could not be extended, and what is older than the bucket's default retention can be removed by whoever may write there ({why}): give the location the right s3:PutObjectRetention"),
+            format_args!("스냅샷에 필요한 것의 보존 기간을 늘리지 못했습니다. 버킷의 기본 보존 기간보다 오래된 것은 그곳에 쓸 수 있는 누구나 지울 수 있습니다({why}). 위치에 s3:PutObjectRetention 권한을 주세요"),
+        )
+    }
+
     /// What a mark found.
     #[must_use]
     pub fn repository_marked(self, packs: usize, bytes: &str, days: u32) -> String {

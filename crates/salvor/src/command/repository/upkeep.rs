@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use salvor_repository::check::{self, Checked, Depth};
 use salvor_repository::{
     FileId, Progress, Repository, damage, lock as locks, prune as pruning, repair as repairing,
+    retain,
 };
 use salvor_text::ByteCount;
 
@@ -144,14 +145,17 @@ pub(super) async fn prune(args: &PruneArgs, session: &Session) -> Result<Exit, F
     session.printer.result(&format!("{text}\n"))?;
     let shared = lock(&repository, false).await?;
     let stop = Arc::clone(&progress);
-    let marked = stoppable(
+    let (marked, extended) = stoppable(
         session,
         &progress,
         |_| (),
         move || {
-            let marked = pruning::mark(&repository, &shared, &[], &stop);
+            let marked = pruning::mark(&repository, &shared, &[], &stop)?;
+            // Of what was just marked nothing is kept for longer.
+            let now = Timestamp::now();
+            let extended = retain::extend(&repository, &shared, &[], None, now, &stop)?;
             drop(shared);
-            marked
+            Ok((marked, extended))
         },
     )
     .await?;
@@ -161,6 +165,14 @@ pub(super) async fn prune(args: &PruneArgs, session: &Session) -> Result<Exit, F
         args.grace_days,
     );
     session.printer.result(&format!("{text}\n"))?;
+    if extended.files > 0 {
+        let text = session.messages.retention_extended(extended.files);
+        session.printer.note(&text);
+    }
+    if let Some(why) = extended.refused {
+        let text = session.messages.retention_not_extended(&why);
+        session.printer.warning(&text);
+    }
     Ok(Exit::Done)
 }
 
