@@ -9,9 +9,12 @@
 //! - a data directory is there whole or not at all; what was there before is kept;
 //! - knows no Kubernetes, but for telling its data by the first bytes of values.
 //!
-//! Start with [`snapshot`], then [`restore`]; [`save`] takes a snapshot of a running cluster through [`client`].
+//! Start with [`snapshot`], then [`restore`]; [`save`] takes a snapshot of a running cluster through [`client`],
+//! [`points`] keeps them in a location, [`capture`] every change behind them, and [`chain`] finds the way back.
 
 pub mod bolt;
+pub mod capture;
+pub mod chain;
 pub mod client;
 pub mod membership;
 pub mod mvcc;
@@ -22,4 +25,7 @@ pub mod save;
 pub mod snapshot;
 pub mod wal;
 
+mod causes;
 mod checksum;
+
+pub use causes::with_causes;

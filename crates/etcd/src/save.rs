@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Access, AlarmKind, Endpoint, Member, Status};
 use crate::snapshot::{self, Report, Snapshot};
+use crate::with_causes;
 
 /// Bytes that are collected before they go to the disk.
 const BUFFER: usize = 1 << 20;
@@ -235,7 +236,7 @@ async fn take(
         for mut candidate in candidates {
             match from_member(&mut candidate, newest, target).await {
                 Ok((mut saved, file)) => {
-                    let failed = failures.iter().map(chain);
+                    let failed = failures.iter().map(|error| with_causes(error));
                     saved.remarks = failed.chain(remarks).chain(saved.remarks).collect();
                     saved.took = begun.elapsed();
                     return Ok((saved, file));
@@ -246,7 +247,7 @@ async fn take(
         }
         let last = failures.pop().ok_or(Error::NoEndpoint)?;
         Err(Error::NoMember {
-            others: failures.iter().map(chain).collect(),
+            others: failures.iter().map(|error| with_causes(error)).collect(),
             last: Box::new(last),
         })
     };
@@ -294,7 +295,7 @@ async fn newest(candidates: &mut [Candidate], remarks: &mut Vec<String>) -> Opti
     for candidate in candidates {
         match candidate.member.linearizable_read().await {
             Ok(range) => return Some(range.revision),
-            Err(error) => reason = Some(chain(&error)),
+            Err(error) => reason = Some(with_causes(&error)),
         }
     }
     remarks.extend(reason.map(|reason| {
@@ -322,7 +323,7 @@ async fn order(candidates: &mut [Candidate], remarks: &mut Vec<String>) {
                     remarks.push(format!("member {:x}: {what}", alarm.member));
                 }
             }
-            Err(error) => remarks.push(format!("alarms are not known: {}", chain(&error))),
+            Err(error) => remarks.push(format!("alarms are not known: {}", with_causes(&error))),
         }
     }
     candidates.sort_by_key(|Candidate { status, .. }| {
@@ -499,15 +500,4 @@ fn put_in_place(part: TempPath, path: &Path) -> Result<(), Error> {
     std::fs::File::open(folder(path))
         .and_then(|folder| folder.sync_all())
         .map_err(io_error("wait for the disk for the folder of", path))
-}
-
-/// An error with its causes.
-fn chain<E: std::error::Error>(error: &E) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

@@ -9,7 +9,7 @@ use crate::protobuf::{Malformed, Message, fields};
 
 /// A connected member.
 pub struct Member {
-    channel: Channel,
+    pub(super) channel: Channel,
 }
 
 /// What a member says of itself.
@@ -62,14 +62,14 @@ pub struct Alarm {
 
 /// Header of every answer.
 #[derive(Clone, Copy, Default)]
-struct Header {
+pub(super) struct Header {
     cluster: u64,
     member: u64,
-    revision: u64,
+    pub(super) revision: u64,
 }
 
 impl Header {
-    fn decode(message: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn decode(message: &[u8]) -> Result<Self, Malformed> {
         let mut header = Self::default();
         for field in fields(message) {
             let field = field?;
@@ -208,7 +208,7 @@ impl Member {
     }
 }
 
-fn read(
+pub(super) fn read(
     channel: &Channel,
     call: &'static str,
     answer: &[u8],

@@ -97,6 +97,11 @@ impl Channel {
         &self.endpoint
     }
 
+    /// How long an answer may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     /// A call with one answer.
     pub(super) async fn ask(
         &mut self,
@@ -228,6 +233,12 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// The same where any time may pass between two messages. That the connection is alive is asked beside it.
+    pub(super) fn endless(mut self) -> Self {
+        self.patience = Duration::MAX;
+        self
+    }
+
     /// The next one; `None` when the member said that it is done and all is well.
     ///
     /// # Errors
@@ -307,7 +318,7 @@ impl Messages {
         }
     }
 
-    fn wrong(&self, why: impl Into<String>) -> Error {
+    pub(super) fn wrong(&self, why: impl Into<String>) -> Error {
         Error::Answer {
             call: self.call,
             endpoint: self.endpoint.to_string(),

@@ -5,6 +5,7 @@
 mod calls;
 mod channel;
 mod tls;
+mod watch;
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use salvor_seal::Secret;
 
 pub use calls::{Alarm, AlarmKind, Member, Pieces, Range, Status};
+pub use watch::{Event, Watch, Watched};
 
 use crate::protobuf::Malformed;
 

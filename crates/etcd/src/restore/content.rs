@@ -1,15 +1,17 @@
 //! The new database: the snapshot entry by entry, with other members.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use super::history::{Prepared, UNKNOWN_TTL};
 use super::{Error, Options, Result, Revisions, folder, io_error};
 use crate::bolt::{self, Bucket, BucketWriter, Cursor, Database, Walk, Writer};
 use crate::checksum::Crc32c;
-use crate::mvcc::Revision;
+use crate::mvcc::{KeyValue, Revision};
+use crate::protobuf::Message;
 use crate::snapshot::{self, Snapshot, not_stopped};
 use crate::wal;
 
@@ -35,6 +37,7 @@ impl Content {
     /// Writes `db` into a new folder and reads it once more.
     pub(super) fn write(
         snapshot: &Snapshot,
+        history: Option<Prepared<'_>>,
         snap: &Path,
         options: &Options,
         stop: &AtomicBool,
@@ -49,8 +52,11 @@ impl Content {
             .map_err(io_error("create", &path))?;
         let page_size = snapshot.database().layout().page_size;
         let writer = Writer::create(file, page_size).map_err(unwritten(&path))?;
+        let quota = history.as_ref().map(|history| history.history().quota);
         let mut copy = Copy {
             snapshot,
+            history,
+            leases: BTreeSet::new(),
             options,
             stop,
             path: &path,
@@ -69,6 +75,10 @@ impl Content {
         let file = writer.finish().map_err(unwritten(&path))?;
         content.hash = crc.value();
         content.size = prove(&file, &path, content.hash, stop)?;
+        if let Some(quota) = quota.filter(|quota| content.size > *quota) {
+            let needed = content.size;
+            return Err(Error::OverQuota { needed, quota });
+        }
         folder::sync(snap)?;
         Ok(content)
     }
@@ -105,6 +115,10 @@ fn prove(file: &File, path: &Path, expected: u32, stop: &AtomicBool) -> Result<u
 /// A copy in progress.
 struct Copy<'a> {
     snapshot: &'a Snapshot,
+    /// What changed behind the snapshot, and what of all of it is kept.
+    history: Option<Prepared<'a>>,
+    /// Leases that are named by what was kept.
+    leases: BTreeSet<i64>,
     options: &'a Options,
     stop: &'a AtomicBool,
     path: &'a Path,
@@ -125,7 +139,7 @@ impl Copy<'_> {
         }
         // Those that every member has, and those of the snapshot.
         let mut all: BTreeMap<&[u8], Option<&Bucket>> =
-            ["key", "members", "members_removed", "meta"]
+            ["key", "lease", "members", "members_removed", "meta"]
                 .map(|name| (name.as_bytes(), None))
                 .into();
         all.extend(
@@ -152,6 +166,10 @@ impl Copy<'_> {
                 let rows = members.map(|member| (member.row_key().into_bytes(), member.to_json()));
                 self.rows(name, None, walk, rows.collect())
             }
+            b"lease" if self.history.is_some() => {
+                let rows = self.lease_rows(source)?;
+                self.rows(name, source, walk, rows)
+            }
             b"members_removed" => self.rows(name, None, walk, Rows::new()),
             b"alarm" => {
                 self.content.alarms = self.count(source, walk)?;
@@ -163,32 +181,55 @@ impl Copy<'_> {
 
     /// The history of all keys, and the mark of a raised revision behind it.
     fn key(&mut self, source: Option<&Bucket>, walk: &mut Walk<'_>) -> Result<()> {
-        let mut revisions = snapshot::Revisions::default();
         let mut out = self.writer.bucket(b"key");
-        let failed = || unwritten(self.path);
+        let mut entries = Entries {
+            revisions: snapshot::Revisions::default(),
+            out: &mut out,
+            crc: &mut self.crc,
+            content: &mut self.content,
+            leases: self.history.is_some().then_some(&mut self.leases),
+            path: self.path,
+        };
+        let mut last = 0;
         if let Some(source) = source {
             let damaged = |error| Error::Snapshot(self.snapshot.damaged(error));
             let mut cursor = walk.cursor(source).map_err(damaged)?;
             while cursor.advance().map_err(damaged)? {
                 not_stopped(self.stop)?;
                 let (key, value) = (cursor.key(), cursor.value());
-                if let Err(finding) = revisions.take(key, value)
-                    && self.content.findings.len() < MOST_FINDINGS
+                last = Revision::from_key(key).map_or(last, |(revision, _)| revision.main);
+                if self
+                    .history
+                    .as_ref()
+                    .is_none_or(|history| history.keeps(key, value))
                 {
-                    self.content.findings.push(finding);
+                    entries.put(key, value)?;
                 }
-                put(&mut out, &mut self.crc, key, value).map_err(failed())?;
-                self.content.versions += 1;
             }
         }
+        if let Some(history) = &mut self.history {
+            history.each_change(last, |history, key, value| {
+                not_stopped(self.stop)?;
+                match history.keeps(key, value) {
+                    true => entries.put(key, value),
+                    false => Ok(()),
+                }
+            })?;
+        }
+        let revisions = entries.revisions;
         // Where deletions are the last changes, a compaction takes them away and is itself the newest revision.
-        let revision = revisions.last.main.max(self.compacted).max(Revision::FIRST);
+        let revision = match &self.history {
+            Some(history) => history.history().target,
+            None => revisions.last.main.max(self.compacted),
+        };
+        let revision = revision.max(Revision::FIRST);
         self.content.revision = revision;
         let by = match self.options.revisions {
             Revisions::Raise(by) => by,
             Revisions::RaiseForKubernetes(by) if revisions.kubernetes => by,
             _ => 0,
         };
+        let failed = || unwritten(self.path);
         if by > 0 {
             let raised = revision
                 .checked_add(by)
@@ -204,6 +245,33 @@ impl Copy<'_> {
         out.finish().map_err(failed())
     }
 
+    /// Rows of the leases that were granted behind the snapshot.
+    fn lease_rows(&self, source: Option<&Bucket>) -> Result<Rows> {
+        let mut missing = self.leases.clone();
+        if let Some(source) = source {
+            let damaged = |error| Error::Snapshot(self.snapshot.damaged(error));
+            // A walk reaches a page once: this is another one.
+            let mut walk = self.snapshot.database().walk();
+            let mut cursor = walk.cursor(source).map_err(damaged)?;
+            while cursor.advance().map_err(damaged)? {
+                if let Ok(id) = cursor.key().try_into() {
+                    missing.remove(&i64::from_be_bytes(id));
+                }
+            }
+        }
+        let granted = self
+            .history
+            .as_ref()
+            .map(|history| &history.history().leases);
+        let rows = missing.into_iter().map(|id| {
+            let ttl = granted.and_then(|granted| granted.get(&id));
+            let ttl = ttl.copied().unwrap_or(UNKNOWN_TTL);
+            let row = Message::new().integer(1, id as u64).integer(2, ttl as u64);
+            (id.to_be_bytes().to_vec(), row.finish())
+        });
+        Ok(rows.collect())
+    }
+
     /// What changes in `meta`.
     fn meta_rows(&self) -> Rows {
         let members = self.options.cluster.members();
@@ -217,10 +285,15 @@ impl Copy<'_> {
             ("term", wal::TERM.to_be_bytes().to_vec()),
             ("confState", configuration.to_string().into_bytes()),
         ];
-        if let Some(main) = self.content.raised_to {
-            let mark = Revision { main, sub: 0 };
-            rows.push(("scheduledCompactRev", mark.to_key().to_vec()));
-        }
+        let mark = |main| Revision { main, sub: 0 }.to_key().to_vec();
+        let compacted = self
+            .history
+            .as_ref()
+            .map(|history| history.history().compact_at);
+        let compacted = compacted.filter(|compacted| *compacted > 0);
+        rows.extend(compacted.map(|main| ("finishedCompactRev", mark(main))));
+        let scheduled = self.content.raised_to.or(compacted);
+        rows.extend(scheduled.map(|main| ("scheduledCompactRev", mark(main))));
         rows.into_iter()
             .map(|(key, value)| (key.as_bytes().to_vec(), value))
             .collect()
@@ -269,6 +342,36 @@ impl Copy<'_> {
             }
         }
         Ok(count)
+    }
+}
+
+/// Entries of the bucket `key` on their way into the new database.
+struct Entries<'a, 'w> {
+    revisions: snapshot::Revisions,
+    out: &'a mut BucketWriter<'w>,
+    crc: &'a mut Crc32c,
+    content: &'a mut Content,
+    /// Leases that they name, where they are asked for.
+    leases: Option<&'a mut BTreeSet<i64>>,
+    path: &'a Path,
+}
+
+impl Entries<'_, '_> {
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        if let Err(finding) = self.revisions.take(key, value)
+            && self.content.findings.len() < MOST_FINDINGS
+        {
+            self.content.findings.push(finding);
+        }
+        if let Some(leases) = &mut self.leases
+            && let Ok(entry) = KeyValue::decode(value)
+            && entry.lease != 0
+        {
+            leases.insert(entry.lease);
+        }
+        put(self.out, self.crc, key, value).map_err(unwritten(self.path))?;
+        self.content.versions += 1;
+        Ok(())
     }
 }
 

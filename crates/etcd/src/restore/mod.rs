@@ -7,6 +7,7 @@
 
 mod content;
 mod folder;
+mod history;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ use crate::{bolt, wal};
 
 use content::Content;
 use folder::Place;
+use history::Prepared;
+
+pub use history::{Changes, History, UNKNOWN_TTL};
 
 /// By how much revisions are raised where nobody says otherwise: etcd's own advice, more than a week of 1,500 writes a
 /// second.
@@ -154,6 +158,17 @@ pub enum Error {
         /// By how much.
         by: u64,
     },
+    /// The new database would be larger than its members take.
+    #[error(
+        "the database would have at least {needed} bytes, and its members take {quota}: give their quota with \
+         --quota-backend-bytes, and start them with it; nothing was changed"
+    )]
+    OverQuota {
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that members take.
+        quota: u64,
+    },
     /// The new database could not be written.
     #[error("write {}", .path.display())]
     Database {
@@ -229,6 +244,31 @@ pub fn restore_snapshot(
     stop: &AtomicBool,
 ) -> Result<Restored> {
     let own = options.cluster.member(&options.name, &options.peer_urls)?;
+    made(snapshot, None, own, options, stop)
+}
+
+/// The same from a snapshot and what changed behind it, up to a revision. Older versions than those of
+/// [`History::compact_at`] are left out.
+///
+/// # Errors
+/// As [`restore()`]; [`Error::OverQuota`].
+pub fn restore_history(
+    snapshot: &Snapshot,
+    history: &mut History,
+    options: &Options,
+    stop: &AtomicBool,
+) -> Result<Restored> {
+    let own = options.cluster.member(&options.name, &options.peer_urls)?;
+    made(snapshot, Some(history), own, options, stop)
+}
+
+fn made(
+    snapshot: &Snapshot,
+    mut history: Option<&mut History>,
+    own: &membership::Member,
+    options: &Options,
+    stop: &AtomicBool,
+) -> Result<Restored> {
     if !options.skip_digest {
         if snapshot.digest().is_none() {
             return Err(Error::NoDigest {
@@ -237,7 +277,11 @@ pub fn restore_snapshot(
         }
         snapshot.check_digest(stop)?;
     }
-    let needed = snapshot.database().layout().size() + BESIDES;
+    let most = match &mut history {
+        Some(history) => history.most(snapshot)?,
+        None => snapshot.database().layout().size(),
+    };
+    let needed = most + BESIDES;
     let data = Place::prepare(&options.data_dir, options.replace, needed)?;
     let wal = match &options.wal_dir {
         Some(folder) => Some(Place::prepare(folder, options.replace, BESIDES)?),
@@ -247,8 +291,11 @@ pub fn restore_snapshot(
     let leftovers = leftovers.into_iter().flatten().flat_map(Place::leftovers);
     let leftovers = leftovers.collect();
 
+    let history = history
+        .map(|history| Prepared::new(history, snapshot, stop))
+        .transpose()?;
     let member = data.folder("member")?;
-    let content = Content::write(snapshot, &member.join("snap"), options, stop)?;
+    let content = Content::write(snapshot, history, &member.join("snap"), options, stop)?;
     let wal_folder = match &wal {
         Some(place) => place.temporary().to_owned(),
         None => folder::create(&member.join("wal"))?,

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::report::{Level, Outcome, Report};
 use super::{Error, Revisions, Snapshot, not_stopped, rows};
 use crate::bolt::{self, Bucket, Walk};
+use crate::with_causes;
 
 /// Buckets without which there is no store.
 const NEEDED: [&str; 2] = ["key", "meta"];
@@ -75,12 +76,12 @@ impl Content<'_> {
         }
         let mut walk = snapshot.database().walk();
         if let Err(error) = walk.freelist() {
-            self.pages.fail(chain(&error));
+            self.pages.fail(with_causes(&error));
         }
         let buckets = match walk.buckets() {
             Ok(buckets) => buckets,
             Err(error) => {
-                self.pages.fail(chain(&error));
+                self.pages.fail(with_causes(&error));
                 self.revisions.outcome = Outcome::NotDone;
                 self.rows.outcome = Outcome::NotDone;
                 return Ok(());
@@ -104,7 +105,7 @@ impl Content<'_> {
             if let Err(error) = read {
                 let name = bucket.name.escape_ascii();
                 self.pages
-                    .fail(format!("bucket `{name}`: {}", chain(&error)));
+                    .fail(format!("bucket `{name}`: {}", with_causes(&error)));
                 let level = if is_key {
                     &mut self.revisions
                 } else {
@@ -173,15 +174,4 @@ fn each(
             Err(error) => return Ok(Err(error)),
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

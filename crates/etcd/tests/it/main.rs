@@ -1,6 +1,8 @@
 //! Pages, snapshots and data directories: written, damaged, read; and with real etcd on both sides.
 
 mod bolt;
+mod capture;
+mod chains;
 mod faults;
 mod points;
 mod real;

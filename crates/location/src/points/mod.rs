@@ -106,8 +106,8 @@ impl Location {
     /// [`Error::ContentsChanged`] when an object is gone or has another length; the store fails.
     pub async fn commit_point(&self, point: &Point) -> Result<()> {
         self.prepare().await?;
-        stream::iter(&point.objects)
-            .map(|object| self.look_at_object(object))
+        stream::iter(point.objects.clone())
+            .map(|object| async move { self.look_at_object(&object).await })
             .buffer_unordered(PARALLELISM)
             .try_collect::<Vec<()>>()
             .await?;

@@ -5,12 +5,20 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use salvor_etcd::points::TEMPLATE;
 
+pub(crate) use super::etcd_chain::{RecoverArgs, StreamArgs, TimelineArgs};
+
 /// `etcd`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EtcdCommand {
     /// Save, look at, verify and restore snapshots of etcd.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Capture every change of a running cluster into the location, until it is stopped.
+    Stream(Box<StreamArgs>),
+    /// List what can be brought back from the location: snapshots, chains, gaps.
+    Timeline(TimelineArgs),
+    /// Make the data directory of a member from captured changes, at a revision or time.
+    Restore(Box<RecoverArgs>),
 }
 
 /// `etcd snapshot`.
@@ -108,7 +116,7 @@ pub(crate) struct PlaceArgs {
     pub(crate) work_dir: Option<PathBuf>,
 }
 
-fn cluster(text: &str) -> Result<u64, String> {
+pub(crate) fn cluster(text: &str) -> Result<u64, String> {
     u64::from_str_radix(text, 16)
         .map_err(|_| format!("`{text}` is no id of a cluster: up to 16 hexadecimal digits"))
 }

@@ -5,6 +5,7 @@ pub(crate) mod backup;
 pub(crate) mod choice;
 pub(crate) mod claims;
 pub(crate) mod etcd;
+pub(crate) mod etcd_chain;
 pub(crate) mod extension;
 pub(crate) mod filters;
 pub(crate) mod install;

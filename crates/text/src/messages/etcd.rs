@@ -135,4 +135,99 @@ impl Messages {
             format_args!("스냅샷을 가져오는 중에 중단했습니다. 아무것도 쓰지 않았습니다"),
         )
     }
+
+    /// Another capture has the place.
+    #[must_use]
+    pub fn etcd_standby(self, why: &str) -> String {
+        self.say(
+            format_args!("on standby: {why}"),
+            format_args!("대기 중: {why}"),
+        )
+    }
+
+    /// A chain of captured changes begins.
+    #[must_use]
+    pub fn etcd_chain_begun(self, chain: &str, reason: &str, start: u64) -> String {
+        self.say(
+            format_args!(
+                "chain {chain} begins ({reason}): changes are captured from revision {start} on"
+            ),
+            format_args!(
+                "체인 {chain}을(를) 시작합니다({reason}): 리비전 {start}부터 변경을 캡처합니다"
+            ),
+        )
+    }
+
+    /// A chain is gone on with.
+    #[must_use]
+    pub fn etcd_chain_resumed(self, chain: &str, next: u64) -> String {
+        self.say(
+            format_args!("chain {chain} goes on with revision {next}"),
+            format_args!("체인 {chain}을(를) 리비전 {next}부터 이어 갑니다"),
+        )
+    }
+
+    /// The base of a chain is committed.
+    #[must_use]
+    pub fn etcd_base(self, point: &str, revision: u64) -> String {
+        self.say(
+            format_args!("base {point} committed at revision {revision}"),
+            format_args!("기준 스냅샷 {point}을(를) 리비전 {revision}에서 저장했습니다"),
+        )
+    }
+
+    /// A capture failed and tries again.
+    #[must_use]
+    pub fn etcd_trouble(self, why: &str) -> String {
+        self.say(
+            format_args!("trying again: {why}"),
+            format_args!("다시 시도합니다: {why}"),
+        )
+    }
+
+    /// A capture was stopped.
+    #[must_use]
+    pub fn etcd_stream_stopped(self, revision: u64, changes: u64, lag: f64) -> String {
+        self.say(
+            format_args!("stopped: captured up to revision {revision}, {} in this run, written after at most {lag:.2} s",
+                count(changes, "change", "changes")),
+            format_args!("중단했습니다: 리비전 {revision}까지 캡처, 이번 실행에서 변경 {changes}건, 기록까지 최대 {lag:.2}초"),
+        )
+    }
+
+    /// What a restore is made of.
+    #[must_use]
+    pub fn etcd_found(self, revision: u64, base: &str, segments: u64, at: &str) -> String {
+        self.say(
+            format_args!("revision {revision} is restored from base {base} and {} (last mark: {at})",
+                count(segments, "segment", "segments")),
+            format_args!("기준 스냅샷 {base}와(과) 세그먼트 {segments}개로 리비전 {revision}을(를) 복원합니다(마지막 시각 표시: {at})"),
+        )
+    }
+
+    /// Captured changes have a gap.
+    #[must_use]
+    pub fn etcd_gap(self, cluster: &str, after: u64, until: u64) -> String {
+        self.say(
+            format_args!(
+                "{cluster}: revisions {} to {} cannot be reached",
+                after + 1,
+                until.saturating_sub(1)
+            ),
+            format_args!(
+                "{cluster}: 리비전 {}부터 {}까지는 복원할 수 없습니다",
+                after + 1,
+                until.saturating_sub(1)
+            ),
+        )
+    }
+
+    /// A new history begins.
+    #[must_use]
+    pub fn etcd_break(self, cluster: &str, ends: u64, start: u64, reason: &str) -> String {
+        self.say(
+            format_args!("{cluster}: one history ends at revision {ends}, the next one begins at {start} ({reason})"),
+            format_args!("{cluster}: 한 이력이 리비전 {ends}에서 끝나고 다음 이력이 {start}에서 시작합니다({reason})"),
+        )
+    }
 }

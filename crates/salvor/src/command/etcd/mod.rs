@@ -1,14 +1,18 @@
-//! `etcd snapshot`: snapshots of etcd, without its tools.
+//! `etcd`: snapshots and captured changes of etcd, without its tools.
 
 mod look;
+mod recover;
 mod restore;
 mod save;
 mod source;
+mod stream;
+mod timeline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use salvor_etcd::{points, restore as restoring, save as saving, snapshot};
+use salvor_etcd::chain::recover as recovering;
+use salvor_etcd::{capture, client, points, restore as restoring, save as saving, snapshot};
 
 use crate::args::etcd::{EtcdCommand, SnapshotCommand};
 use crate::exit::{Exit, Failure};
@@ -20,12 +24,16 @@ const TAKE_ANOTHER: &str =
 
 /// Runs a command of `etcd`.
 pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit, Failure> {
-    let EtcdCommand::Snapshot(command) = command;
     match command {
-        SnapshotCommand::Save(args) => save::run(&args, session).await,
-        SnapshotCommand::Status(args) => look::status(&args, session).await,
-        SnapshotCommand::Verify(args) => look::verify(&args, session).await,
-        SnapshotCommand::Restore(args) => restore::run(&args, session).await,
+        EtcdCommand::Snapshot(command) => match command {
+            SnapshotCommand::Save(args) => save::run(&args, session).await,
+            SnapshotCommand::Status(args) => look::status(&args, session).await,
+            SnapshotCommand::Verify(args) => look::verify(&args, session).await,
+            SnapshotCommand::Restore(args) => restore::run(&args, session).await,
+        },
+        EtcdCommand::Stream(args) => stream::run(&args, session).await,
+        EtcdCommand::Timeline(args) => timeline::run(&args, session).await,
+        EtcdCommand::Restore(args) => recover::run(&args, session).await,
     }
 }
 
@@ -83,6 +91,7 @@ impl From<restoring::Error> for Failure {
             E::Snapshot(error) => return Self::from(error),
             E::Members { .. } | E::MountPoint { .. } | E::TooHigh { .. } => Exit::Usage,
             E::NoDigest { .. } | E::Exists { .. } | E::InUse { .. } => Exit::Refused,
+            E::OverQuota { .. } => Exit::Refused,
             E::NoRoom { .. } => Exit::NoRoom,
             E::ReadsOtherwise { .. } => Exit::VerificationFailed,
             _ => Exit::Internal,
@@ -128,5 +137,42 @@ impl From<points::Error> for Failure {
             _ => Exit::Internal,
         };
         Self::caused(exit, "", error)
+    }
+}
+
+impl From<recovering::Error> for Failure {
+    fn from(error: recovering::Error) -> Self {
+        use recovering::Error as E;
+        match error {
+            E::Point(error) => Self::from(error),
+            E::Location(error) => Self::from(error),
+            E::Unreachable { .. } => Self::caused(Exit::NotFound, "", error)
+                .hint("`salvor etcd timeline` lists what can be reached"),
+            _ => Self::caused(Exit::Internal, "", error),
+        }
+    }
+}
+
+impl From<capture::Error> for Failure {
+    fn from(error: capture::Error) -> Self {
+        use capture::Error as E;
+        let exit = match error {
+            E::Location(error) => return Self::from(error),
+            E::Point(error) => return Self::from(error),
+            E::NoEndpoint | E::Metrics { .. } => Exit::Usage,
+            E::Client(ref error) => exit_of(error),
+            _ => Exit::Internal,
+        };
+        Self::caused(exit, "", error)
+    }
+}
+
+fn exit_of(error: &client::Error) -> Exit {
+    if error.is_usage() {
+        Exit::Usage
+    } else if error.is_denied() {
+        Exit::Refused
+    } else {
+        Exit::Unavailable
     }
 }

@@ -1,0 +1,407 @@
+//! From what stands in a location to a snapshot and the changes behind it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use salvor_location::{Location, Point};
+use salvor_seal::age::Identity;
+
+use super::segment::{self, Item, LARGEST_CONTENT, Malformed};
+use super::timeline::{Base, Line, Segment, Timeline};
+use crate::points;
+use crate::restore::{Changes, History};
+use crate::snapshot::Snapshot;
+use crate::with_causes;
+
+/// What is wanted back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The state after this revision.
+    Revision(u64),
+    /// The state at this time, by the clock of who captured it.
+    Time(Timestamp),
+    /// The last one that is there.
+    Latest,
+}
+
+/// What was found.
+pub struct Found {
+    /// The base.
+    pub snapshot: Snapshot,
+    /// Its point.
+    pub point: Point,
+    /// The revision that is restored.
+    pub revision: u64,
+    /// Up to which revision the source was compacted then.
+    pub compacted: u64,
+    /// Changes behind the base.
+    pub changes: Changes,
+    /// For how many seconds leases were granted.
+    pub leases: BTreeMap<i64, i64>,
+    /// Segments that were read.
+    pub segments: u64,
+    /// The last mark at or before the revision: everything up to it had happened at this time.
+    pub at: Option<Timestamp>,
+    /// What could not be used.
+    pub remarks: Vec<String>,
+}
+
+impl Found {
+    /// What is restored: compacted at the revision, or as the source was.
+    #[must_use]
+    pub fn into_history(self, exact: bool, quota: u64) -> (Snapshot, History) {
+        let history = History {
+            target: self.revision,
+            compact_at: if exact { self.compacted } else { self.revision },
+            changes: self.changes,
+            leases: self.leases,
+            quota,
+        };
+        (self.snapshot, history)
+    }
+}
+
+/// Why a state cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A point or the location.
+    #[error(transparent)]
+    Point(#[from] points::Error),
+    /// The location.
+    #[error(transparent)]
+    Location(#[from] salvor_location::Error),
+    /// Nothing leads there.
+    #[error("{wanted} cannot be reached: {there}")]
+    Unreachable {
+        /// What is wanted.
+        wanted: String,
+        /// What there is.
+        there: String,
+    },
+    /// The local file.
+    #[error("write a file in {}", .path.display())]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Finds what a state is made of, and fetches it into `folder`, into files without names.
+///
+/// # Errors
+/// Nothing leads there, or what leads there is damaged, or cannot be read.
+pub async fn fetch(
+    location: &Location,
+    timeline: &Timeline,
+    target: Target,
+    identities: &[Identity],
+    folder: &Path,
+) -> Result<Found, Error> {
+    let lines = timeline.lines();
+    let (line, base) = choose(&lines, timeline, target)?;
+    let snapshot = points::fetch(location, &base.point, identities, folder).await?;
+    let io = |source| Error::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    let details = &base.details;
+    let mut collected = Collected {
+        changes: Changes::create(folder).map_err(io)?,
+        leases: BTreeMap::new(),
+        target,
+        before: details.revision,
+        reached: details.revision,
+        revision: details.revision,
+        compacted: details.compacted,
+        at: None,
+        passed: false,
+    };
+    let (mut remarks, mut unusable, mut segments) = (Vec::new(), HashSet::new(), 0);
+    'path: while let Some(line) = line {
+        for segment in line.path(collected.reached, &unusable) {
+            if collected.is_complete() {
+                break 'path;
+            }
+            match read(location, timeline.cluster, &segment, identities).await? {
+                Ok(content) => {
+                    let taken = tokio::task::spawn_blocking(move || {
+                        let taken = collected.take(&content);
+                        taken.map(|()| collected)
+                    });
+                    let taken = taken
+                        .await
+                        .unwrap_or_else(|error| Err(io::Error::other(error)));
+                    collected = taken.map_err(io)?;
+                    segments += 1;
+                }
+                Err(reason) => {
+                    remarks.push(reason);
+                    unusable.insert(segment.key);
+                    continue 'path;
+                }
+            }
+        }
+        break;
+    }
+    let there = || {
+        let mut there = described(&lines);
+        there.extend(remarks.iter().cloned());
+        there.join("; ")
+    };
+    collected.settle(&there)?;
+    Ok(Found {
+        snapshot,
+        point: base.point.clone(),
+        revision: collected.revision,
+        compacted: collected.compacted.min(collected.revision),
+        changes: collected.changes,
+        leases: collected.leases,
+        segments,
+        at: collected.at,
+        remarks,
+    })
+}
+
+/// The base to begin with, and the line that leads on from it.
+fn choose<'t>(
+    lines: &'t [Line<'t>],
+    timeline: &'t Timeline,
+    target: Target,
+) -> Result<(Option<&'t Line<'t>>, &'t Base), Error> {
+    let mut candidates: Vec<(Option<&Line<'_>>, &Base)> = Vec::new();
+    for line in lines {
+        candidates.extend(line.bases().into_iter().map(|base| (Some(line), base)));
+    }
+    candidates.extend(timeline.alone.iter().map(|base| (None, base)));
+    let chosen = match target {
+        Target::Revision(revision) => {
+            let leads = |(line, base): &&(Option<&Line<'_>>, &Base)| {
+                let from = base.details.revision;
+                let reach = line.map_or(from, |line| line.reach(from));
+                from <= revision && reach >= revision
+            };
+            // The newest history first, and in it the shortest way.
+            let behind = candidates.iter().filter(leads);
+            let behind = behind.max_by_key(|(_, base)| (base.details.revision, base.point.created));
+            let holds = |(_, base): &&(Option<&Line<'_>>, &Base)| {
+                base.details.revision >= revision && base.details.compacted <= revision
+            };
+            let before = candidates.iter().filter(holds);
+            behind.or_else(|| before.min_by_key(|(_, base)| base.details.revision))
+        }
+        Target::Time(time) => {
+            let behind = candidates
+                .iter()
+                .filter(|(_, base)| base.point.created <= time);
+            behind.max_by_key(|(line, base)| (line.is_some(), base.point.created))
+        }
+        Target::Latest => {
+            let of_line = candidates.iter().filter(|(line, _)| line.is_some());
+            let newest = of_line.max_by_key(|(_, base)| base.point.created);
+            newest.or_else(|| candidates.iter().max_by_key(|(_, base)| base.point.created))
+        }
+    };
+    chosen.copied().ok_or_else(|| Error::Unreachable {
+        wanted: wanted(target),
+        there: described(lines).join("; "),
+    })
+}
+
+fn wanted(target: Target) -> String {
+    match target {
+        Target::Revision(revision) => format!("revision {revision}"),
+        Target::Time(time) => format!("time {time}"),
+        Target::Latest => "the last state".to_owned(),
+    }
+}
+
+/// What can be reached, in words.
+fn described(lines: &[Line<'_>]) -> Vec<String> {
+    let mut there = Vec::new();
+    for line in lines {
+        for base in line.bases() {
+            let from = base.details.revision;
+            let (at, reach) = (base.point.created, line.reach(from));
+            there.push(format!("from {at} on revisions {from} to {reach}"));
+        }
+    }
+    if there.is_empty() {
+        there.push("there is no chain with a base".to_owned());
+    }
+    there
+}
+
+/// The content of a segment. The inner error says what is wrong with it; another one may take its place.
+async fn read(
+    location: &Location,
+    cluster: u64,
+    segment: &Segment,
+    identities: &[Identity],
+) -> Result<Result<Vec<u8>, String>, Error> {
+    let read = location.read_segment(&segment.key, segment.digest, identities, LARGEST_CONTENT);
+    let content = match read.await {
+        Ok(content) => content,
+        Err(error) if is_damage(&error) => {
+            return Ok(Err(format!(
+                "{} cannot be used: {}",
+                segment.key,
+                with_causes(&error)
+            )));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let key = segment.key.clone();
+    let (first, last) = (segment.first, segment.last);
+    let checking = tokio::task::spawn_blocking(move || {
+        let header = segment::read(&content, |_| ())?;
+        let own = header.first == first
+            && header.last == last
+            && header.cluster == format!("{cluster:016x}");
+        match own {
+            true => Ok(content),
+            false => Err(Malformed::Form(
+                "its name and its header say different things",
+            )),
+        }
+    });
+    let checked = checking
+        .await
+        .unwrap_or(Err(Malformed::Form("it could not be looked at")));
+    Ok(checked.map_err(|error| format!("{key} cannot be used: {}", with_causes(&error))))
+}
+
+/// True when the object is not what it should be, or gone.
+fn is_damage(error: &salvor_location::Error) -> bool {
+    use salvor_location::Error as E;
+    use salvor_seal::age::AgeError;
+    match error {
+        E::BadRecord { .. } => true,
+        // With another identity it may open.
+        E::Sealed { source, .. } => !matches!(**source, AgeError::NotForUs { .. }),
+        error => error.is_not_found(),
+    }
+}
+
+/// What was taken from segments.
+struct Collected {
+    changes: Changes,
+    leases: BTreeMap<i64, i64>,
+    target: Target,
+    /// How far the segments before the one at hand had come.
+    before: u64,
+    /// Up to here nothing is missing.
+    reached: u64,
+    /// What the target stands for, as far as is known.
+    revision: u64,
+    compacted: u64,
+    at: Option<Timestamp>,
+    /// Whether a mark behind the time was seen.
+    passed: bool,
+}
+
+impl Collected {
+    /// Whether more segments would change nothing.
+    fn is_complete(&self) -> bool {
+        match self.target {
+            Target::Revision(revision) => self.reached >= revision,
+            Target::Time(_) => self.passed,
+            Target::Latest => false,
+        }
+    }
+
+    /// Takes a segment that was looked at.
+    fn take(&mut self, content: &[u8]) -> io::Result<()> {
+        self.before = self.reached;
+        let mut written = Ok(());
+        let read = segment::read(content, |item| {
+            if let (Ok(()), Err(error)) = (&written, self.item(item)) {
+                written = Err(error);
+            }
+        });
+        written?;
+        read.map(drop).map_err(io::Error::other)
+    }
+
+    fn item(&mut self, item: Item<'_>) -> io::Result<()> {
+        match item {
+            Item::Change {
+                revision,
+                key,
+                value,
+                ..
+            } => {
+                let main = revision.main;
+                let is_within = match self.target {
+                    Target::Revision(target) => main <= target,
+                    Target::Time(_) => !self.passed,
+                    Target::Latest => true,
+                };
+                // What another segment had already is dropped.
+                if is_within && main > self.before {
+                    self.changes.push(main, key, value)?;
+                    self.reached = main;
+                    if !matches!(self.target, Target::Time(_)) {
+                        self.revision = main;
+                    }
+                }
+            }
+            Item::Mark(mark) => self.mark(mark),
+            Item::Lease(id, ttl) => {
+                self.leases.insert(id, ttl);
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, mark: segment::Mark) {
+        let counts = match self.target {
+            Target::Revision(target) => mark.revision <= target,
+            Target::Time(time) => {
+                self.passed |= mark.millis > time.as_millisecond();
+                !self.passed
+            }
+            Target::Latest => true,
+        };
+        if !counts {
+            return;
+        }
+        if matches!(self.target, Target::Time(_)) {
+            self.revision = self.revision.max(mark.revision);
+        }
+        if mark.compacted <= mark.revision {
+            self.compacted = self.compacted.max(mark.compacted);
+        }
+        self.at = Timestamp::from_millisecond(mark.millis).ok().or(self.at);
+    }
+
+    /// Says whether the target was reached.
+    fn settle(&mut self, there: &dyn Fn() -> String) -> Result<(), Error> {
+        let reached = match self.target {
+            Target::Revision(target) => {
+                // A base that is newer holds older versions.
+                self.revision = target;
+                self.reached >= target
+            }
+            Target::Time(time) => {
+                self.passed
+                    || self
+                        .at
+                        .is_some_and(|at| at.as_millisecond() >= time.as_millisecond())
+            }
+            Target::Latest => true,
+        };
+        match reached {
+            true => Ok(()),
+            false => Err(Error::Unreachable {
+                wanted: wanted(self.target),
+                there: there(),
+            }),
+        }
+    }
+}

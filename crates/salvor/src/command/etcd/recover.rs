@@ -1,0 +1,82 @@
+//! `etcd restore`: a state from captured changes.
+
+use salvor_etcd::chain::{Found, Target, Timeline, clusters, recover};
+use salvor_etcd::points::Error;
+use salvor_etcd::restore::{Revisions, restore_history};
+use salvor_location::Location;
+
+use super::restore::{options, told};
+use super::source::{identities, work_folder};
+use super::stoppable;
+use crate::args::etcd::RecoverArgs;
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Makes a data directory.
+pub(super) async fn run(args: &RecoverArgs, session: &Session) -> Result<Exit, Failure> {
+    let options = options(&args.target, false)?;
+    let identities = identities(&args.place)?;
+    if identities.is_empty() {
+        return Err(Failure::usage(session.messages.etcd_identity_needed()));
+    }
+    let location = session.location(None)?;
+    let folder = work_folder(args.place.work_dir.as_deref());
+    let target = match (args.to_revision, args.to_time) {
+        (Some(revision), _) => Target::Revision(revision),
+        (None, Some(time)) => Target::Time(time),
+        (None, None) => Target::Latest,
+    };
+    let found = async {
+        let cluster = the_cluster(&location, args.place.cluster).await?;
+        let timeline = Timeline::load(&location, cluster).await?;
+        let fetched = recover::fetch(&location, &timeline, target, &identities, &folder);
+        Ok::<Found, Failure>(fetched.await?)
+    };
+    let found = tokio::select! {
+        found = found => found?,
+        () = session.cancel.cancelled() => {
+            return Err(Failure::new(Exit::Cancelled, session.messages.etcd_fetch_stopped()));
+        }
+    };
+    for remark in &found.remarks {
+        session.printer.warning(remark);
+    }
+    let base = found.point.id.to_string();
+    let at = found.at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    session.printer.note(
+        &session
+            .messages
+            .etcd_found(found.revision, &base, found.segments, &at),
+    );
+    let exact = options.revisions == Revisions::Exact;
+    let (snapshot, mut history) = found.into_history(exact, args.quota_backend_bytes);
+    let restored = stoppable(session, move |stop| {
+        restore_history(&snapshot, &mut history, &options, stop)
+    });
+    told(&restored.await?, args.output, session)
+}
+
+/// The cluster that is named, or the only one.
+async fn the_cluster(location: &Location, named: Option<u64>) -> Result<u64, Failure> {
+    if let Some(named) = named {
+        return Ok(named);
+    }
+    let all = clusters(location).await?;
+    let name = location.name().to_owned();
+    match all.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(Error::NotFound {
+            wanted: "or chain".to_owned(),
+            location: name,
+        }
+        .into()),
+        several => {
+            let ids: Vec<String> = several.iter().map(|id| format!("{id:016x}")).collect();
+            Err(Error::SeveralClusters {
+                location: name,
+                clusters: ids.join(", "),
+            }
+            .into())
+        }
+    }
+}
