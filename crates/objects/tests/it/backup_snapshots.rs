@@ -8,7 +8,9 @@ use salvor_objects::backup::{BackupOptions, BackupRequest, ProgressSink, run};
 use salvor_volume::{DataMover, VolumePlace};
 
 use crate::movers::{Fate, Movers};
-use crate::snapshot_world::{DRIVER, volumes, world};
+use crate::restore_world::{carried_out, complaints};
+use crate::snapshot_world::{DRIVER, lose, volumes, world};
+use crate::volume_world::{Mover, restoring};
 use crate::world::{World, memory_location, request};
 
 #[tokio::test]
@@ -69,6 +71,41 @@ async fn files_of_a_snapshot_are_copied_and_the_snapshot_goes_whatever_came_of_i
         }
         assert_eq!(world.list("persistentvolumeclaims").await.len(), 1);
     }
+}
+
+#[tokio::test]
+async fn moved_data_is_filled_like_copied_files() {
+    let (world, driver) = world().await;
+    let location = memory_location();
+    let backup = request("b", |backup| {
+        backup.metadata.uid = "uid-of-b".to_owned();
+        backup.spec.included_namespaces = vec!["shop".to_owned()];
+        backup.spec.snapshot_move_data = Some(true);
+    });
+    let outcome = run(
+        BackupRequest {
+            cluster: world.cluster.clone(),
+            location: location.clone(),
+            backup,
+            options: BackupOptions {
+                data_mover: Some(Arc::new(Movers::good()) as Arc<dyn DataMover>),
+                ..BackupOptions::default()
+            },
+        },
+        ProgressSink::none(),
+    );
+    outcome.await.expect("a backup");
+    lose(&world, "shop", "data").await;
+    let mover = Mover::of(&world);
+    let request = restoring(&world, &location, "r", &mover).await;
+    let outcome = carried_out(&request, &location).await.expect("a restore");
+    assert_eq!(complaints(&outcome), Vec::<String>::new());
+    let asked = mover.asked();
+    let job = asked[0].job.as_ref().expect("a job");
+    let stored = volumes(&location).await.remove(0).snapshot;
+    assert_eq!(Some(&job.snapshot), stored.as_ref().map(|one| &one.id));
+    assert_eq!(mover.targets(), ["shop/data"]);
+    assert_eq!(driver.handles(), Vec::<String>::new());
 }
 
 #[tokio::test]

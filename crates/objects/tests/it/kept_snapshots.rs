@@ -335,6 +335,59 @@ async fn the_class_is_chosen_as_policy_and_labels_say_and_none_is_told() {
 }
 
 #[tokio::test]
+async fn claims_of_a_group_are_snapshotted_together_where_the_cluster_can() {
+    let (world, driver) = world().await;
+    for (claim, volume, group) in [
+        ("db", "pv-2", "orders"),
+        ("log", "pv-3", "orders"),
+        ("other", "pv-4", "lone"),
+    ] {
+        let [volume, mut object] = claim_and_volume(claim, volume);
+        object["metadata"]["labels"]["velero.io/volume-group"] = json!(group);
+        world.create(volume).await;
+        world.create(object).await;
+        is_bound(&world, "shop", claim).await;
+    }
+    // Without a class for groups they are taken all the same, which is told.
+    let place = location();
+    let outcome = backed_up(&world, &place).await;
+    assert_eq!(outcome.backup.status.phase, BackupPhase::Completed);
+    let told = said(&outcome);
+    assert!(
+        told.contains("one after the other, not at one moment") && told.contains("claim shop/log"),
+        "{told}"
+    );
+    assert_eq!(driver.handles().len(), 4);
+
+    // The stand-in takes the snapshots of a group with the class of the same name.
+    world
+        .create(json!({"apiVersion": "groupsnapshot.storage.k8s.io/v1beta1", "kind": "VolumeGroupSnapshotClass",
+            "metadata": {"name": "fast"}, "driver": DRIVER, "deletionPolicy": "Delete"}))
+        .await;
+    let place = location();
+    let outcome = backed_up(&world, &place).await;
+    let status = &outcome.backup.status;
+    assert_eq!(status.phase, BackupPhase::Completed, "{}", said(&outcome));
+    assert_eq!(status.csi_volume_snapshots_completed, 4);
+    let records = volumes(&place).await;
+    let of = |claim: &str| {
+        let record = records.iter().find(|record| record.claim == claim);
+        let csi = record.and_then(|record| record.csi.clone());
+        csi.unwrap_or_else(|| panic!("{claim}: {records:?}"))
+    };
+    assert_ne!(of("db").group, "");
+    assert_eq!(of("db").group, of("log").group);
+    assert_ne!(of("db").handle, of("log").handle);
+    assert_eq!(
+        (of("other").group, of("data").group),
+        (String::new(), String::new())
+    );
+    assert_eq!(driver.handles().len(), 8);
+    assert_eq!(snapshot_objects(&world).await, NONE);
+    assert!(world.list("volumegroupsnapshots").await.is_empty());
+}
+
+#[tokio::test]
 async fn without_its_data_a_claim_comes_back_empty_with_a_warning() {
     let (world, driver) = world().await;
     let location = location();

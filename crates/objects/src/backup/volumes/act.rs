@@ -56,23 +56,24 @@ impl Run {
     ) -> Result<(), BackupError> {
         let pod = &(pod.namespace.clone().unwrap_or_default(), pod.name.clone());
         let places = self.volumes(|volumes| volumes.places_of(pod));
-        self.all(places, usize::MAX, |place| async move {
+        let (mut copies, mut snapshots) = (Vec::new(), Vec::new());
+        for place in places {
             if self.study(&place).await?.is_err() {
                 // Said at the end, when it is looked at once more.
-                return Ok(());
+                continue;
             }
             match self.volumes(|volumes| volumes.begin_through(&place, pod)) {
-                Some(Begun::Copy(asked, at)) => {
-                    let copy = Copy { place, at, asked };
-                    self.copy(copy, consistency).await
-                }
-                Some(Begun::Snapshot(asked)) => {
-                    self.snapshot(&place, asked.as_deref(), consistency).await
-                }
-                None => Ok(()),
+                Some(Begun::Copy(asked, at)) => copies.push(Copy { place, at, asked }),
+                Some(Begun::Snapshot(asked)) => snapshots.push((place, asked)),
+                None => {}
             }
-        })
-        .await
+        }
+        // Both to their end.
+        let (copied, taken) = tokio::join!(
+            self.all(copies, usize::MAX, |copy| self.copy(copy, consistency)),
+            self.snapshots_of(snapshots, usize::MAX, consistency),
+        );
+        copied.and(taken)
     }
 
     /// Settles the volumes of a pod that is not captured because a pre hook failed: they are not copied either, as
@@ -192,11 +193,8 @@ impl Run {
                 (Choice::CopyThroughPod(_) | Choice::CopyThroughClaim(_), _) => {}
             }
         }
-        self.all(snapshots, LOOKS, |(place, asked)| async move {
-            let moment = Consistency::Crash;
-            self.snapshot(&place, asked.as_deref(), moment).await
-        })
-        .await?;
+        self.snapshots_of(snapshots, LOOKS, Consistency::Crash)
+            .await?;
         self.copy_of_pods(of_pods).await?;
         self.copy_claims(copies).await
     }
@@ -256,7 +254,7 @@ impl Run {
         .await
     }
 
-    async fn snapshot(
+    pub(super) async fn snapshot(
         &self,
         place: &Place,
         asked: Option<&str>,

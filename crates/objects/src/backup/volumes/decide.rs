@@ -4,6 +4,7 @@
 //! pod or the backup's default asks for it, and whatever is left is snapshotted unless the backup declines that. What
 //! Velero leaves out without a word has a reason here.
 
+use salvor_api::labels;
 use salvor_api::velero::BackupSpec;
 
 use super::policy::Decision;
@@ -32,6 +33,8 @@ pub(crate) struct Wishes {
     pub(crate) agent: bool,
     /// The data of snapshots is moved: none of them stays.
     pub(crate) moves: bool,
+    /// The label whose value makes claims of a namespace a group.
+    pub(crate) group_label: String,
 }
 
 /// What the backup says about snapshots.
@@ -60,6 +63,10 @@ impl Wishes {
             snapshots,
             agent,
             moves: spec.snapshot_move_data == Some(true),
+            group_label: match spec.volume_group_snapshot_label_key.as_str() {
+                "" => labels::VOLUME_GROUP.to_owned(),
+                key => key.to_owned(),
+            },
         }
     }
 }

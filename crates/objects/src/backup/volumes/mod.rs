@@ -11,6 +11,7 @@
 
 mod act;
 pub(crate) mod decide;
+mod group;
 mod look;
 mod policy;
 mod reach;
@@ -32,6 +33,7 @@ use salvor_volume::Placement;
 use self::decide::{Case, Choice, Kind, Reach, Wishes};
 use self::policy::{Decision, Judge};
 pub(super) use self::snapshot::Snapshotting;
+use super::item::labels_of;
 use super::references::{Claim, Content, Pod, Volume};
 
 /// What an upstream Velero is told of volumes whose data only we can read.
@@ -83,6 +85,8 @@ struct ClaimNote {
     phase: String,
     block: bool,
     kept_out: bool,
+    /// Claims of its namespace with the same value are snapshotted together; empty for one by itself.
+    group: String,
     /// It is in the backup.
     taken: bool,
 }
@@ -194,6 +198,7 @@ impl ClaimNote {
             phase: claim.status.phase.clone().unwrap_or_default(),
             block: claim.spec.volume_mode.as_deref() == Some("Block"),
             kept_out: claim.is_kept_out(),
+            group: String::new(),
             taken: false,
         }
     }
@@ -238,7 +243,14 @@ impl Volumes {
     fn see_claim(&mut self, key: &ObjectKey, claim: &Claim, body: &[u8]) -> Name {
         self.judge.claim(key, body);
         let name = (key.namespace.clone().unwrap_or_default(), key.name.clone());
-        self.claims.insert(name.clone(), ClaimNote::read(claim));
+        let mut note = ClaimNote::read(claim);
+        if let Some(labels) = labels_of(body) {
+            note.group = labels
+                .get(&self.wishes.group_label)
+                .cloned()
+                .unwrap_or_default();
+        }
+        self.claims.insert(name.clone(), note);
         name
     }
 

@@ -13,6 +13,7 @@ use salvor_api::meta::StringMap;
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_api::velero::Backup;
 use salvor_archive::files::Consistency;
+use salvor_cluster::ErrorKind;
 use salvor_volume::csi::{CsiError, CsiTaken, Snapshots, TakeSnapshot};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -37,11 +38,11 @@ const HOW_TO_COPY: &str = "to have its files copied, ask for it by defaultVolume
 pub(in crate::backup) struct Snapshotting {
     /// Their data is moved.
     pub(super) moves: bool,
-    annotations: StringMap,
+    pub(super) annotations: StringMap,
     /// The server's namespace, where their data is read.
     pub(super) namespace: String,
     /// How long the storage may take for a snapshot.
-    take: Duration,
+    pub(super) take: Duration,
     /// How long it may take until that can be used.
     pub(super) prepare: Duration,
     found: OnceCell<Option<Snapshots>>,
@@ -69,6 +70,15 @@ struct Untaken {
     reason: String,
     /// The driver was asked, and failed.
     by_driver: bool,
+}
+
+/// True when no driver was asked: the volume or its class is unfit, or we may not make snapshots here.
+pub(super) fn is_not_begun(error: &CsiError) -> bool {
+    match error {
+        CsiError::Class { .. } | CsiError::Unfit { .. } => true,
+        CsiError::Cluster { source, .. } => source.kind() == ErrorKind::Forbidden,
+        _ => false,
+    }
 }
 
 impl From<String> for Untaken {
@@ -102,6 +112,24 @@ impl Snapshotting {
         (read(&self.attempted), read(&self.completed))
     }
 
+    /// Keeps a snapshot until it is settled what becomes of it.
+    pub(super) fn keep(&self, taken: Taken) {
+        let consistency = match taken.consistency {
+            Consistency::Application => Consistency::Application,
+            Consistency::Crash | Consistency::Files => Consistency::Crash,
+        };
+        let mut all = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Taken {
+            consistency,
+            ..taken
+        });
+    }
+
+    /// Counts snapshots that drivers were asked for.
+    pub(super) fn attempt(&self, snapshots: i64) {
+        self.attempted.fetch_add(snapshots, Ordering::Relaxed);
+    }
+
     /// Where snapshots are taken, if somebody looked and found it.
     pub(super) fn found(&self) -> Option<&Snapshots> {
         self.found.get()?.as_ref()
@@ -133,17 +161,12 @@ impl Run {
         let untaken = match place {
             Place::Claim(name) => match self.snapshot_of(place, name).await? {
                 Ok((claim, snapshot)) => {
-                    let all = &self.snapshotting.taken;
-                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                    all.push(Taken {
+                    self.snapshotting.keep(Taken {
                         place: place.clone(),
                         asked: asked.map(str::to_owned),
                         claim,
                         snapshot,
-                        consistency: match consistency {
-                            Consistency::Application => Consistency::Application,
-                            Consistency::Crash | Consistency::Files => Consistency::Crash,
-                        },
+                        consistency,
                         started,
                     });
                     return Ok(None);
@@ -220,17 +243,16 @@ impl Run {
             timeout: self.snapshotting.take,
         };
         let taken = snapshots.take(&ask, &self.movers).await;
-        let attempted = &self.snapshotting.attempted;
         match taken {
             Ok(taken) => {
-                attempted.fetch_add(1, Ordering::Relaxed);
+                self.snapshotting.attempt(1);
                 Ok(Ok((ask.claim, taken)))
             }
             Err(error) => {
                 self.goes_on()?;
-                let by_driver = !matches!(error, CsiError::Class { .. } | CsiError::Unfit { .. });
+                let by_driver = !is_not_begun(&error);
                 if by_driver {
-                    attempted.fetch_add(1, Ordering::Relaxed);
+                    self.snapshotting.attempt(1);
                 }
                 Ok(Err(Untaken {
                     reason: chain(&error),
@@ -240,7 +262,7 @@ impl Run {
         }
     }
 
-    async fn claim_and_volume(
+    pub(super) async fn claim_and_volume(
         &self,
         name: &Name,
     ) -> Result<Result<(Value, Value), String>, BackupError> {

@@ -542,7 +542,10 @@ impl Controller {
         }
         if content.is_none() {
             let object = json!({"apiVersion": "groupsnapshot.storage.k8s.io/v1beta1", "kind": "VolumeGroupSnapshotContent",
-                "metadata": {"name": name}, "spec": {"driver": self.driver, "deletionPolicy": class["deletionPolicy"]}});
+                "metadata": {"name": name},
+                "spec": {"driver": self.driver, "deletionPolicy": class["deletionPolicy"],
+                    "source": {"volumeHandles": []}, "volumeGroupSnapshotRef": {
+                        "namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"]}}});
             self.create("VolumeGroupSnapshotContent", &object).await?;
         }
         let members: Vec<Value> = self.list("VolumeSnapshot").await?;
