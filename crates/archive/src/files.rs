@@ -4,12 +4,14 @@
 //! the Go field has no tag. Go reads keys in any case, so both spellings are accepted where Velero's own
 //! documentation and its files differ.
 
+mod native_snapshots;
 mod operations;
 mod resource_list;
 mod results;
 mod salvor_volumes;
 mod volumes;
 
+pub use native_snapshots::{VolumeSnapshot, VolumeSnapshotSpec, VolumeSnapshotStatus};
 pub use operations::{
     BackupOperation, BackupOperationSpec, OperationStatus, ResourceIdentifier, RestoreOperation,
     RestoreOperationSpec,

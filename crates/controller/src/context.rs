@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use salvor_api::go::{SignedGoDuration, Time};
 use salvor_api::labels;
+use salvor_api::meta::StringMap;
 use salvor_api::retention::Guard;
 use salvor_api::velero::{
     Backup, BackupRepository, BackupStorageLocation, DeleteBackupRequest, LocationPhase, Restore,
@@ -99,6 +100,8 @@ pub struct ServerOptions {
     pub actions: Actions,
     /// Providers besides those that ConfigMaps define.
     pub providers: Providers,
+    /// From a provider to its default snapshot location.
+    pub default_snapshot_locations: StringMap,
     /// How long the copy of one volume may take.
     pub volume_timeout: Duration,
     /// Whether backups that do not say it copy the files of all volumes that no annotation excludes.
@@ -147,6 +150,7 @@ impl ServerOptions {
             global_volume_policy: String::new(),
             actions: Actions::default(),
             providers: Providers::default(),
+            default_snapshot_locations: StringMap::new(),
             volume_timeout: salvor_objects::backup::DEFAULT_VOLUME_TIMEOUT,
             default_volumes_to_fs_backup: false,
             pause_look: Duration::from_secs(10),

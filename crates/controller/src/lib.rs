@@ -45,6 +45,7 @@ mod schedule;
 mod serve;
 mod server;
 mod server_status;
+mod snapshotters;
 mod storage_location;
 mod sync;
 pub mod tls;

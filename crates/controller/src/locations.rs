@@ -243,11 +243,7 @@ impl Locations {
         if settings.url.scheme != EXTENSION {
             return Ok(None);
         }
-        let found = extension::find_providers(&self.cluster, &self.namespace, &self.providers);
-        let found = found.await.map_err(LocationError::Cluster)?;
-        if !found.errors.is_empty() {
-            return Err(LocationError::Extensions(found.errors));
-        }
+        let found = self.find_providers().await?;
         let name = &object.spec.provider;
         if found
             .providers
@@ -260,13 +256,38 @@ impl Locations {
         Ok(Some(found.providers))
     }
 
+    async fn find_providers(&self) -> Result<extension::FoundProviders, LocationError> {
+        let found = extension::find_providers(&self.cluster, &self.namespace, &self.providers);
+        let found = found.await.map_err(LocationError::Cluster)?;
+        match found.errors.is_empty() {
+            true => Ok(found),
+            false => Err(LocationError::Extensions(found.errors)),
+        }
+    }
+
+    /// The providers that are defined; why they cannot be had, for people.
+    pub(crate) async fn providers(&self) -> Result<Providers, String> {
+        let found = self.find_providers().await;
+        found
+            .map(|found| found.providers)
+            .map_err(|error| error.message())
+    }
+
+    /// A file with what a Secret holds, readable by us alone; the same contents are in the same file.
+    pub(crate) async fn credentials_file(
+        &self,
+        selector: &SecretKeySelector,
+    ) -> Result<String, LocationError> {
+        let contents = self.secret(selector).await?;
+        let path = self.keep(&contents)?;
+        Ok(path.to_string_lossy().into_owned())
+    }
+
     async fn settings(&self, object: &BackupStorageLocation) -> Result<Settings, LocationError> {
         let spec = &object.spec;
         let mut url = url(object)?;
         if let Some(selector) = &spec.credential {
-            let contents = self.secret(selector).await?;
-            let path = self.keep(&contents)?;
-            let path = path.to_string_lossy().into_owned();
+            let path = self.credentials_file(selector).await?;
             url.options.insert("credentialsFile".to_owned(), path);
         }
         let bundle = match (

@@ -22,4 +22,5 @@ pub mod leftovers;
 pub mod policy;
 pub mod restore;
 pub mod rights;
+pub mod snapshotter;
 pub mod source;

@@ -28,6 +28,7 @@ use crate::control::{self, Next, Reconcile};
 use crate::events::EventType;
 use crate::kinds::{KindError, Kinds};
 use crate::queue::Queue;
+use crate::snapshotters;
 
 /// The turn that looks at all backups; no object has this name.
 const ALL: &str = "";
@@ -240,7 +241,10 @@ impl Backups {
         let mut after = before.clone();
         match committed(context, &before).await? {
             Some(record) => run::adopt(&mut after, &record),
-            None => run::fail(&mut after, interrupted(&before), context),
+            None => {
+                snapshotters::discard(context, &before).await;
+                run::fail(&mut after, interrupted(&before), context);
+            }
         }
         let stored = kinds.update(&before, &after).await?;
         run::tell(context, &stored);

@@ -25,6 +25,7 @@ use crate::authorize::{Warrant, resealed};
 use crate::context::{Context, chain, owned};
 use crate::kinds::KindError;
 use crate::runs::{Handle, Stop};
+use crate::snapshotters;
 
 /// Times that the result of a run is written before it is left to whoever looks next.
 const WRITES: u32 = 10;
@@ -83,6 +84,7 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
     let run = RunId::generate();
     let name = backup.metadata.name.clone();
     let Opened {
+        snapshots,
         storage,
         location,
         policies,
@@ -109,6 +111,8 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
         let now = context.now();
         resealed(key.as_ref(), backup, |backup| {
             backup.spec.storage_location.clone_from(&storage);
+            let locations = &mut backup.spec.volume_snapshot_locations;
+            locations.clone_from(&snapshots);
             if context.options.default_volumes_to_fs_backup
                 && backup.spec.default_volumes_to_restic.is_none()
             {
@@ -158,6 +162,8 @@ async fn begin(context: &Context, backup: Backup) -> Result<Option<Begun>, KindE
 
 /// What a backup that may begin works with.
 struct Opened {
+    /// Names of its snapshot locations.
+    snapshots: Vec<String>,
     /// Name of its location.
     storage: String,
     location: Location,
@@ -189,13 +195,14 @@ async fn check_and_open(context: &Context, backup: &Backup) -> Result<Opened, Ve
     );
     let mut found = found.await.map_err(|error| vec![chain(&error)])?;
     add_global_policies(context, &mut found).await?;
+    let snapshot_locations = owned(&context.snapshot_locations);
     let facts = BackupFacts {
         locations: &locations,
         default_location,
-        snapshot_locations: &owned(&context.snapshot_locations),
+        snapshot_locations: &snapshot_locations,
+        default_snapshot_locations: context.options.default_snapshot_locations.clone(),
         policy_filters_resources: found.policies.filter_resources(),
         resource_policy: found.state,
-        ..BackupFacts::default()
     };
     let errors = validate::backup(backup, &facts);
     if !errors.is_empty() {
@@ -205,8 +212,10 @@ async fn check_and_open(context: &Context, backup: &Backup) -> Result<Opened, Ve
     let chosen =
         validate::choose_location(&backup.spec.storage_location, &locations, default_location);
     let storage = chosen.map_err(|error| vec![error])?.metadata.name.clone();
+    let snapshots = snapshotters::chosen(context, backup, &snapshot_locations)?;
     match context.location(&storage).await {
         Ok(location) => Ok(Opened {
+            snapshots,
             storage,
             location: location.limited(&limits),
             policies: found.policies,
@@ -275,6 +284,7 @@ async fn engine(
         run,
     } = begun;
     let name = backup.metadata.name.clone();
+    let snapshotters = context.snapshotters_of(&backup).await;
     let (sender, mut receiver) = watch::channel(BackupProgress::default());
     let sink = ProgressSink::new(move |progress| {
         sender.send_replace(progress);
@@ -291,6 +301,7 @@ async fn engine(
             approval: warrant.approval(),
             actions: context.options.actions.clone(),
             data_mover: context.data_mover().await,
+            snapshotters,
             volume_timeout: context.options.volume_timeout,
             cancel: handle.cancel.clone(),
             ..BackupOptions::default()

@@ -215,6 +215,10 @@ impl Deletions {
                 if !errors.is_empty() {
                     return Ok(End::Refused(errors));
                 }
+                let errors = snapshots::delete_native(context, &location, &backup).await;
+                if !errors.is_empty() {
+                    return Ok(End::Refused(errors));
+                }
                 if let Some(end) = delete_files(&location, name, request).await {
                     return Ok(end);
                 }

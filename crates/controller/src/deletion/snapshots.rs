@@ -9,6 +9,7 @@ use salvor_volume::OnBehalfOf;
 use salvor_volume::csi::{SnapshotRef, Snapshots};
 
 use crate::context::{Context, chain, cluster_uid};
+use crate::snapshotters;
 
 /// Deletes the snapshots that only this backup names; why that is not possible, one sentence each. A snapshot that
 /// another backup, or a copy of this one, names as well is left to that one.
@@ -37,7 +38,11 @@ async fn attempt(
     if snapshots.is_empty() || !is_ours(context, backup).await? {
         return Ok(Vec::new());
     }
-    let others = others(context, location.name(), &name).await?;
+    let named = async |location: &Location, but: Option<&BackupName>| {
+        let found = kept::named_by_others(location, but).await;
+        found.map_err(|error| chain(&error))
+    };
+    let others: Vec<(String, SnapshotRef)> = others(context, location.name(), &name, named).await?;
     let csi = Snapshots::find(&context.cluster).await;
     let csi = csi.map_err(|error| chain(&error))?;
     let Some(csi) = csi else {
@@ -53,6 +58,34 @@ async fn attempt(
     };
     let namespace = &context.options.namespace;
     Ok(kept::delete(&csi, &snapshots, &others, &of, namespace).await)
+}
+
+/// Deletes the snapshots that volume snapshotters took for the backup, as [`delete_snapshots`] does.
+pub(super) async fn delete_native(
+    context: &Context,
+    location: &Location,
+    backup: &Backup,
+) -> Vec<String> {
+    let Ok(name) = BackupName::new(backup.metadata.name.as_str()) else {
+        return Vec::new();
+    };
+    let found = async {
+        let snapshots = snapshotters::listed(location, &name).await?;
+        if snapshots.is_empty() || !is_ours(context, backup).await? {
+            return Ok(None);
+        }
+        let named = snapshotters::named_by_others;
+        let others = others(context, location.name(), &name, named).await?;
+        let others = others.into_iter().map(|(who, snapshot)| (snapshot, who));
+        Ok::<_, String>(Some((snapshots, others.collect())))
+    };
+    match found.await {
+        Ok(Some((snapshots, others))) => {
+            snapshotters::delete(context, name.as_str(), snapshots, &others).await
+        }
+        Ok(None) => Vec::new(),
+        Err(error) => vec![error],
+    }
 }
 
 /// Whether this cluster took the backup. Handles of another cluster's storage may mean something else here.
@@ -71,12 +104,13 @@ async fn is_ours(context: &Context, backup: &Backup) -> Result<bool, String> {
     Ok(ours == *theirs)
 }
 
-/// What every other backup of every location names.
-async fn others(
+/// What every other backup of every location names, as `named` reads it in one location.
+async fn others<T>(
     context: &Context,
     here: &str,
     name: &BackupName,
-) -> Result<Vec<(String, SnapshotRef)>, String> {
+    named: impl AsyncFn(&Location, Option<&BackupName>) -> Result<Vec<(String, T)>, String>,
+) -> Result<Vec<(String, T)>, String> {
     let mut all = Vec::new();
     for object in context.storage_locations.list() {
         let at = &object.metadata.name;
@@ -88,8 +122,7 @@ async fn others(
             )
         })?;
         let but = (at == here).then_some(name);
-        let found = kept::named_by_others(&location, but).await;
-        all.extend(found.map_err(|error| chain(&error))?);
+        all.extend(named(&location, but).await?);
     }
     Ok(all)
 }

@@ -6,7 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use salvor_api::labels;
-use salvor_api::velero::{Backup, BackupPhase, HookStatus, Restore, RestorePhase};
+use salvor_api::velero::{Backup, BackupPhase, BackupStatus, HookStatus, Restore, RestorePhase};
 
 use super::{Counters, Gauges, Label, by_location, by_schedule};
 
@@ -26,6 +26,7 @@ pub(crate) struct Counts {
     refused: Counters,
     backup: Backups,
     deletion: Deletions,
+    snapshots: Snapshots,
     restore: Restores,
     retention: Retention,
 }
@@ -47,6 +48,16 @@ struct Deletions {
     attempts: Counters,
     successes: Counters,
     failures: Counters,
+}
+
+/// Snapshots by volume snapshotters, and by CSI drivers.
+struct Snapshots {
+    attempts: Counters,
+    successes: Counters,
+    failures: Counters,
+    csi_attempts: Counters,
+    csi_successes: Counters,
+    csi_failures: Counters,
 }
 
 struct Restores {
@@ -76,6 +87,66 @@ pub(super) fn gauges(registry: &mut Registry, name: &str, help: &str) -> Gauges 
     let family = Gauges::default();
     registry.register(name, help, family.clone());
     family
+}
+
+impl Snapshots {
+    fn register(r: &mut Registry) -> Self {
+        Self {
+            attempts: counters(
+                r,
+                "velero_volume_snapshot_attempt",
+                "Snapshots that volume snapshotters were asked for",
+            ),
+            successes: counters(
+                r,
+                "velero_volume_snapshot_success",
+                "Snapshots that volume snapshotters took",
+            ),
+            failures: counters(
+                r,
+                "velero_volume_snapshot_failure",
+                "Snapshots that volume snapshotters did not take",
+            ),
+            csi_attempts: counters(
+                r,
+                "velero_csi_snapshot_attempt",
+                "Snapshots that CSI drivers were asked for",
+            ),
+            csi_successes: counters(
+                r,
+                "velero_csi_snapshot_success",
+                "Snapshots that CSI drivers took",
+            ),
+            csi_failures: counters(
+                r,
+                "velero_csi_snapshot_failure",
+                "Snapshots that CSI drivers did not take",
+            ),
+        }
+    }
+
+    fn ended(&self, label: &Label, status: &BackupStatus) {
+        for (attempts, successes, failures, attempted, completed) in [
+            (
+                &self.attempts,
+                &self.successes,
+                &self.failures,
+                status.volume_snapshots_attempted,
+                status.volume_snapshots_completed,
+            ),
+            (
+                &self.csi_attempts,
+                &self.csi_successes,
+                &self.csi_failures,
+                status.csi_volume_snapshots_attempted,
+                status.csi_volume_snapshots_completed,
+            ),
+        ] {
+            add(attempts, label, attempted);
+            add(successes, label, completed);
+            add(failures, label, attempted.saturating_sub(completed));
+        }
+    }
 }
 
 impl Counts {
@@ -116,6 +187,7 @@ impl Counts {
                     "Deletions of backups that failed",
                 ),
             },
+            snapshots: Snapshots::register(r),
             restore: Restores::register(r),
             retention: Retention {
                 planned: gauges(r, "salvor_retention_planned", planned),
@@ -135,6 +207,7 @@ impl Counts {
         let Self {
             backup,
             deletion,
+            snapshots,
             restore,
             ..
         } = self;
@@ -150,6 +223,12 @@ impl Counts {
             &deletion.attempts,
             &deletion.successes,
             &deletion.failures,
+            &snapshots.attempts,
+            &snapshots.successes,
+            &snapshots.failures,
+            &snapshots.csi_attempts,
+            &snapshots.csi_successes,
+            &snapshots.csi_failures,
             &restore.attempts,
             &restore.successes,
             &restore.partial_failures,
@@ -189,6 +268,7 @@ impl Counts {
                 .get_or_create(&label)
                 .observe(float(seconds));
             add(&counts.warnings, &label, status.warnings);
+            self.snapshots.ended(&label, status);
             hooks(
                 &counts.hooks_attempted,
                 &counts.hooks_failed,

@@ -318,6 +318,7 @@ async fn restore(
         actions: context.options.actions.clone(),
         approval: warrant.approval(),
         data_mover: context.data_mover().await,
+        snapshotters: context.snapshotters().await,
         data_location: location.name().to_owned(),
         data_timeout: context.options.volume_timeout,
         ..RestoreOptions::default()

@@ -30,7 +30,7 @@ use super::plan::{Plan, Reach, failure_matters};
 use super::progress::Progress;
 use super::runlog::{About, RunLog, Subject};
 use super::sink::ArchiveSink;
-use super::volumes::Snapshotting;
+use super::volumes::{Native, Snapshotting};
 use crate::extension;
 
 use super::{BackupOutcome, BackupRequest, BackupStats, ProgressSink, prepare, reads};
@@ -219,6 +219,7 @@ async fn make(
             location: backup.spec.storage_location.clone(),
         },
         snapshotting: Snapshotting::of(&backup),
+        native: Native::of(&backup, &options.run.to_string()),
         volume_timeout,
         movers: options.cancel.child_token(),
         options,
@@ -267,6 +268,7 @@ async fn make(
         Err(_) => Some(false),
     };
     run.release_snapshots(exists).await;
+    run.release_native(exists).await;
     ended
 }
 

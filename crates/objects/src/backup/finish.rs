@@ -83,13 +83,15 @@ async fn write_files(
     let empty = Bytes::from(write_json_gz(&EMPTY).map_err(archive_error)?);
     let volume_info = write_json_gz(&infos).map_err(archive_error)?;
     let volumes = volumes.encode().map_err(archive_error)?;
+    let native = run.native.list();
+    let snapshots = write_json_gz(&native).map_err(archive_error)?;
     for (file, bytes) in [
         (BackupFile::SalvorIndex, Bytes::from(index.encode())),
         (BackupFile::ResourceList, resource_list),
         (BackupFile::VolumeInfo, volume_info.into()),
         (BackupFile::SalvorVolumes, volumes.into()),
         (BackupFile::PodVolumeBackups, empty.clone()),
-        (BackupFile::VolumeSnapshots, empty.clone()),
+        (BackupFile::VolumeSnapshots, snapshots.into()),
         (BackupFile::ItemOperations, empty),
     ] {
         run.check_cancelled()?;
@@ -152,6 +154,10 @@ async fn write_files(
     let (attempted, completed) = run.snapshotting.counts();
     status.csi_volume_snapshots_attempted = attempted;
     status.csi_volume_snapshots_completed = completed;
+    let count = |of: usize| i64::try_from(of).unwrap_or(i64::MAX);
+    let completed = native.iter().filter(|one| one.is_completed()).count();
+    status.volume_snapshots_attempted = count(native.len());
+    status.volume_snapshots_completed = count(completed);
     status.hook_status = Some(run.hook_counts.status());
     status.completion_timestamp = Some(Time::new(jiff::Timestamp::now()));
     status.progress = Some(velero::BackupProgress {

@@ -25,7 +25,7 @@ use super::plan::{Reach, is_excluded_by_name};
 use super::progress::Progress;
 use super::references::{cluster_role_bindings, cluster_roles};
 use super::runlog::{About, RunLog};
-use super::volumes::Snapshotting;
+use super::volumes::{Native, Snapshotting};
 use crate::hooks::Ledger;
 
 /// Bytes of pages under way, all lists together. A page is asked for only when its bytes have room.
@@ -53,6 +53,8 @@ pub(super) struct Run {
     pub(super) of: OnBehalfOf,
     /// Snapshots of volumes.
     pub(super) snapshotting: Snapshotting,
+    /// Snapshots by the storage's own interface.
+    pub(super) native: Native,
     /// How long the copy of one volume may take.
     pub(super) volume_timeout: Duration,
     /// Ends the copies of volumes: with the run's own token, and when the run ends by an error.

@@ -49,6 +49,7 @@ use salvor_cluster::Cluster;
 use salvor_extension::Actions;
 use salvor_location::{BackupRecord, Location, RunId};
 use salvor_volume::DataMover;
+use salvor_volume::native::Snapshotters;
 use tokio_util::sync::CancellationToken;
 
 use crate::hooks::OpenHooks;
@@ -95,6 +96,8 @@ pub struct BackupOptions {
     /// Who copies the files of volumes; `None` when nobody is there who could, which is told of each volume whose
     /// files are asked for.
     pub data_mover: Option<Arc<dyn DataMover>>,
+    /// Who takes snapshots of volumes by their storage's own interface: the VolumeSnapshotLocations of the backup.
+    pub snapshotters: Snapshotters,
     /// How long the copy of one volume may take when the backup does not say it.
     pub volume_timeout: Duration,
     /// Stops the run at the next safe point; nothing is committed then. Post hooks of pods that have begun run
@@ -113,6 +116,7 @@ impl Default for BackupOptions {
             open_hooks: OpenHooks::forget(),
             approval: None,
             data_mover: None,
+            snapshotters: Snapshotters::default(),
             volume_timeout: DEFAULT_VOLUME_TIMEOUT,
             cancel: CancellationToken::new(),
         }

@@ -19,6 +19,8 @@ pub use facts::Facts;
 
 /// Code of the finding that claims come back without what was in their volumes.
 pub(crate) const VOLUME_DATA: &str = "volume-data";
+/// Code of volumes that are made in another zone than they were in.
+pub(crate) const VOLUME_ZONE: &str = "volume-zone";
 /// Code of the finding that the filters name what the backup does not hold.
 pub(crate) const SELECTION: &str = "selection";
 
@@ -58,7 +60,7 @@ impl Finding {
     /// True when the results of a restore must name it: something is not as whoever asked for the restore
     /// expects, and no object's own line says so.
     pub(crate) fn is_told_in_results(&self) -> bool {
-        matches!(self.code.as_str(), VOLUME_DATA | SELECTION)
+        matches!(self.code.as_str(), VOLUME_DATA | VOLUME_ZONE | SELECTION)
     }
 }
 

@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use super::existing::ExistingPolicy;
 use super::fits::Finding;
-use super::mapping;
 use super::normalise::Digest;
 use super::order::{self, Stage};
 use super::rules::Rules;
@@ -174,7 +173,7 @@ impl PlanEntry {
             resource: self.to.resource.clone(),
             ..self.source()
         };
-        mapping::target_key(&moved, &rules.namespaces)
+        rules.target_key(&moved)
     }
 
     /// The version in which it is sent.

@@ -6,6 +6,7 @@
 
 mod fold;
 mod lost;
+mod native;
 mod picks;
 pub(crate) mod volumes;
 
@@ -18,6 +19,7 @@ use salvor_api::resource_policy::FilterPolicies;
 use salvor_api::velero::RestoreSpec;
 use salvor_archive::archive::Archive;
 use salvor_cluster::{ApiResource, Cluster, DiscoverOptions, Discovery, ListOptions};
+use salvor_location::RunId;
 use salvor_volume::csi::{Snapshots, restored_name};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Doing as _, RestoreError};
 use super::existing;
 use super::fits::{self, Demands, Facts, Finding, SELECTION, Severity};
-use super::mapping::target_key;
 use super::plan::{Action, Destination, Interner, PlanHeader, PlannedCluster, RestorePlan};
 use super::request::RestoreRequest;
 use super::rules::Rules;
@@ -100,13 +101,32 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     let snapshots = Snapshots::of(cluster, &discovery).is_some();
     let (wish, wait) = wish(request, &settings, snapshots).await;
     let data = request.source.data(wish);
-    let (storage, volumes, mut data) = blocking({
+    let snapshots = match spec.restore_pvs {
+        Some(false) => Vec::new(),
+        _ => request.source.snapshots.clone(),
+    };
+    let zones = match snapshots.is_empty() {
+        true => BTreeMap::new(),
+        false => live(cluster, &discovery, "nodes", native::zone_of_node).await?,
+    };
+    let mark = mark_of(request);
+    let (storage, volumes, native, mut data) = blocking({
         let (archive, infos) = (archive.clone(), request.source.volumes.clone());
         let (mut storage, mut data) = (storage, data);
         move || {
             volumes::add_classes(&mut storage, &archive, restored_classes)?;
-            let fates = volumes::fates(&archive, &infos, &mut data, &storage)?;
-            Ok((storage, fates, data))
+            let mut fates = volumes::fates(&archive, &infos, &mut data, &storage)?;
+            let target = native::Target {
+                volumes: storage.volumes.keys().cloned().collect(),
+                zones: zones
+                    .into_values()
+                    .filter(|zone| !zone.is_empty())
+                    .collect(),
+                namespaces: &storage.namespaces,
+                mark: &mark,
+            };
+            let native = native::decide(&archive, &snapshots, &target, &mut data, &mut fates)?;
+            Ok((storage, fates, native, data))
         }
     })
     .await?;
@@ -123,6 +143,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
         actions: settings.actions,
         nodes: settings.nodes,
         volumes,
+        native,
         modifiers: request
             .options
             .modifiers
@@ -179,6 +200,8 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     let facts = Facts::read(cluster, &discovery, &folded.demands).await?;
     let mut findings = fits::judge(&folded.demands, &facts);
     findings.extend(folded.own_findings(&settings.problems, &discovery));
+    let native = &folded.rules.native;
+    findings.extend(native::findings(native, &request.options.snapshotters));
     findings.extend(unmatched(spec, &archive, folded.entries.is_empty()));
     findings.sort();
     let mut plan = RestorePlan {
@@ -211,6 +234,7 @@ async fn make_plan(request: &RestoreRequest) -> Result<RestorePlan, RestoreError
     let has_mover = request.options.data_mover.is_some();
     blocking(move || {
         settle::settle(&mut plan, data, &unfilled, has_mover, &archive)?;
+        native::leave_unclaimed(&mut plan);
         Ok(plan)
     })
     .await
@@ -236,6 +260,15 @@ async fn wish(
         can_wait: request.options.data_mover.is_some() && !wait.image.is_empty(),
     };
     (wish, wait)
+}
+
+/// What makes a volume that is made of a snapshot this restore's: its UID. One that has no object has none, and its name
+/// may have been used before.
+fn mark_of(request: &RestoreRequest) -> String {
+    match request.restore.metadata.uid.as_str() {
+        "" => RunId::generate().to_string(),
+        uid => uid.to_owned(),
+    }
 }
 
 /// What transformations have to know of the volumes that are to be filled.
@@ -391,7 +424,7 @@ fn interests(
                 resource: to.resource.clone(),
                 ..entry.key()
             };
-            let key = target_key(&moved, &rules.namespaces);
+            let key = rules.target_key(&moved);
             if let Some(interest) = interests.get_mut(to) {
                 interest.add(&key);
             } else {

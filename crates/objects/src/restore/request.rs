@@ -10,6 +10,7 @@ use salvor_api::velero::{Backup, BackupPhase, Restore};
 use salvor_cluster::Cluster;
 use salvor_extension::Actions;
 use salvor_volume::DataMover;
+use salvor_volume::native::Snapshotters;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Cause, RestoreError};
@@ -44,6 +45,8 @@ pub struct RestoreOptions {
     pub approval: Option<Approval>,
     /// Who puts the data of volumes back; `None` where no node agent is.
     pub data_mover: Option<Arc<dyn DataMover>>,
+    /// Who makes volumes of snapshots by their storage's own interface: all VolumeSnapshotLocations.
+    pub snapshotters: Snapshotters,
     /// Name in the cluster of the location that holds the backup: movers look it up.
     pub data_location: String,
     /// How long filling one volume may take.
@@ -65,6 +68,7 @@ impl Default for RestoreOptions {
             actions: Actions::default(),
             approval: None,
             data_mover: None,
+            snapshotters: Snapshotters::default(),
             data_location: String::new(),
             data_timeout: DEFAULT_DATA_TIMEOUT,
             resource_timeout: DEFAULT_RESOURCE_TIMEOUT,

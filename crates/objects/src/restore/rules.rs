@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use salvor_api::meta::StringMap;
+use salvor_api::resource::ObjectKey;
 use salvor_api::velero::Hooks;
 use salvor_extension::Actions;
 use serde::{Deserialize, Serialize};
 
+use super::mapping;
 use super::modifiers::Modifiers;
 use super::volume_data::DataRules;
 
@@ -27,8 +29,34 @@ pub enum VolumeFate {
     Filled,
     /// Its data is in a snapshot of which no volume can be made: its claim is not made either.
     OutOfReach,
+    /// Its object comes back, or a clone of it, with a new volume that its storage makes of a snapshot: see
+    /// [`Rules::native`].
+    FromSnapshot,
     /// It was made by hand and serves somebody else in the target: its claim cannot have it.
     Taken,
+}
+
+/// A volume that is made of a snapshot by its storage's own interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NativeVolume {
+    /// The VolumeSnapshotLocation.
+    pub location: String,
+    /// The provider's name for the snapshot.
+    pub snapshot: String,
+    /// The provider's type of the volume.
+    pub volume_type: String,
+    /// Operations per second that the volume is made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<i64>,
+    /// Zone that the volume was in; empty where there are none.
+    pub zone_before: String,
+    /// Zone that it is made in.
+    pub zone: String,
+    /// Name of its persistent volume in the target.
+    pub name: String,
+    /// What the storage finds the volume by, when it was made and nobody noted it.
+    pub token: String,
 }
 
 /// What a transformation knows besides the body.
@@ -53,6 +81,9 @@ pub struct Rules {
     pub image_names: Vec<(String, String)>,
     /// The fate of each volume that the backup or the target has.
     pub volumes: BTreeMap<String, VolumeFate>,
+    /// The volumes of fate [`VolumeFate::FromSnapshot`], by their names in the backup.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub native: BTreeMap<String, NativeVolume>,
     /// Resource modifiers.
     pub modifiers: Modifiers,
     /// `spec.hooks`.
@@ -78,6 +109,18 @@ fn no_hooks(hooks: &Hooks) -> bool {
 }
 
 impl Rules {
+    /// The key under which a backed up object is restored.
+    #[must_use]
+    pub fn target_key(&self, source: &ObjectKey) -> ObjectKey {
+        let mut key = mapping::target_key(source, &self.namespaces);
+        let is_volume =
+            key.resource.group.is_empty() && key.resource.resource == "persistentvolumes";
+        if is_volume && let Some(native) = self.native.get(&source.name) {
+            key.name.clone_from(&native.name);
+        }
+        key
+    }
+
     /// The fate of a volume; one that neither the backup nor the target has is provisioned anew.
     #[must_use]
     pub fn volume_fate(&self, name: &str) -> VolumeFate {

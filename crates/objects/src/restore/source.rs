@@ -8,7 +8,7 @@ use salvor_api::velero::Backup;
 use salvor_archive::ArchiveError;
 use salvor_archive::archive::Archive;
 use salvor_archive::files::{
-    self, BackupVolumeInfo, NativeSnapshotInfo, PodVolumeInfo, SalvorVolumes,
+    self, BackupVolumeInfo, NativeSnapshotInfo, PodVolumeInfo, SalvorVolumes, VolumeSnapshot,
 };
 use salvor_archive::findings::Severity;
 use salvor_archive::limits::Limits;
@@ -39,6 +39,8 @@ pub struct Source {
     pub archive: Archive,
     /// What is known of its volumes, see [`read_volumes`].
     pub volumes: Vec<BackupVolumeInfo>,
+    /// Snapshots that its volumes' storage keeps, taken by its own interface.
+    pub snapshots: Vec<VolumeSnapshot>,
     /// Our own record of its volumes; backups of Velero and of earlier releases have none.
     pub record: Option<SalvorVolumes>,
     /// What was odd about the archive: entries that were left out, an index that could not be used.
@@ -109,6 +111,18 @@ impl Source {
             }
             Err(error) => return Err(error),
         };
+        let snapshots = read_side_file(location, &record.name, BackupFile::VolumeSnapshots).await;
+        let snapshots = match snapshots {
+            Ok(snapshots) => snapshots.unwrap_or_default(),
+            Err(error) if on_damage == OnDamage::Skip && is_damage(&error) => {
+                let error = chain(&error);
+                oddities.push(format!(
+                    "the list of snapshots of its volumes is lost: {error}"
+                ));
+                Vec::new()
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(damage) = &opened.damage {
             oddities.extend(damage.replaced.iter().map(|(key, version)| {
                 format!("{key} is damaged in its preferred version; {version} is taken instead")
@@ -119,6 +133,7 @@ impl Source {
             name: record.name,
             archive: opened.archive,
             volumes,
+            snapshots,
             record: own,
             oddities,
             damage: opened.damage.map(Arc::new),

@@ -94,7 +94,7 @@ pub fn transform(
     }
     let mut problems = Vec::new();
     rules.modifiers.apply(source, &mut sent, &mut problems);
-    let key = mapping::target_key(&key, &rules.namespaces);
+    let key = rules.target_key(&key);
     mapping::map_body(&mut sent, &key);
     strip::add_labels(&mut sent, &rules.backup, &rules.restore);
     let normal = normalise::digest(&key.resource, sent.clone(), rules.preserve_node_ports);

@@ -38,6 +38,8 @@ pub enum DataAction {
     Fill,
     /// It is put over what the existing claim holds.
     FillInPlace,
+    /// Its storage makes its volume of a snapshot, with the data in it.
+    FromSnapshot,
     /// Nothing is put back; the volume is as the target has it, or empty.
     #[default]
     Leave,
@@ -58,6 +60,7 @@ impl DataAction {
         match self {
             Self::Fill => "fill",
             Self::FillInPlace => "fill-in-place",
+            Self::FromSnapshot => "from-snapshot",
             Self::Leave => "leave",
             Self::Blocked => "blocked",
         }

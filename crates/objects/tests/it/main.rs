@@ -15,6 +15,7 @@ mod fixtures;
 mod hook_world;
 mod kept_snapshots;
 mod movers;
+mod native_snapshots;
 mod policies;
 mod restore;
 mod restore_damage;

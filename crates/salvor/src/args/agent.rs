@@ -25,8 +25,13 @@ pub(crate) struct NodeAgentArgs {
     /// Folder of the node's kubelet.
     #[arg(long, default_value = KUBELET_ROOT, value_name = "FOLDER")]
     pub(crate) kubelet_root_dir: String,
-    /// Address on which /healthz and /readyz are served; empty for none.
-    #[arg(long, default_value = "0.0.0.0:8085", value_name = "IP:PORT")]
+    /// Address on which /healthz, /readyz and /metrics are served; empty for none.
+    #[arg(
+        long,
+        alias = "metrics-address",
+        default_value = "0.0.0.0:8085",
+        value_name = "IP:PORT"
+    )]
     pub(crate) health_address: String,
     /// Movers are privileged, which some security systems of nodes ask for.
     #[arg(long)]

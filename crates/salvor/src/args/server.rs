@@ -78,6 +78,18 @@ pub(crate) struct ServerArgs {
         value_name = "DURATION"
     )]
     pub(crate) fs_backup_timeout: GoDuration,
+    /// Snapshot location of backups that name none of this provider, where there are several; may be given several
+    /// times.
+    #[arg(
+        long,
+        value_name = "PROVIDER:NAME",
+        value_delimiter = ',',
+        value_parser = provider_and_name
+    )]
+    pub(crate) default_volume_snapshot_locations: Vec<(String, String)>,
+    /// How often a repository is looked after whose BackupRepository does not say it; 0 for the default.
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub(crate) default_repo_maintain_frequency: GoDuration,
     /// Copy the files of all volumes that no annotation excludes, in backups that do not say it.
     #[arg(long)]
     pub(crate) default_volumes_to_fs_backup: bool,
@@ -106,4 +118,16 @@ pub(crate) struct ServerArgs {
     /// Who this server is among those that want to lead [default: the host name and a random part].
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     pub(crate) identity: Option<String>,
+}
+
+/// A provider and one of its snapshot locations, as Velero writes them.
+fn provider_and_name(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((provider, name)) if !provider.is_empty() && !name.is_empty() => {
+            Ok((provider.to_owned(), name.to_owned()))
+        }
+        _ => {
+            Err("it is a provider and the name of a location, as velero.io/aws:default".to_owned())
+        }
+    }
 }

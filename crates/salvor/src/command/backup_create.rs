@@ -21,7 +21,7 @@ use tracing::info;
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, TemplateArgs, VolumeArgs};
 use crate::args::values;
-use crate::command::{backup_copy, data_mover, read, served, unknown_resources};
+use crate::command::{backup_copy, data_mover, read, served, snapshotters, unknown_resources};
 use crate::exit::{Exit, Failure};
 use crate::output::estimate;
 use crate::output::progress::Progress;
@@ -67,6 +67,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
         // The same location, under the name by which its snapshots are found again.
         backup.spec.storage_location.clone_from(&movers.location);
     }
+    let snapshotters = snapshotters::of_backup(&cluster, &mut backup.spec, session).await?;
     tell_estimate(&location, &backup, args, session).await?;
     let name = backup.metadata.name.clone();
     let outcome = {
@@ -77,6 +78,7 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
             policies,
             actions: read::item_actions(args.item_actions.as_deref())?,
             data_mover: movers.map(|movers| movers.mover),
+            snapshotters,
             cancel: session.cancel.clone(),
             ..BackupOptions::default()
         };
@@ -148,7 +150,7 @@ fn without_effect(volumes: &VolumeArgs) -> Vec<&'static str> {
         snapshot_move_data: _,
         data_mover,
         default_volumes_to_fs_backup: _,
-        volume_snapshot_locations,
+        volume_snapshot_locations: _,
         csi_snapshot_timeout: _,
         item_operation_timeout: _,
         resource_policies_configmap: _,
@@ -158,10 +160,6 @@ fn without_effect(volumes: &VolumeArgs) -> Vec<&'static str> {
     } = volumes;
     [
         ("--data-mover", data_mover.is_some()),
-        (
-            "--volume-snapshot-locations",
-            !volume_snapshot_locations.is_empty(),
-        ),
         ("--parallel-files-upload", parallel_files_upload.is_some()),
         (
             "--volume-group-snapshot-label-key",

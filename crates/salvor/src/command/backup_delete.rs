@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use salvor_api::name::BackupName;
+use salvor_archive::files::{self, VolumeSnapshot};
 use salvor_archive::names::BackupFile;
 use salvor_extension::{ActionKind, Actions};
 use salvor_location::copy::state::CopyState;
@@ -79,6 +80,7 @@ pub(crate) async fn run(args: &DeleteArgs, session: &Session) -> Result<Exit, Fa
             session.printer.remark(&text);
         }
         tell_copies(&location, name, session).await?;
+        tell_snapshots(&location, name, session).await?;
     }
     let actions = actions(given, session).await?;
     let typed = match chosen.as_slice() {
@@ -127,6 +129,30 @@ async fn tell_copies(
     if !places.is_empty() {
         let text = session.messages.copies_will_stay(&places.join(", "));
         session.printer.remark(&text);
+    }
+    Ok(())
+}
+
+/// Names the snapshots of the storage that stay: whether a backup of another location needs them is not known here.
+async fn tell_snapshots(
+    location: &Location,
+    name: &BackupName,
+    session: &Session,
+) -> Result<(), Failure> {
+    let file = BackupFile::VolumeSnapshots.name(name);
+    let limit = files::DEFAULT_SIDE_FILE_LIMIT;
+    let Some(bytes) = location.read_file(name, &file, limit).await? else {
+        return Ok(());
+    };
+    // A list that cannot be read names none.
+    let list: Vec<VolumeSnapshot> = files::read_json_gz(&bytes, limit).unwrap_or_default();
+    let made = list.iter().filter(|one| one.is_completed());
+    let ids: Vec<&str> = made
+        .map(|one| one.status.provider_snapshot_id.as_str())
+        .collect();
+    if !ids.is_empty() {
+        let text = session.messages.snapshots_will_stay(&ids.join(", "));
+        session.printer.warning(&text);
     }
     Ok(())
 }

@@ -45,6 +45,7 @@ mod retention_plan;
 mod schedule;
 mod served;
 mod server;
+mod snapshotters;
 mod transfer;
 mod undelete;
 mod uninstall;

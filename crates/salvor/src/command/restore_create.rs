@@ -21,7 +21,7 @@ use tracing::info;
 use crate::args::restore::{CreateArgs, ExistingPolicy, VolumeArgs};
 use crate::args::{Format, values};
 use crate::command::read::{self, Place};
-use crate::command::{data_mover, records, served};
+use crate::command::{data_mover, records, served, snapshotters};
 use crate::exit::{Exit, Failure};
 use crate::output::estimate::{self, Unit};
 use crate::output::progress::Progress;
@@ -122,13 +122,18 @@ pub(crate) async fn run(args: &CreateArgs, session: &Session) -> Result<Exit, Fa
     carry_out(&request, &records, plan, session).await
 }
 
-/// The options, with the node agents that put data of volumes back, where there are any.
+/// The options, with the node agents that put data of volumes back and the snapshot locations that volumes are made of,
+/// where there are any.
 pub(crate) async fn with_movers(
     options: RestoreOptions,
     cluster: &Cluster,
     location: &Location,
     session: &Session,
 ) -> RestoreOptions {
+    let options = RestoreOptions {
+        snapshotters: snapshotters::of_restore(cluster, session).await,
+        ..options
+    };
     match Box::pin(data_mover::find(cluster, location, session)).await {
         None => options,
         Some(movers) => RestoreOptions {

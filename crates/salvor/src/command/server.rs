@@ -3,9 +3,10 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use salvor_api::schedule;
-use salvor_controller::{Downloads, Server, ServerOptions};
+use salvor_controller::{Downloads, Server, ServerOptions, Upkeep};
 use salvor_extension::Providers;
 use salvor_location::RunId;
 
@@ -26,6 +27,8 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         resource_timeout,
         fs_backup_timeout,
         default_volumes_to_fs_backup,
+        default_volume_snapshot_locations,
+        default_repo_maintain_frequency,
         concurrent_backups,
         concurrent_restores,
         concurrent_copies,
@@ -67,6 +70,8 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         resource_timeout: resource_timeout.0,
         volume_timeout: fs_backup_timeout.0,
         default_volumes_to_fs_backup: *default_volumes_to_fs_backup,
+        default_snapshot_locations: default_volume_snapshot_locations.iter().cloned().collect(),
+        upkeep: upkeep(default_repo_maintain_frequency.0),
         global_volume_policy: global_backup_volume_policy_configmap
             .clone()
             .unwrap_or_default(),
@@ -105,6 +110,15 @@ pub(crate) async fn run(args: &ServerArgs, session: &Session) -> Result<Exit, Fa
         .map_err(|error| Failure::caused(Exit::Internal, "serve", error))?;
     session.printer.remark(&session.messages.server_ends());
     Ok(Exit::Done)
+}
+
+/// How repositories are looked after; zero is the default frequency, as in Velero.
+fn upkeep(every: Duration) -> Upkeep {
+    let default = Upkeep::default();
+    match every.is_zero() {
+        true => default,
+        false => Upkeep { every, ..default },
+    }
 }
 
 /// The socket for metrics and probes. An address that was asked for must work; the default one is left alone when

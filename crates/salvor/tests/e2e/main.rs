@@ -17,6 +17,7 @@ mod counted;
 mod fixture;
 mod install;
 mod killed;
+mod native;
 mod recovery;
 mod server;
 mod tenancy;

@@ -216,6 +216,19 @@ impl Messages {
         )
     }
 
+    /// Snapshots of the storage stay when a backup is deleted without a server.
+    #[must_use]
+    pub fn snapshots_will_stay(self, ids: &str) -> String {
+        self.say(
+            format_args!(
+                "its snapshots stay in the storage, as only a server knows whether another backup needs them: {ids}"
+            ),
+            format_args!(
+                "스냅샷은 스토리지에 남습니다. 다른 백업에 필요한지는 서버만 알 수 있습니다: {ids}"
+            ),
+        )
+    }
+
     /// The delete item actions of the cluster are not asked.
     #[must_use]
     pub fn delete_actions_unknown(self, namespace: &str, reason: &str) -> String {

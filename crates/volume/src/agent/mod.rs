@@ -4,6 +4,7 @@
 
 mod decide;
 mod keys;
+mod meter;
 mod pod;
 mod settings;
 
@@ -24,6 +25,7 @@ use crate::objects::{Direction, Movement, core, now, pods, secrets};
 use crate::place;
 use crate::work::{chain, domain_of};
 
+pub use self::meter::Meter;
 pub use self::pod::{ACCOUNT, COMPONENT, MoverResources};
 pub use self::settings::SettingsError;
 
@@ -96,6 +98,7 @@ pub struct NodeAgent {
     options: AgentOptions,
     /// The agent's own pod.
     own: Value,
+    meter: Meter,
 }
 
 impl NodeAgent {
@@ -113,12 +116,19 @@ impl NodeAgent {
         let own = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Ok(Self {
             cluster: cluster.clone(),
+            meter: Meter::new(&options.node),
             own: own.ok_or_else(|| AgentError::NoPod {
                 pod,
                 namespace: options.namespace.clone(),
             })?,
             options,
         })
+    }
+
+    /// What it measures.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// Works until it is cancelled. Movers go on alone then.
@@ -173,6 +183,7 @@ impl NodeAgent {
         mine.retain(Movement::is_salvors);
         self.find_nodes(&mut mine).await;
         mine.retain(|movement| movement.node == self.options.node);
+        self.meter.see(&mine);
         let pods: BTreeMap<String, Pod> = movers
             .list()
             .iter()

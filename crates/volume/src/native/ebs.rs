@@ -10,7 +10,7 @@ use salvor_api::meta::StringMap;
 use salvor_storage::remote::{AwsQuery, Element};
 use serde_json::{Value, json};
 
-use super::{MakeVolume, NativeError, Snapshotter, TOKEN_TAG, Take, Taken, VolumeKind};
+use super::{MakeVolume, NativeError, RUN_TAG, Snapshotter, TOKEN_TAG, Take, Taken, VolumeKind};
 
 /// The version of EC2's API.
 const VERSION: &str = "2016-11-15";
@@ -177,22 +177,32 @@ impl Ebs {
         })
     }
 
-    /// What was made under a token, if anything was; one that the storage has lost does not count.
-    async fn by_token(&self, of: Of, token: &str) -> Result<Option<Described>, NativeError> {
+    /// What carries a tag; what the storage has lost does not count.
+    async fn tagged_with(
+        &self,
+        of: Of,
+        tag: &str,
+        value: &str,
+    ) -> Result<Vec<Described>, NativeError> {
         let mut parameters = vec![
-            pair("Filter.1.Name", format!("tag:{TOKEN_TAG}")),
-            pair("Filter.1.Value.1", token),
+            pair("Filter.1.Name", format!("tag:{tag}")),
+            pair("Filter.1.Value.1", value),
         ];
         if of == Of::Snapshots {
             parameters.push(pair("Owner.1", "self"));
         }
-        let what = format!("{}s of {token}", of.word());
+        let what = format!("{}s of {value}", of.word());
         let found = self.describe(of, &what, &parameters).await?;
-        let mut living: Vec<Described> = found
+        Ok(found
             .into_iter()
             .filter(|one| !matches!(one.state.as_str(), "error" | "deleting" | "deleted"))
-            .filter(|one| one.tags.get(TOKEN_TAG).is_some_and(|found| found == token))
-            .collect();
+            .filter(|one| one.tags.get(tag).is_some_and(|found| found == value))
+            .collect())
+    }
+
+    /// What was made under a token, if anything was.
+    async fn by_token(&self, of: Of, token: &str) -> Result<Option<Described>, NativeError> {
+        let mut living = self.tagged_with(of, TOKEN_TAG, token).await?;
         // Whoever looks twice sees the same one.
         living.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(living.into_iter().next())
@@ -243,6 +253,7 @@ impl Ebs {
     fn volume_tags(&self, of_snapshot: &StringMap) -> StringMap {
         let mut tags = of_snapshot.clone();
         tags.remove(TOKEN_TAG);
+        tags.remove(RUN_TAG);
         if let Some(cluster) = &self.cluster {
             tags.retain(|key, _| {
                 !key.starts_with("kubernetes.io/cluster/") && key != "KubernetesCluster"
@@ -367,6 +378,11 @@ impl Snapshotter for Ebs {
 
     async fn look(&self, snapshot: &str) -> Result<Taken, NativeError> {
         self.by_id(Of::Snapshots, snapshot).await?.taken()
+    }
+
+    async fn taken_in(&self, run: &str) -> Result<Vec<String>, NativeError> {
+        let found = self.tagged_with(Of::Snapshots, RUN_TAG, run).await?;
+        Ok(found.into_iter().map(|snapshot| snapshot.id).collect())
     }
 
     async fn make_volume(&self, ask: MakeVolume<'_>) -> Result<String, NativeError> {

@@ -35,6 +35,9 @@ pub use zone::{map_zones, rezone, zone_of};
 /// Tag by which what was made is found again.
 pub const TOKEN_TAG: &str = "salvor.dev/token";
 
+/// Tag by which what a backup has taken is found when it came to nothing; its value is the run.
+pub const RUN_TAG: &str = "salvor.dev/run";
+
 /// What a volume is, in its storage's words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VolumeKind {
@@ -112,6 +115,16 @@ pub trait Snapshotter: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`NativeError::NotFound`]; [`NativeError::Lost`] when the storage has given it up.
     async fn look(&self, snapshot: &str) -> Result<Taken, NativeError>;
+
+    /// The snapshots that carry [`RUN_TAG`] with this run, for a run that was killed. Nothing where the storage cannot be
+    /// asked for that.
+    ///
+    /// # Errors
+    /// The storage does not answer, or refuses.
+    async fn taken_in(&self, run: &str) -> Result<Vec<String>, NativeError> {
+        tracing::debug!(run, "what it has taken cannot be asked for");
+        Ok(Vec::new())
+    }
 
     /// Makes a volume of a snapshot; its id, when it can be used.
     ///

@@ -143,6 +143,7 @@ impl Run {
         loop {
             let left = self.volumes(|volumes| volumes.left());
             if left.is_empty() {
+                self.settle_native().await?;
                 self.settle_snapshots().await?;
                 self.write_held_claims().await?;
                 self.tell_summed();
@@ -260,6 +261,9 @@ impl Run {
         asked: Option<&str>,
         consistency: Consistency,
     ) -> Result<(), BackupError> {
+        if self.take_native(place, asked, consistency).await? {
+            return Ok(());
+        }
         if let Some(ended) = self.take_snapshot(place, asked, consistency).await? {
             self.settle(place, ended);
         }

@@ -13,6 +13,7 @@ mod act;
 pub(crate) mod decide;
 mod group;
 mod look;
+mod native;
 mod policy;
 mod reach;
 mod snapshot;
@@ -31,6 +32,7 @@ use salvor_archive::files::{
 use salvor_volume::Placement;
 
 use self::decide::{Case, Choice, Kind, Reach, Wishes};
+pub(super) use self::native::Native;
 use self::policy::{Decision, Judge};
 pub(super) use self::snapshot::Snapshotting;
 use super::item::labels_of;
@@ -434,6 +436,12 @@ impl Volumes {
         record
     }
 
+    /// True when a persistent volume's object is in the backup.
+    fn holds_object(&self, volume: &str) -> bool {
+        let info = self.by_volume.get(volume);
+        info.is_some_and(|info| info.pv_info.is_some())
+    }
+
     fn keep(&mut self, record: SalvorVolume) {
         self.records.push(record);
     }
@@ -469,6 +477,9 @@ fn tell_velero(info: &mut BackupVolumeInfo, record: &SalvorVolume) {
             HELD.clone_into(&mut info.skipped_reason);
         }
         (VolumeOutcome::Protected, Some(VolumeMethod::CsiSnapshot)) => tell_of_csi(info, record),
+        (VolumeOutcome::Protected, Some(VolumeMethod::NativeSnapshot)) => {
+            tell::native_info(info, record);
+        }
         // Whoever takes a snapshot that Velero can restore fills this in itself.
         (VolumeOutcome::Protected, _) => {}
         (VolumeOutcome::Skipped | VolumeOutcome::Failed, _) => {

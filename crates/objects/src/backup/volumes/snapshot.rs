@@ -27,7 +27,8 @@ use super::{Name, Place};
 use crate::restore::error::chain;
 
 const NOT_SERVED: &str = "the cluster serves no VolumeSnapshots";
-const NOT_OF_A_DRIVER: &str = "its volume is none of a CSI driver, whose snapshots could be taken";
+const NOT_OF_A_DRIVER: &str =
+    "its volume is none of a CSI driver, and no volume snapshot location serves it";
 const WITHOUT_CLAIM: &str =
     "no claim of the backup uses it, of which a CSI driver could take a snapshot";
 const HOW_TO_COPY: &str = "to have its files copied, ask for it by defaultVolumesToFsBackup, a volume policy, or the \

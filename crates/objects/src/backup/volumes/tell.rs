@@ -2,7 +2,8 @@
 
 use salvor_api::go::Time;
 use salvor_archive::files::{
-    Consistency, CsiSnapshot, RepositorySnapshot, SalvorVolume, VolumeMethod, VolumeOutcome,
+    BackupVolumeInfo, Consistency, CsiSnapshot, NativeSnapshotInfo, RepositorySnapshot,
+    SalvorVolume, VolumeMethod, VolumeOutcome,
 };
 use salvor_volume::csi::CsiTaken;
 use salvor_volume::{Stored, VolumePlace};
@@ -11,6 +12,7 @@ use super::super::gather::Run;
 use super::super::runlog::About;
 use super::Place;
 use super::decide::{Skip, Weight};
+use super::native::Kept;
 
 /// Problems of one volume that a message quotes.
 const QUOTED: usize = 3;
@@ -33,6 +35,8 @@ pub(super) enum Ended {
         /// When it was asked for.
         started: Time,
     },
+    /// Its storage keeps a snapshot, by its own interface.
+    Native(Box<Kept>),
     /// Its data is not in the backup.
     Skipped {
         weight: Weight,
@@ -111,6 +115,7 @@ impl Run {
                 );
                 (Weight::Silent, text)
             }
+            Ended::Native(kept) => keep_native(&mut record, *kept),
             Ended::Skipped {
                 weight,
                 asked,
@@ -174,6 +179,41 @@ fn skip(
             (weight, format!("its data was not backed up: {reason}"))
         }
     }
+}
+
+fn keep_native(record: &mut SalvorVolume, kept: Kept) -> (Weight, String) {
+    let native = &kept.record;
+    let text = format!(
+        "its storage took snapshot {} (location {})",
+        native.handle, native.location
+    );
+    record.outcome = VolumeOutcome::Protected;
+    record.method = Some(VolumeMethod::NativeSnapshot);
+    record.consistency = Some(kept.consistency);
+    record.started = Some(kept.started);
+    record.ended = Some(kept.ended);
+    record.native = Some(kept.record);
+    record.reason.clone_from(&kept.note);
+    match kept.note.is_empty() {
+        true => (Weight::Silent, text),
+        false => (Weight::Warning, format!("{text}: {}", kept.note)),
+    }
+}
+
+/// Writes into Velero's file that a volume's storage keeps a snapshot, which Velero restores as its own.
+pub(super) fn native_info(info: &mut BackupVolumeInfo, record: &SalvorVolume) {
+    let Some(native) = &record.native else { return };
+    "NativeSnapshot".clone_into(&mut info.backup_method);
+    "succeeded".clone_into(&mut info.result);
+    info.start_timestamp = record.started;
+    info.completion_timestamp = record.ended;
+    info.native_snapshot_info = Some(NativeSnapshotInfo {
+        snapshot_handle: native.handle.clone(),
+        volume_type: native.volume_type.clone(),
+        volume_az: native.zone.clone(),
+        iops: native.iops.map(|iops| iops.to_string()).unwrap_or_default(),
+        phase: "Completed".to_owned(),
+    });
 }
 
 fn fill(record: &mut SalvorVolume, stored: Stored, at: VolumePlace, consistency: Consistency) {

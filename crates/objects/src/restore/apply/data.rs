@@ -73,7 +73,7 @@ impl Filling {
             .iter()
             .map(|data| match data.action {
                 DataAction::Fill | DataAction::FillInPlace => State::Waiting,
-                DataAction::Leave => State::Settled,
+                DataAction::Leave | DataAction::FromSnapshot => State::Settled,
                 DataAction::Blocked => State::Failed(data.reason.clone()),
             })
             .collect();

@@ -10,6 +10,7 @@ use salvor_cluster::{
     ApiResource, Cluster, DeleteOptions, Discovery, Error, ErrorKind, Propagation, Wait,
     WriteOptions,
 };
+use salvor_volume::native::Snapshotters;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +67,8 @@ pub(super) struct Hands {
     pub(super) header: Arc<PlanHeader>,
     pub(super) discovery: RwLock<Arc<Discovery>>,
     pub(super) status: StatusSelection,
+    /// Who makes volumes of snapshots.
+    pub(super) snapshotters: Snapshotters,
     pub(super) timeout: Duration,
     pub(super) cancel: CancellationToken,
 }
@@ -145,6 +148,11 @@ impl Hands {
                     to.resource, to.group_version
                 ),
             };
+        };
+        let sent = match self.with_volume(api, entry, sent).await {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(attempt)) => return attempt,
+            Err(error) => return self.judge(&entry.target(&self.header.rules), &error).await,
         };
         let result = match entry.action {
             Action::Create => self.create(api, entry, &sent).await,

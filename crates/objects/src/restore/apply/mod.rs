@@ -15,6 +15,7 @@ mod fill;
 mod hooks;
 mod item;
 pub mod journal;
+mod native;
 mod ports;
 mod record;
 mod relink;

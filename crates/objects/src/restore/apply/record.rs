@@ -174,6 +174,7 @@ impl Record {
                     self.log.warn(about, &format!("{what}not filled: {reason}"));
                 }
                 DataAction::Leave => self.log.info(about, &format!("{what}not filled: {reason}")),
+                DataAction::FromSnapshot => self.log.info(about, &format!("{what}{reason}")),
                 DataAction::Fill if reason.is_empty() => {}
                 DataAction::Fill => self.log.info(about, &format!("{what}is filled: {reason}")),
             }

@@ -21,6 +21,7 @@ use super::fill::Filler;
 use super::hooks::HookJournal;
 use super::item::{Attempt, Hands, Why};
 use super::journal::{self, Done, Line};
+use super::native;
 use super::record::Record;
 use super::{Observer, Progress, RestoreOutcome, relink};
 use crate::leftovers;
@@ -142,6 +143,7 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
             header: header.clone(),
             discovery: RwLock::new(Arc::new(discovery)),
             status,
+            snapshotters: options.snapshotters.clone(),
             timeout: options.resource_timeout,
             cancel: cancel.clone(),
         }),
@@ -175,7 +177,11 @@ pub(super) async fn run(job: Job, writer: RestoreWriter) -> Result<RestoreOutcom
     let counts = engine.counts();
     let hook_status = engine.hook_status();
     let unfilled = engine.filling.unfilled();
-    let volumes = engine.filling.infos();
+    let mut volumes = engine.filling.infos();
+    let made = (0u32..)
+        .zip(&*engine.entries)
+        .filter(|(at, _)| engine.done.get(at) == Some(&Done::Created));
+    volumes.extend(made.filter_map(|(_, entry)| native::info(&header, entry)));
     let Engine {
         hands,
         entries,

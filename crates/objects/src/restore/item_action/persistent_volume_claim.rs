@@ -57,6 +57,12 @@ pub(super) fn run(item: &mut Item<'_>, rules: &Rules) -> Result<(), Skip> {
     match rules.volume_fate(&volume) {
         VolumeFate::AsItIs => return Ok(()),
         VolumeFate::OutOfReach => return Err(Skip::SnapshotOutOfReach),
+        VolumeFate::FromSnapshot => {
+            if let Some(native) = rules.native.get(&volume) {
+                body::set_at(item.body, &["spec", "volumeName"], json!(native.name));
+            }
+            return Ok(());
+        }
         VolumeFate::Taken => return Err(Skip::VolumeTaken),
         VolumeFate::Provisioned | VolumeFate::DataElsewhere | VolumeFate::Filled => {}
     }

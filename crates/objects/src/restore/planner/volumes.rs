@@ -330,7 +330,7 @@ fn volumes() -> GroupResource {
     GroupResource::new("persistentvolumes", "")
 }
 
-fn read(archive: &Archive, key: &ObjectKey) -> Result<Option<Value>, RestoreError> {
+pub(super) fn read(archive: &Archive, key: &ObjectKey) -> Result<Option<Value>, RestoreError> {
     let Some(entry) = archive.index().get(key, None) else {
         return Ok(None);
     };

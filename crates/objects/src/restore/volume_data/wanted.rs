@@ -95,10 +95,7 @@ fn of_record(volume: &SalvorVolume, wish: Wish) -> VolumeData {
                 of_storage(&mut data, snapshot, wish);
                 return data;
             }
-            (None, Some(VolumeMethod::NativeSnapshot)) => {
-                "its data is in a snapshot of the storage, which this version does not restore"
-                    .to_owned()
-            }
+            (None, Some(VolumeMethod::NativeSnapshot)) => NOT_LISTED.to_owned(),
             (None, _) => "the backup does not say where its data is".to_owned(),
         },
     };
@@ -126,6 +123,9 @@ fn of_storage(data: &mut VolumeData, snapshot: StorageSnapshot, wish: Wish) {
     );
     data.set(DataAction::Blocked, text);
 }
+/// Of snapshots that the list names the planner takes care.
+const NOT_LISTED: &str =
+    "its data is in a snapshot of the storage, which the backup's list of snapshots does not name";
 
 const CANNOT_WAIT: &str = "it lives with its pod and comes back empty: no node agent is there, or no image is known for \
                            the container that holds the pod back; install the node agent, then restore again";
@@ -182,9 +182,7 @@ fn of_velero(info: &BackupVolumeInfo, wish: Wish) -> VolumeData {
         (None, "CSISnapshot") => {
             "its data is in a CSI snapshot of Velero, of which the backup does not say where it is"
         }
-        (None, _) => {
-            "its data is in a snapshot of the storage, which this version does not restore"
-        }
+        (None, _) => NOT_LISTED,
     };
     data.set(DataAction::Leave, reason);
     data

@@ -8,7 +8,7 @@ use salvor_testkit::ec2_server::Ec2Server;
 use salvor_testkit::fault_proxy::{Fault, FaultProxy};
 use salvor_testkit::process::or_skip;
 use salvor_volume::native::{
-    Ebs, MakeVolume, NativeError, Snapshotter, Take, VolumeKind, Waited, wait_until_ready,
+    Ebs, MakeVolume, NativeError, RUN_TAG, Snapshotter, Take, VolumeKind, Waited, wait_until_ready,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +34,10 @@ fn file() -> tempfile::NamedTempFile {
 }
 
 fn tags() -> StringMap {
-    StringMap::from([("velero.io/backup".to_owned(), "nightly".to_owned())])
+    StringMap::from([
+        ("velero.io/backup".to_owned(), "nightly".to_owned()),
+        (RUN_TAG.to_owned(), "run-1".to_owned()),
+    ])
 }
 
 fn take<'a>(volume: &'a str, tags: &'a StringMap, token: &'a str) -> Take<'a> {
@@ -80,6 +83,10 @@ async fn a_volume_is_snapshotted_restored_and_deleted_once_however_often_it_is_a
     assert_eq!(ready.bytes, Some(5 << 30));
     let shown = ec2.tags(&taken.id).expect("listed");
     assert_eq!(shown["velero.io/backup"], "nightly");
+    let mut of_run = ebs.taken_in("run-1").await.expect("listed");
+    of_run.sort();
+    assert_eq!(of_run, ec2.snapshots().expect("listed"), "all of the run");
+    assert!(ebs.taken_in("run-0").await.expect("listed").is_empty());
 
     let ask = MakeVolume {
         snapshot: &taken.id,
