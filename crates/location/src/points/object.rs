@@ -100,6 +100,11 @@ impl Location {
                 };
                 if let Some(bytes) = content.try_next().await? {
                     hasher.update(&bytes);
+                    if hasher.length() > object.content_size {
+                        // Before more of it fills a disk.
+                        let found = format!("more than {}", object.content_size);
+                        return Err(differs(&key, "content", found, object.content_size));
+                    }
                     return Ok(Some((bytes, Some((content, hasher)))));
                 }
                 let found = hasher.finish();

@@ -70,6 +70,14 @@ async fn a_point_counts_when_it_is_committed_and_is_read_when_it_is_whole() {
     );
     location.check_point_object(object).await.expect("whole");
 
+    // What opens to more than its record says ends there.
+    let mut shorter = object.clone();
+    shorter.content_size -= 1;
+    let error = read(&location, &shorter, &identity)
+        .await
+        .expect_err("longer");
+    assert!(error.to_string().contains("more than 6"), "{error}");
+
     // Every byte of the object counts.
     let key = Key::new(OBJECT).expect("a key");
     let sound = store.get(&key, GetOptions::default()).await.expect("there");
