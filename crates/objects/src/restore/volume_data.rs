@@ -140,6 +140,9 @@ pub struct VolumeData {
     /// Why, or what should be known of it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// The backup was asked for its data and could not get it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub missed: bool,
     /// Where its data is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<DataSnapshot>,

@@ -28,6 +28,7 @@ const IN_PROCESS: &[(&str, &[&str])] = &[
             "policies::the_lists_of_a_policy_stand_below_those_of_the_backup",
             "restore::an_undelete_brings_an_object_with_what_it_needs_and_a_namespace_with_everything",
             "restore::the_plan_of_a_dry_run_names_every_object_and_what_does_not_fit",
+            "restore_kinds::class_and_image_mappings_come_from_labelled_config_maps",
             "restore_kinds::service_accounts_are_merged_whatever_the_policy",
             "restore_kinds::volumes_without_data_are_restored_or_provisioned_by_their_reclaim_policy",
             "restore_services::endpoints_that_a_controller_keeps_are_no_conflict_and_those_of_people_are",

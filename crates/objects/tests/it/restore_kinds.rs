@@ -245,6 +245,28 @@ async fn jobs_are_made_without_the_selector_of_their_old_incarnation() {
     assert!(!job["spec"].to_string().contains("\"old\""), "{job}");
 }
 
+/// A volume that an earlier claim of the name left behind.
+async fn left_over(world: &World) {
+    world
+        .create(json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "left-over"},
+            "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/y"},
+                "persistentVolumeReclaimPolicy": "Retain",
+                "claimRef": {"namespace": "prod", "name": "fresh", "uid": "earlier"}}}))
+        .await;
+    let volumes = world.resource("persistentvolumes").await;
+    let patch = json!({"status": {"phase": "Released"}}).to_string();
+    let options = salvor_cluster::WriteOptions::default();
+    let patched = world.cluster.merge_patch(
+        &volumes,
+        None,
+        "left-over",
+        Some("status"),
+        patch.as_bytes(),
+        &options,
+    );
+    patched.await.expect("patched");
+}
+
 #[tokio::test]
 async fn volumes_without_data_are_restored_or_provisioned_by_their_reclaim_policy() {
     let location = memory_location();
@@ -275,8 +297,13 @@ async fn volumes_without_data_are_restored_or_provisioned_by_their_reclaim_polic
     )
     .await;
     let world = World::empty();
+    left_over(&world).await;
     let outcome = restore_all(&world, &location, "r").await;
-    expect!["warning: persistentvolumeclaims prod/fresh comes back empty: the volume it had is not restored, and a new one has no data"]
+    // The claim that can have no volume is told, with the one that an earlier claim of its name left.
+    expect![[r#"
+        warning: persistentvolumeclaims prod/fresh comes back empty: the volume it had is not restored, and a new one has no data
+        warning: persistentvolumeclaims prod/fresh: the claim waits for a volume: it names no storage class, none is the default, and no free volume without one fits
+        warning: persistentvolumeclaims prod/fresh: earlier claims of this name left volumes left-over: `salvor pv rebind` brings one back"#]]
         .assert_eq(&complaints(&outcome).join("\n"));
     let kept = live(&world, "persistentvolumes", None, "kept").await;
     let reference = &kept["spec"]["claimRef"];

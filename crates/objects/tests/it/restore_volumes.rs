@@ -426,6 +426,38 @@ async fn a_volume_that_lives_with_its_pod_is_filled_behind_an_init_container() {
 }
 
 #[tokio::test]
+async fn a_pods_own_volume_that_was_wanted_and_not_copied_is_a_warning() {
+    let pod = with_spec(
+        stored("v1", "Pod", "prod", "web"),
+        json!({"volumes": [{"name": "cache", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
+            "containers": [{"name": "web", "image": "web:1"}]}),
+    );
+    let of_pod = |name: &str, outcome: VolumeOutcome, reason: &str| SalvorVolume {
+        namespace: "prod".into(),
+        pod: "web".into(),
+        pod_volume: name.into(),
+        outcome,
+        reason: reason.into(),
+        ..SalvorVolume::default()
+    };
+    let volumes = vec![
+        of_pod(
+            "cache",
+            VolumeOutcome::Failed,
+            "its annotation asks for it, but the node was away",
+        ),
+        of_pod("scratch", VolumeOutcome::Skipped, "nobody asked for it"),
+    ];
+    let location = backup_with(&[("pods", pod)], volumes).await;
+    let world = World::empty();
+    let request = restoring(&world, &location, "r", &Mover::of(&world)).await;
+    let outcome = carried_out(&request, &location).await.expect("a restore");
+    let told = "warning: pods prod/web: volume cache: comes back empty: no data of it is in the backup: its annotation asks \
+                for it, but the node was away";
+    assert_eq!(complaints(&outcome), [told]);
+}
+
+#[tokio::test]
 async fn a_volume_whose_data_velero_has_is_named_and_everything_else_comes_back() {
     let location = backup_with(&[], vec![]).await;
     drop(location);

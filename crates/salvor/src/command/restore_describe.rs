@@ -1,6 +1,7 @@
 //! `restore describe`.
 
-use salvor_api::velero::{DownloadTargetKind as Kind, Restore, RestorePhase};
+use salvor_api::labels::{RESTORE_NAME, label_value};
+use salvor_api::velero::{DownloadTargetKind as Kind, PodVolumeRestore, Restore, RestorePhase};
 use salvor_archive::names::RestoreFile;
 
 use crate::args::Format;
@@ -8,6 +9,7 @@ use crate::args::choice::ChoiceArgs;
 use crate::args::restore::DescribeArgs;
 use crate::command::{read, records};
 use crate::exit::{Exit, Failure};
+use crate::output::describe_filling::Filling;
 use crate::output::describe_restore::{self, RestoreView};
 use crate::served::{Files, Served};
 use crate::session::Session;
@@ -46,6 +48,7 @@ pub(crate) async fn run(args: &DescribeArgs, session: &Session) -> Result<Exit, 
             restore: record.restore,
             results,
             volumes: volumes.unwrap_or_default(),
+            filling: Vec::new(),
             resource_list,
         };
         show(&view, at, *details, *output, session)?;
@@ -69,6 +72,21 @@ fn show(
     let value = || describe_restore::value(view, details);
     let text = || describe_restore::text(view, details, printer.color);
     printer.described(output, at, &name, value, text)
+}
+
+/// Volumes that are being filled for a restore.
+async fn filling(restore: &str, served: &Served, session: &Session) -> Vec<Filling> {
+    let query = format!("{RESTORE_NAME}={}", label_value(restore));
+    let listed = served
+        .kinds::<PodVolumeRestore>()
+        .list(Some(&query))
+        .await
+        .unwrap_or_else(|error| {
+            tracing::debug!(%error, "volumes that are being filled are not known");
+            Vec::new()
+        });
+    let now = session.now();
+    listed.iter().map(|one| Filling::of(one, now)).collect()
 }
 
 /// Describes the restores of a server. Files beside them come by download requests; one that cannot be had
@@ -101,6 +119,10 @@ async fn served_restores(
             restore,
             results,
             volumes: volumes.unwrap_or_default(),
+            filling: match ended {
+                true => Vec::new(),
+                false => filling(&name, served, session).await,
+            },
             resource_list,
         };
         show(&view, at, args.details, args.output, session)?;

@@ -8,6 +8,7 @@ use salvor_text::DescribeWriter;
 use serde_json::{Map, Value, json};
 
 use super::describe_backup::{moment, or_selectors, resources, result_blocks, selector};
+use super::describe_filling::{self, Filling};
 use super::{choice, list_or, phase};
 
 /// A restore with the files beside it.
@@ -19,6 +20,8 @@ pub(crate) struct RestoreView {
     pub(crate) results: Option<Results>,
     /// What became of the volumes that were to be filled.
     pub(crate) volumes: Vec<RestoreVolumeInfo>,
+    /// What is being filled, while it runs.
+    pub(crate) filling: Vec<Filling>,
     /// What was done to each object; read only for `--details`.
     pub(crate) resource_list: Option<ResourceList>,
 }
@@ -29,6 +32,7 @@ pub(crate) fn text(view: &RestoreView, details: bool, color: bool) -> String {
         restore,
         results,
         volumes,
+        filling,
         resource_list,
     } = view;
     let (spec, status) = (&restore.spec, &restore.status);
@@ -86,6 +90,7 @@ pub(crate) fn text(view: &RestoreView, details: bool, color: bool) -> String {
     d.blank();
     d.field("Restore PVs", choice(spec.restore_pvs, "false", "true"));
     d.blank();
+    describe_filling::text(&mut d, filling);
     filled(&mut d, volumes, details);
     d.field("CSI Snapshot Restores", "<none included>");
     d.blank();
@@ -194,6 +199,7 @@ pub(crate) fn value(view: &RestoreView, details: bool) -> Value {
         restore,
         results,
         volumes,
+        filling,
         resource_list,
     } = view;
     let mut out = Map::new();
@@ -214,6 +220,9 @@ pub(crate) fn value(view: &RestoreView, details: bool) -> Value {
     }
     if !volumes.is_empty() {
         out.insert("volumes".into(), json!(volumes));
+    }
+    if !filling.is_empty() {
+        out.insert("filling".into(), json!(filling));
     }
     if details {
         out.insert("resourceList".into(), json!(resource_list));
@@ -273,6 +282,7 @@ mod tests {
                 filled("data-db-0", "", "Completed"),
                 filled("", "cache", "Failed"),
             ],
+            filling: Vec::new(),
             resource_list: Some(
                 [("v1/Pod".to_owned(), vec!["rehearsal/a(created)".to_owned()])]
                     .into_iter()

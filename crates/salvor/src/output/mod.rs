@@ -2,6 +2,7 @@
 
 pub(crate) mod backup_table;
 pub(crate) mod describe_backup;
+pub(crate) mod describe_filling;
 pub(crate) mod describe_restore;
 mod describe_volumes;
 pub(crate) mod estimate;

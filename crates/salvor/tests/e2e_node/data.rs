@@ -249,6 +249,7 @@ fn an_application_under_load_comes_back_with_every_byte_here_and_elsewhere() {
         restored.err,
         world.log()
     );
+    assert_claims_are_sound(&world, "back");
     until_running(&world, SHOP);
     assert_back(&world, SHOP, &sums);
     let idle = directory_of(&world, SHOP, "idle").join("note");
@@ -279,6 +280,7 @@ fn an_application_under_load_comes_back_with_every_byte_here_and_elsewhere() {
         cloned.err,
         world.log()
     );
+    assert_claims_are_sound(&world, "clone");
     until_running(&world, CLONE);
     assert_back(&world, CLONE, &sums);
     for claim in WITH_DATA {
@@ -310,6 +312,20 @@ fn an_application_under_load_comes_back_with_every_byte_here_and_elsewhere() {
                 .kubectl(&format!("delete pv {name} --wait=false"))
                 .expect(0);
         }
+    }
+}
+
+/// The last look of a restore has nothing to say of claims that are bound to what they should be.
+fn assert_claims_are_sound(world: &Installed, restore: &str) {
+    let described = world.salvor(&format!("restore describe {restore} --details"));
+    let described = described.expect(0);
+    for word in [
+        "waits for a volume",
+        "earlier claims",
+        "was not looked at",
+        "belongs to",
+    ] {
+        assert!(!described.contains(word), "{described}");
     }
 }
 

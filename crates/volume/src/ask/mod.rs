@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::hold::Held;
 pub(crate) use self::holder::HOLDS_FOR;
+pub use self::request::PVC_NAME;
 use self::request::Request;
 use crate::objects::{Direction, MADE_BY, MANAGED_BY, Movement, RUN, pods};
 use crate::{

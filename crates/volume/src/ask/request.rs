@@ -16,7 +16,7 @@ use crate::objects::{
 use crate::{BackUpVolume, Domain, FillVolume, OnBehalfOf, Part};
 
 /// Annotation, as in Velero: name of the claim.
-const PVC_NAME: &str = "velero.io/pvc-name";
+pub const PVC_NAME: &str = "velero.io/pvc-name";
 /// Room for the end of a name behind what it is of.
 const LONGEST_PREFIX: usize = 200;
 
@@ -102,11 +102,11 @@ impl Request {
         if is_part {
             annotations.insert(PART.to_owned(), json!(job.part).to_string());
         }
-        let claim_uid = target
-            .claim
-            .as_ref()
-            .map(|claim| claim.uid.clone())
-            .unwrap_or_default();
+        let claim = target.claim.as_ref();
+        if let Some(claim) = claim {
+            annotations.insert(PVC_NAME.to_owned(), claim.name.clone());
+        }
+        let claim_uid = claim.map(|claim| claim.uid.clone()).unwrap_or_default();
         object.spec.pod = reference(target);
         object.spec.volume.clone_from(&target.volume);
         object

@@ -9,6 +9,7 @@
 //! quota, a busy server) waits in the deferred queue. The queue is tried after every stage for as long as it
 //! shrinks, and at the end with growing pauses until the resource timeout.
 
+mod claims;
 mod data;
 mod deferred;
 mod fill;

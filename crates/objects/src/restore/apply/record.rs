@@ -152,7 +152,7 @@ impl Record {
             let what = of_pod(data);
             // What is not wanted is no loss, nor is what stays in its volume, what never had one, and what ends with
             // every pod and was not asked for.
-            let had_none = data.persistent_volume.is_empty() && !data.has_data();
+            let had_none = data.persistent_volume.is_empty() && !data.has_data() && !data.missed;
             let is_kept = rules.restore_volumes == Some(false)
                 || had_none
                 || (!data.is_of_pod()

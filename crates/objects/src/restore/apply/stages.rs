@@ -283,6 +283,9 @@ impl Engine {
             self.run_hooks().await?;
             self.close_snapshots().await;
         }
+        if !self.cancel.is_cancelled() {
+            self.check_claims().await?;
+        }
         self.write_journal().await
     }
 

@@ -51,6 +51,7 @@ fn of_record(volume: &SalvorVolume, wish: Wish) -> VolumeData {
         pod: volume.pod.clone(),
         pod_volume: volume.pod_volume.clone(),
         persistent_volume: volume.persistent_volume.clone(),
+        missed: volume.outcome == VolumeOutcome::Failed,
         ..VolumeData::default()
     };
     let reason = match volume.outcome {
