@@ -92,7 +92,7 @@ pub(crate) fn text(view: &RestoreView, details: bool, color: bool) -> String {
     d.blank();
     describe_filling::text(&mut d, filling);
     filled(&mut d, volumes, details);
-    d.field("CSI Snapshot Restores", "<none included>");
+    made_of_snapshots(&mut d, volumes, details);
     d.blank();
     let policy = match spec.existing_resource_policy.as_str() {
         "" => "<none>",
@@ -174,6 +174,40 @@ fn filled(d: &mut DescribeWriter, volumes: &[RestoreVolumeInfo], details: bool) 
         }
     }
     d.blank();
+}
+
+/// Volumes that were made of snapshots of the storage.
+fn made_of_snapshots(d: &mut DescribeWriter, volumes: &[RestoreVolumeInfo], details: bool) {
+    let infos = volumes.iter().filter_map(|volume| {
+        let info = volume.csi_snapshot_info.as_ref()?;
+        Some((volume, info))
+    });
+    let infos: Vec<_> = infos.collect();
+    if infos.is_empty() {
+        d.field("CSI Snapshot Restores", "<none included>");
+        return;
+    }
+    d.line("CSI Snapshot Restores:");
+    for (volume, info) in infos {
+        d.line(format_args!(
+            "\t{}/{}:",
+            volume.pvc_namespace, volume.pvc_name
+        ));
+        if !details {
+            d.line("\t\tSnapshot: specify --details for more information");
+            continue;
+        }
+        d.line("\t\tSnapshot:");
+        d.line(format_args!(
+            "\t\t\tSnapshot Content Name: {}",
+            info.vsc_name
+        ));
+        d.line(format_args!(
+            "\t\t\tStorage Snapshot ID: {}",
+            info.snapshot_handle
+        ));
+        d.line(format_args!("\t\t\tCSI Driver: {}", info.driver));
+    }
 }
 
 fn filters(d: &mut DescribeWriter, spec: &RestoreSpec) {

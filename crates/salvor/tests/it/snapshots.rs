@@ -61,6 +61,10 @@ fn a_backup_with_snapshots_is_described_restored_and_deleted_with_them() {
     place
         .run("restore create r --from-backup b --namespace-mappings shop:copy --wait")
         .expect(0);
+    let told = place.run("restore describe r --details");
+    let told = told.expect(0);
+    let id = format!("Storage Snapshot ID: {handle}");
+    assert!(told.contains("copy/data:") && told.contains(&id), "{told}");
     let claim = place.get("persistentvolumeclaims", Some("copy"), "data");
     let claim = claim.expect("restored");
     let volume = claim["spec"]["volumeName"].as_str().unwrap_or_default();

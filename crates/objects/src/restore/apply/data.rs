@@ -156,7 +156,12 @@ impl Filling {
 
     /// What Velero's file says of the volumes.
     pub(super) fn infos(&self) -> Vec<RestoreVolumeInfo> {
-        let lines = self.lines.values().filter(|line| line.end != FillEnd::Left);
+        let lines = self.lines.values().filter(|line| match line.end {
+            FillEnd::Filled => true,
+            // Of a snapshot it has no field that would say so.
+            FillEnd::Failed => self.data(line.volume).csi.is_none(),
+            FillEnd::Left => false,
+        });
         lines.map(|line| self.info(line)).collect()
     }
 
