@@ -99,7 +99,7 @@ impl Bench {
         Some(bench)
     }
 
-    fn words<'l>(line: &'l str) -> Vec<&'l str> {
+    fn words(line: &str) -> Vec<&str> {
         let mut words = vec!["--config-file", "config.yaml", "--location", "off"];
         words.extend(line.split_whitespace());
         words
