@@ -3,7 +3,8 @@
 //! Input: the published Go modules that define the Kubernetes API (`source`), read with a small
 //! parser for their type declarations (`golang`), plus the few facts that exist only inside the
 //! API server itself (`curated`). Output: `crates/apiserver/data/kinds.json` (what discovery says)
-//! and `types.json` (how fields merge). `docs/formats/kinds-table.md` describes both.
+//! and `types.json` (how fields merge), and `crates/etcd/data/messages.json` (how objects lie in
+//! etcd). `docs/formats/kinds-table.md` describes all three.
 //!
 //! A normal build reads the committed files and never runs this.
 
@@ -11,13 +12,13 @@ mod curated;
 mod golang;
 mod kinds;
 mod lifecycle;
+mod messages;
 mod source;
 mod table;
 mod types;
 
 use crate::{Outcome, paths};
 use std::fs;
-use std::path::PathBuf;
 
 const USAGE: &str = "usage: cargo xtask codegen [--check]\n\n\
     Without an option the files are written; with --check the task fails when they differ.";
@@ -33,14 +34,15 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let packages = modules.packages()?;
     let kinds = kinds::collect(&packages)?;
     let types = types::collect(&packages, &kinds)?;
-    let directory = data_directory();
+    let messages = messages::collect(&packages, &kinds)?;
     let files = [
-        ("kinds.json", table::kinds_file(&kinds)),
-        ("types.json", table::types_file(&types)),
+        ("apiserver/data/kinds.json", table::kinds_file(&kinds)),
+        ("apiserver/data/types.json", table::types_file(&types)),
+        ("etcd/data/messages.json", table::messages_file(&messages)),
     ];
     let mut stale = Vec::new();
     for (name, text) in files {
-        let path = directory.join(name);
+        let path = paths::repository().join("crates").join(name);
         serde_json::from_str::<serde_json::Value>(&text)
             .map_err(|error| format!("{name} would not be valid JSON: {error}"))?;
         if fs::read_to_string(&path).is_ok_and(|old| old == text) {
@@ -61,8 +63,4 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         "generated files are out of date: {}; run `cargo xtask codegen` and commit the result",
         stale.join(", ")
     ))
-}
-
-fn data_directory() -> PathBuf {
-    paths::repository().join("crates/apiserver/data")
 }

@@ -7,15 +7,18 @@
 //! - a file that is not what it should be is an error that names the page, never a panic and never a wrong answer;
 //! - memory follows the largest page and the depth of a tree, not the file (a count of live keys costs 8 bytes each);
 //! - a data directory is there whole or not at all; what was there before is kept;
-//! - knows no Kubernetes, but for telling its data by the first bytes of values.
+//! - knows no Kubernetes outside [`kubernetes`], but for telling its data by the first bytes of values.
 //!
 //! Start with [`snapshot`], then [`restore`]; [`save`] takes a snapshot of a running cluster through [`client`],
 //! [`points`] keeps them in a location, [`capture`] every change behind them, and [`chain`] finds the way back.
+//! [`history`] reads the past that a snapshot holds, [`kubernetes`] the objects in it.
 
 pub mod bolt;
 pub mod capture;
 pub mod chain;
 pub mod client;
+pub mod history;
+pub mod kubernetes;
 pub mod membership;
 pub mod mvcc;
 pub mod points;

@@ -3,6 +3,7 @@
 
 use super::kinds::{Kind, Kinds, Removed};
 use super::lifecycle::{GroupVersionKind, Release};
+use super::messages::Messages;
 use super::source::RELEASE;
 use super::types::Types;
 use serde_json::{Map, Value, json};
@@ -54,6 +55,32 @@ pub(super) fn types_file(types: &Types) -> String {
         text.push_str("}}");
     }
     text.push_str("\n}\n}\n");
+    text
+}
+
+/// The text of `messages.json`.
+pub(super) fn messages_file(messages: &Messages) -> String {
+    let block = |text: &mut String, name: &str, lines: Vec<String>, end: &str| {
+        text.push_str(&format!("\"{name}\": {{\n{}\n}}{end}", lines.join(",\n")));
+    };
+    let mut text = format!("{{\n\"release\": {},\n", release(RELEASE));
+    let kinds = messages.kinds.iter();
+    let kinds = kinds.map(|(kind, message)| format!("{}: {}", json!(kind), json!(message)));
+    block(&mut text, "kinds", kinds.collect(), ",\n");
+    let resources = messages.resources.iter().map(|(kind, of)| {
+        let of = json!([of.plural, of.namespaced, of.short_names]);
+        format!("{}: {of}", json!(kind))
+    });
+    block(&mut text, "resources", resources.collect(), ",\n");
+    let all = messages.messages.iter().map(|(name, rows)| {
+        let rows = rows.iter().map(|row| {
+            let row = json!([row.number, row.name, row.shape, row.shown]);
+            format!("\n  {row}")
+        });
+        let rows: Vec<String> = rows.collect();
+        format!("{}: [{}]", json!(name), rows.join(","))
+    });
+    block(&mut text, "messages", all.collect(), "\n}\n");
     text
 }
 
