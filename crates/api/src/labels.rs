@@ -97,6 +97,8 @@ pub const COPY_STATUS: &str = "salvor.dev/copy-status";
 pub const COPIES: &str = "salvor.dev/copies";
 /// Annotation of a backup: what its newest verification found, and when. The records in the location say more.
 pub const VERIFIED: &str = "salvor.dev/verified";
+/// Annotation of a backup that was made of a snapshot of etcd: the revision that it shows.
+pub const ETCD_REVISION: &str = "salvor.dev/etcd-revision";
 /// Annotation of an imported backup whose PodVolumeBackups are still to be created.
 pub const IMPORT_VOLUMES: &str = "salvor.dev/import-volumes";
 /// Annotation of a location: digest of the retention plan that may be carried out although it takes more

@@ -74,7 +74,7 @@ pub struct State {
 impl Default for Reach {
     fn default() -> Self {
         Self {
-            from: 0,
+            from: Revision::FIRST,
             to: Revision::FIRST,
         }
     }

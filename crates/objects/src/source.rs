@@ -321,8 +321,26 @@ async fn cut_off(
     })
 }
 
-/// Items of an archive that was not written to be read in any order.
-struct SpooledItems(Spool);
+/// Bytes of an archive that are kept on a local disk, encrypted, for as long as it is open.
+pub struct SpooledItems(Spool);
+
+impl SpooledItems {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// The operating system gives no randomness.
+    pub fn new() -> io::Result<Self> {
+        Spool::new().map(Self)
+    }
+}
+
+impl std::fmt::Debug for SpooledItems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SpooledItems")
+            .field("len", &self.0.len())
+            .finish()
+    }
+}
 
 impl io::Write for SpooledItems {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::stored::Stored;
 use super::table::{Row, Shape, Shown, Table, table};
-use crate::protobuf::{Field, Malformed, fields};
+use crate::protobuf::{Field, Malformed, Value as Wire, fields};
 
 /// Messages within messages; those of the API are far below.
 const DEPTH: u32 = 64;
@@ -131,8 +131,13 @@ impl Reader<'_> {
         for field in fields(bytes) {
             found.push(field?);
         }
-        let known = |field: &&Field<'_>| rows.iter().any(|row| row.number == field.number);
-        self.unknown_fields += found.iter().filter(|field| !known(field)).count() as u64;
+        // What Go writes although it is zero is nothing that is lost.
+        let is_nothing =
+            |field: &Field<'_>| matches!(field.value, Wire::Varint(0) | Wire::Bytes([]));
+        let unknown = found.iter().filter(|field| {
+            !is_nothing(field) && !rows.iter().any(|row| row.number == field.number)
+        });
+        self.unknown_fields += unknown.count() as u64;
         for row in rows {
             let mut of_row = found
                 .iter()

@@ -10,10 +10,12 @@
 
 mod decode;
 mod path;
+mod place;
 mod stored;
 mod table;
 
 pub use decode::{Decoded, Unreadable, object};
 pub use path::Path;
+pub use place::Place;
 pub use stored::{Identity, Stored};
 pub use table::{Kind, Table, table};

@@ -76,6 +76,7 @@ async fn make(
         return Ok(refused(backup, errors));
     }
     let hooks = match BackupHooks::compile(&backup.spec.hooks) {
+        Ok(_) if !options.is_live => BackupHooks::none(),
         Ok(hooks) => hooks,
         Err(errors) => return Ok(refused(backup, errors)),
     };
@@ -106,12 +107,17 @@ async fn make(
     if !extensions.errors.is_empty() {
         return Ok(refused(backup, extensions.errors));
     }
-    let discovery = cluster
+    let mut discovery = cluster
         .discover(DiscoverOptions {
             all_versions: options.all_versions,
         })
         .await
         .map_err(cluster_error)?;
+    if !options.is_live {
+        for resource in &mut discovery.resources {
+            resource.verbs.extend(["create".into(), "delete".into()]);
+        }
+    }
     let store_error = |source| BackupError::Location {
         name: name.to_string(),
         source,
@@ -146,7 +152,8 @@ async fn make(
             None
         }
     };
-    prepare::stamp_cluster(&mut backup, &version, identity.as_ref());
+    let release = options.is_live.then_some(&version);
+    prepare::stamp_cluster(&mut backup, release, identity.as_ref());
     for failure in &discovery.failures {
         let text = format!("discover {}: {}", failure.group_version, failure.reason);
         if failure_matters(&failure.group_version, &backup.spec, &discovery) {

@@ -90,6 +90,9 @@ pub struct BackupOptions {
     pub pagers: usize,
     /// Keeps which pods are between their hooks, for whoever comes after a kill.
     pub open_hooks: OpenHooks,
+    /// Whether the objects are those of a running cluster. Where they are not, as in a snapshot of etcd, no hook runs,
+    /// what can be read is taken although nothing can be written, and the release of the server is not recorded.
+    pub is_live: bool,
     /// Who is asked before anything is read, and once more before what was read is committed; `None` when its user
     /// acts with his own rights.
     pub approval: Option<Approval>,
@@ -114,6 +117,7 @@ impl Default for BackupOptions {
             actions: Actions::default(),
             pagers: 4,
             open_hooks: OpenHooks::forget(),
+            is_live: true,
             approval: None,
             data_mover: None,
             snapshotters: Snapshotters::default(),

@@ -153,14 +153,14 @@ pub(crate) fn with_defaults(mut backup: Backup, location: &str, started: Time) -
 /// Stamps the source cluster on the record.
 pub(crate) fn stamp_cluster(
     backup: &mut Backup,
-    version: &ServerVersion,
+    version: Option<&ServerVersion>,
     identity: Option<&ClusterIdentity>,
 ) {
     let annotations = &mut backup.metadata.annotations;
     for (key, value) in [
-        (labels::SOURCE_GIT_VERSION, Some(&version.git_version)),
-        (labels::SOURCE_MAJOR_VERSION, Some(&version.major)),
-        (labels::SOURCE_MINOR_VERSION, Some(&version.minor)),
+        (labels::SOURCE_GIT_VERSION, version.map(|v| &v.git_version)),
+        (labels::SOURCE_MAJOR_VERSION, version.map(|v| &v.major)),
+        (labels::SOURCE_MINOR_VERSION, version.map(|v| &v.minor)),
         (labels::CLUSTER_UID, identity.map(|i| &i.uid)),
         (labels::CLUSTER_NAME, identity.map(|i| &i.name)),
     ] {

@@ -22,6 +22,8 @@ const PODS: [&str; 3] = ["pods", "pod", "po"];
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BackupHooks {
     specs: Vec<Spec>,
+    /// Those of annotations do not count either.
+    off: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -93,7 +95,18 @@ impl BackupHooks {
                 post: commands(&spec.post),
             });
         }
-        Ok(Self { specs: compiled })
+        Ok(Self {
+            specs: compiled,
+            off: false,
+        })
+    }
+
+    /// None, whatever annotations of pods say.
+    pub(crate) fn none() -> Self {
+        Self {
+            specs: Vec::new(),
+            off: true,
+        }
     }
 
     /// True when the spec has none.
@@ -103,7 +116,8 @@ impl BackupHooks {
 
     /// False when no pod with this body can have hooks: a quick look that spares reading most pods.
     pub(crate) fn may_concern(&self, body: &[u8]) -> bool {
-        !self.specs.is_empty() || body.windows(MARK.len()).any(|window| window == MARK)
+        !self.off
+            && (!self.specs.is_empty() || body.windows(MARK.len()).any(|window| window == MARK))
     }
 
     /// The commands of a pod. Those of its annotations take the place of the spec's, phase by phase.

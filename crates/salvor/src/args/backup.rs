@@ -6,6 +6,7 @@ use salvor_api::go::GoDuration;
 use salvor_api::meta::StringMap;
 
 use super::choice::{ChoiceArgs, DemandArgs};
+use super::etcd_objects::ServeArgs;
 use super::filters::FilterArgs;
 use super::{ConfirmArgs, Format, FormatArgs};
 
@@ -227,17 +228,8 @@ pub(crate) struct DiffArgs {
 pub(crate) struct BrowseArgs {
     /// Name of the backup.
     pub(crate) name: String,
-    /// Port on 127.0.0.1 [default: any that is free].
-    #[arg(
-        long,
-        default_value_t = 0,
-        hide_default_value = true,
-        value_name = "PORT"
-    )]
-    pub(crate) port: u16,
-    /// File to write the kubeconfig to, which must be new; it is removed at the end.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) write_kubeconfig: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 /// Flags of `export`.

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use salvor_etcd::points::TEMPLATE;
 
 pub(crate) use super::etcd_chain::{RecoverArgs, StreamArgs, TimelineArgs};
+use super::etcd_objects::{BlameArgs, DiffArgs, EtcdBrowseArgs, ExportArgs, GetArgs, InspectArgs};
 
 /// `etcd`.
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,18 @@ pub(crate) enum EtcdCommand {
     Timeline(TimelineArgs),
     /// Make the data directory of a member from captured changes, at a revision or time.
     Restore(Box<RecoverArgs>),
+    /// Count Kubernetes' objects in a snapshot by kind and namespace, with what is encrypted and what is biggest.
+    Inspect(InspectArgs),
+    /// Print objects of a snapshot as the API server would give them.
+    Get(GetArgs),
+    /// List the versions of an object that a snapshot holds.
+    Blame(BlameArgs),
+    /// Show what differs between two snapshots, two revisions of one, or one and the cluster.
+    Diff(Box<DiffArgs>),
+    /// Turn a snapshot, or a part of it, into a backup that `restore create` takes.
+    Export(Box<ExportArgs>),
+    /// Serve a snapshot over the Kubernetes API, for kubectl.
+    Browse(EtcdBrowseArgs),
 }
 
 /// `etcd snapshot`.

@@ -5,22 +5,20 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use salvor_api::labels;
+use salvor_api::name::BackupName;
 use salvor_apiserver::{ApiServer, Options};
 use salvor_archive::limits::Limits;
 use salvor_objects::source;
 
 use crate::args::backup::BrowseArgs;
+use crate::args::etcd_objects::ServeArgs;
 use crate::command::read;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// Serves a backup over the Kubernetes API, on this machine only, until Ctrl-C.
 pub(crate) async fn run(args: &BrowseArgs, session: &Session) -> Result<Exit, Failure> {
-    let BrowseArgs {
-        name,
-        port,
-        write_kubeconfig,
-    } = args;
+    let BrowseArgs { name, serve } = args;
     let location = session.location_of(Some(name)).await?;
     let record = location.backup(&read::backup_name(name)?).await?;
     let opened = source::open(&location, &record, Limits::default()).await?;
@@ -45,6 +43,21 @@ pub(crate) async fn run(args: &BrowseArgs, session: &Session) -> Result<Exit, Fa
     .await
     .map_err(|error| Failure::caused(Exit::Internal, "open the backup", error))?
     .map_err(|error| read::damaged(&format!("backup `{name}`"), error))?;
+    let name = &record.name;
+    self::serve(server, name, serve, session).await
+}
+
+/// Serves an API on this machine only, until Ctrl-C, and says how kubectl reaches it.
+pub(super) async fn serve(
+    server: ApiServer,
+    name: &BackupName,
+    args: &ServeArgs,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let ServeArgs {
+        port,
+        write_kubeconfig,
+    } = args;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
     let listener = tokio::net::TcpListener::bind(address)
         .await

@@ -191,7 +191,7 @@ pub(super) fn print(backup: &Backup, format: Format, session: &Session) -> Resul
 }
 
 /// Tells how a backup ended.
-fn conclude(outcome: &BackupOutcome, session: &Session) -> Result<Exit, Failure> {
+pub(super) fn conclude(outcome: &BackupOutcome, session: &Session) -> Result<Exit, Failure> {
     let BackupOutcome {
         backup,
         record: _,

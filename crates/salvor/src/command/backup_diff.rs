@@ -104,7 +104,8 @@ fn covers(spec: &BackupSpec, object: &ObjectKey) -> bool {
     }
 }
 
-fn show(report: &DiffReport, output: Format, session: &Session) -> Result<(), Failure> {
+/// Prints differences.
+pub(crate) fn show(report: &DiffReport, output: Format, session: &Session) -> Result<(), Failure> {
     match output {
         Format::Json => session.printer.json(report),
         Format::Yaml => session.printer.yaml(report),

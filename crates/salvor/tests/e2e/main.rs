@@ -14,6 +14,7 @@ mod claims;
 mod clusters;
 mod comparison;
 mod counted;
+mod etcd_objects;
 mod fixture;
 mod install;
 mod killed;

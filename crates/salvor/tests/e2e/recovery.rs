@@ -8,6 +8,7 @@ use salvor_testkit::velero_check::check_location;
 use crate::clusters::{FIRST, Real, SECOND, changed};
 use crate::comparison::{contents, differences, unused};
 use crate::counted::{self, Counted, Measure};
+use crate::etcd_objects;
 use crate::fixture::Fixture;
 
 /// Restores twice and proves that the first brings everything back and the second does nothing.
@@ -108,6 +109,7 @@ async fn a_full_cluster_comes_back_equal_from_a_folder_and_from_s3_into_itself_a
     );
     fixture.fill(&home.cluster).await;
     let before = home.settled().await;
+    etcd_objects::are_what_the_server_gives(&home).await;
     for location in [&file, &bucket] {
         // Without volume data, which is asked for by default where there are volumes.
         let made = home.run(location, "backup create all --snapshot-volumes=false");

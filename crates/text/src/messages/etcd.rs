@@ -12,6 +12,58 @@ impl Messages {
         )
     }
 
+    /// Which revisions a snapshot can show.
+    #[must_use]
+    pub fn etcd_reach(self, shown: u64, from: u64, to: u64) -> String {
+        self.say(
+            format_args!("revision {shown}; the file has revisions {from} to {to}"),
+            format_args!("리비전 {shown}. 파일에 있는 리비전은 {from}~{to}입니다"),
+        )
+    }
+
+    /// Some values are encrypted at rest.
+    #[must_use]
+    pub fn etcd_encrypted(self, providers: &str) -> String {
+        self.say(
+            format_args!(
+                "some values are encrypted at rest ({providers}): keep the encryption configuration or the KMS key, without which nobody reads them"
+            ),
+            format_args!(
+                "일부 값은 저장 시 암호화되어 있습니다({providers}). 암호화 설정 파일이나 KMS 키가 없으면 아무도 읽을 수 없으므로 따로 보관하세요"
+            ),
+        )
+    }
+
+    /// An object is shown in part, or raw.
+    #[must_use]
+    pub fn etcd_not_whole(self, name: &str, problem: &str) -> String {
+        self.say(
+            format_args!("{name} is not shown whole: {problem}"),
+            format_args!("{name}: 전체를 표시하지 못했습니다: {problem}"),
+        )
+    }
+
+    /// More objects that cannot be read.
+    #[must_use]
+    pub fn etcd_more_unreadable(self, more: u64) -> String {
+        self.say(
+            format_args!(
+                "and {} that cannot be read",
+                count(more, "more object", "more objects")
+            ),
+            format_args!("그 밖에 읽을 수 없는 객체 {more}개"),
+        )
+    }
+
+    /// An object may have been there before.
+    #[must_use]
+    pub fn etcd_look_back(self, command: &str) -> String {
+        self.say(
+            format_args!("whether it was there before: {command}"),
+            format_args!("이전에 있었는지 확인하려면: {command}"),
+        )
+    }
+
     /// Findings that are not listed.
     #[must_use]
     pub fn etcd_more_findings(self, more: u64) -> String {

@@ -1,6 +1,9 @@
-//! `etcd`: snapshots and captured changes of etcd, without its tools.
+//! `etcd`: snapshots and captured changes of etcd without its tools, and the objects in them.
 
+mod as_backup;
 mod look;
+mod objects;
+mod opened;
 mod recover;
 mod restore;
 mod save;
@@ -34,6 +37,12 @@ pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit,
         EtcdCommand::Stream(args) => stream::run(&args, session).await,
         EtcdCommand::Timeline(args) => timeline::run(&args, session).await,
         EtcdCommand::Restore(args) => recover::run(&args, session).await,
+        EtcdCommand::Inspect(args) => objects::inspect(&args, session).await,
+        EtcdCommand::Get(args) => objects::get(&args, session).await,
+        EtcdCommand::Blame(args) => objects::blame(&args, session).await,
+        EtcdCommand::Diff(args) => as_backup::diff(&args, session).await,
+        EtcdCommand::Export(args) => as_backup::export(&args, session).await,
+        EtcdCommand::Browse(args) => as_backup::browse(&args, session).await,
     }
 }
 

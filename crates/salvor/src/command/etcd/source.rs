@@ -10,6 +10,7 @@ use salvor_seal::age::Identity;
 use super::save::secret;
 use super::stoppable;
 use crate::args::etcd::{PlaceArgs, SourceArgs};
+use crate::args::etcd_objects::{Moment, Place};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -23,18 +24,46 @@ pub(super) enum Source {
 
 /// Opens the file, or fetches the point when an identity is given.
 pub(super) async fn open(args: &SourceArgs, session: &Session) -> Result<Source, Failure> {
-    let Some(wanted) = &args.point else {
-        let file = args.file.clone().unwrap_or_default();
-        let opened = stoppable(session, move |_| Snapshot::open(&file));
-        return opened.await.map(Source::Open);
-    };
+    match &args.point {
+        Some(wanted) => open_point(wanted, &args.place, session).await,
+        None => {
+            let file = args.file.clone().unwrap_or_default();
+            let opened = stoppable(session, move |_| Snapshot::open(&file));
+            opened.await.map(Source::Open)
+        }
+    }
+}
+
+/// Opens what the objects are read from: a file, or a point, which needs an identity.
+pub(super) async fn open_moment(
+    moment: &Moment,
+    place: &PlaceArgs,
+    session: &Session,
+) -> Result<Snapshot, Failure> {
+    match &moment.place {
+        Place::File(file) => {
+            let file = file.clone();
+            stoppable(session, move |_| Snapshot::open(&file)).await
+        }
+        Place::Point(wanted) => match open_point(wanted, place, session).await? {
+            Source::Open(snapshot) => Ok(snapshot),
+            Source::Closed(_) => Err(Failure::usage(format!(
+                "{} is encrypted to the location's recipients",
+                moment.place
+            ))
+            .hint("give a file with the identity of one of them: --identity FILE")),
+        },
+    }
+}
+
+async fn open_point(wanted: &str, place: &PlaceArgs, session: &Session) -> Result<Source, Failure> {
     let location = session.location(None)?;
-    let point = points::find(&location, wanted, args.place.cluster).await?;
-    if args.place.identity.is_empty() {
+    let point = points::find(&location, wanted, place.cluster).await?;
+    if place.identity.is_empty() {
         return Ok(Source::Closed(Box::new((location, point))));
     }
-    let identities = identities(&args.place)?;
-    let folder = work_folder(args.place.work_dir.as_deref());
+    let identities = identities(place)?;
+    let folder = work_folder(place.work_dir.as_deref());
     tokio::select! {
         fetched = points::fetch(&location, &point, &identities, &folder) => Ok(Source::Open(fetched?)),
         () = session.cancel.cancelled() => {
