@@ -34,7 +34,16 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let packages = modules.packages()?;
     let kinds = kinds::collect(&packages)?;
     let types = types::collect(&packages, &kinds)?;
-    let messages = messages::collect(&packages, &kinds)?;
+    let mut messages = messages::collect(&packages, &kinds)?;
+    let mut older = source::older()?.packages()?;
+    // Types that all releases share come from the newest.
+    let shared = "k8s.io/apimachinery/";
+    older.extend(
+        packages
+            .into_iter()
+            .filter(|one| one.import.starts_with(shared)),
+    );
+    messages.add_missing(messages::collect(&older, &kinds)?);
     let files = [
         ("apiserver/data/kinds.json", table::kinds_file(&kinds)),
         ("apiserver/data/types.json", table::types_file(&types)),

@@ -148,6 +148,19 @@ pub(super) fn collect(packages: &[Package], kinds: &Kinds) -> Result<Messages, S
     })
 }
 
+impl Messages {
+    /// Adds what only an older release has.
+    pub(super) fn add_missing(&mut self, older: Self) {
+        for (kind, message) in older.kinds {
+            self.kinds.entry(kind).or_insert(message);
+        }
+        for (name, rows) in older.messages {
+            // Numbers are never used again, so a newer message reads what an older one wrote.
+            self.messages.entry(name).or_insert(rows);
+        }
+    }
+}
+
 /// Whether a type is an object with metadata.
 fn is_kept(declaration: &Declaration) -> bool {
     let embeds = |name: &str| {

@@ -37,13 +37,30 @@ const MODULES: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// An older release, for messages of kinds that the newer one does not have any more (PodSecurityPolicy, the beta versions of
+/// autoscaling): objects of them stand in snapshots of older clusters.
+const OLDER: &[(&str, &str, &str)] = &[(
+    "k8s.io/api",
+    "v0.24.17",
+    "h1:ILPpMleNDZbMJwopUBOVWtmCq3xBAj/4gJEUicy6QGs=",
+)];
+
 /// Unpacked modules: import path and folder of each.
 pub(super) struct Modules(Vec<(&'static str, PathBuf)>);
 
 /// Downloads (or finds in the module cache) everything the generator reads.
 pub(super) fn modules() -> Result<Modules, String> {
+    unpacked(MODULES)
+}
+
+/// Those of the older release.
+pub(super) fn older() -> Result<Modules, String> {
+    unpacked(OLDER)
+}
+
+fn unpacked(wanted: &[(&'static str, &str, &str)]) -> Result<Modules, String> {
     let mut modules = Vec::new();
-    for (path, version, sum) in MODULES {
+    for (path, version, sum) in wanted {
         let output = Command::new("go")
             .args(["mod", "download", "-json", &format!("{path}@{version}")])
             .current_dir(std::env::temp_dir())
