@@ -150,6 +150,7 @@ impl Building {
                 archive: Archive::open(index, Arc::new(self.items)),
                 volumes: Vec::new(),
                 record: None,
+                snapshots: Vec::new(),
                 oddities: self.unreadable.named.clone(),
                 damage: None,
             },
