@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use salvor_seal::Secret;
+use salvor_storage::ErrorKind;
 
 use crate::crypto::MasterKey;
 use crate::error::{Error, Result};
@@ -68,6 +69,80 @@ impl Repository {
         }
         self.files().remove(Kind::Key, id)
     }
+}
+
+/// What a rotation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rotated {
+    /// The slot of the new password.
+    pub key: FileId,
+    /// Slots of the old one that are gone.
+    pub removed: Vec<FileId>,
+    /// Slots of the old one that the store lets nobody remove (a retention rule): the old password opens the repository for
+    /// as long as they are there.
+    pub kept: Vec<FileId>,
+}
+
+/// Puts a new password in the place of an old one: the new one is added, opens the repository, and only then the slots of
+/// the old one go, unless `keep_old` says that they are still needed. Other passwords stay. May be repeated after a crash at
+/// any moment: what was added is found again, and what was not removed is removed.
+///
+/// The master key stays what it is, the format knows no other: who has copied it, or had the old password and a copy of the
+/// repository, still reads what was written before and after.
+///
+/// # Errors
+/// Neither password opens the repository, both are the same, damage, or the store fails.
+pub fn rotate(
+    files: &Files,
+    old: &Secret,
+    new: &Secret,
+    options: &InitOptions,
+    keep_old: bool,
+) -> Result<Rotated> {
+    if old.expose() == new.expose() {
+        return Err(Error::Invalid("the new password is the old one".to_owned()));
+    }
+    let repository = match Repository::open(files.clone(), new) {
+        // A damaged slot may hide that no slot is of this password.
+        Err(error) if matches!(error, Error::WrongPassword { .. }) || error.is_damage() => {
+            Repository::open(files.clone(), old)?.add_key(new, options)?;
+            // What counts is that the store has it and that it opens.
+            Repository::open(files.clone(), new)?
+        }
+        other => other?,
+    };
+    let mut rotated = Rotated {
+        key: repository.key_id,
+        removed: Vec::new(),
+        kept: Vec::new(),
+    };
+    if keep_old {
+        return Ok(rotated);
+    }
+    for id in slots_of(&repository, old)? {
+        match files.remove(Kind::Key, &id) {
+            Ok(()) => rotated.removed.push(id),
+            Err(Error::Store { source, .. }) if source.kind == ErrorKind::Locked => {
+                rotated.kept.push(id);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(rotated)
+}
+
+/// Slots that a password opens. One that is damaged is nobody's.
+fn slots_of(repository: &Repository, password: &Secret) -> Result<Vec<FileId>> {
+    let mut slots = Vec::new();
+    for slot in repository.files().list(Kind::Key)? {
+        match read_key(repository.files(), &slot.id) {
+            Ok(file) if file.open(password).is_ok() => slots.push(slot.id),
+            Ok(_) => {}
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(slots)
 }
 
 pub(crate) fn write_key(

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use salvor_repository::backup::{self, BackupOptions};
 use salvor_repository::check::{self, Depth};
+use salvor_repository::keys::rotate;
 use salvor_repository::lock::{Holder, Lock, unlock};
 use salvor_repository::restore::RestoreOptions;
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
 use salvor_repository::{Error, FileId, Files, InitOptions, Progress, Repository, Work, prune};
+use salvor_seal::Secret;
 use salvor_storage::testing::{Fault, FaultStore};
 use salvor_storage::{
     ErrorKind, Folder, GetOptions, Key, MemoryStore, MetaStream, Object, ObjectInfo, ObjectStore,
@@ -253,4 +255,57 @@ fn a_store_that_gives_less_than_it_was_asked_for_is_damage_and_no_panic() {
     let restored = restore_into(&repository, "latest", &target, &RestoreOptions::default());
     assert_eq!(restored.files, 0);
     assert_eq!(restored.failed, 2, "{:?}", restored.failures);
+}
+
+#[test]
+fn whatever_call_of_a_rotation_fails_a_password_opens_and_the_next_one_ends_it() {
+    let new = Secret::new("the new password".to_owned());
+    let options = InitOptions {
+        work: Work::Machine,
+        who: ("tester".to_owned(), "there".to_owned()),
+        restic_boundaries: false,
+    };
+    // Opening is slow on purpose: one fault of each kind.
+    for fault in [FAULTS[0], FAULTS[3], FAULTS[5]] {
+        let mut operation = 0;
+        loop {
+            let (world, repository) = World::new();
+            let third = Secret::new("of somebody else".to_owned());
+            repository.add_key(&third, &options).unwrap();
+            let (store, files) = world.faulty();
+            store.at(operation, fault);
+            let result = rotate(&files, &secret(), &new, &options, false);
+            let what = format!("{fault:?} at {operation}: {:?}", store.log().get(operation));
+            let opens = |password: &Secret| Repository::open(world.files(), password).is_ok();
+            assert!(opens(&secret()) || opens(&new), "{what}");
+            let reached = store.operations() > operation;
+            let ended = rotate(&world.files(), &secret(), &new, &options, false).unwrap();
+            assert_eq!(ended.kept, [], "{what}");
+            assert!(opens(&new) && opens(&third) && !opens(&secret()), "{what}");
+            if !reached {
+                assert_eq!(result.unwrap().removed.len(), 1, "{what}");
+                assert_eq!(ended.removed, [], "{what}");
+                break;
+            }
+            operation += 1;
+        }
+        assert!(operation > 6, "only {operation} calls");
+    }
+    let (world, _) = World::new();
+    let files = world.files();
+    let same = rotate(&files, &secret(), &secret(), &options, false);
+    assert!(matches!(same, Err(Error::Invalid(_))), "{same:?}");
+    let wrong = Secret::new("wrong".to_owned());
+    let refused = rotate(&files, &wrong, &new, &options, false);
+    assert!(
+        matches!(refused, Err(Error::WrongPassword { .. })),
+        "{refused:?}"
+    );
+    // Both open it until it is said that the old one is not needed any more.
+    let first = rotate(&files, &secret(), &new, &options, true).unwrap();
+    assert_eq!(first.removed, []);
+    assert!(Repository::open(files.clone(), &secret()).is_ok());
+    let second = rotate(&files, &secret(), &new, &options, false).unwrap();
+    assert_eq!((second.key, second.removed.len()), (first.key, 1));
+    assert!(Repository::open(files, &secret()).is_err());
 }

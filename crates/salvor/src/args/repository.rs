@@ -209,6 +209,9 @@ pub(crate) enum KeyCommand {
     List(OnlyArgs),
     /// Add one.
     Add(KeyAddArgs),
+    /// Put a new one in the place of the one that opens the repository. The master key stays: who has copied it, or had the
+    /// old password and a copy of the repository, still reads it.
+    Rotate(KeyRotateArgs),
     /// Remove one. Who knew it may have kept the master key: what was written before stays readable to them.
     Remove(KeyRemoveArgs),
 }
@@ -224,6 +227,27 @@ pub(crate) struct KeyAddArgs {
     /// What kind of password it is.
     #[arg(long, value_enum, default_value = "passphrase", value_name = "KIND")]
     pub(crate) password_kind: WorkArg,
+}
+
+/// Flags of `repo key rotate`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct KeyRotateArgs {
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    /// File whose first line is the new password.
+    #[arg(long, value_name = "FILE", required_unless_present = "new_key_file")]
+    pub(crate) new_password_file: Option<PathBuf>,
+    /// File with the key that the new password of the domain follows from.
+    #[arg(long, value_name = "FILE", conflicts_with = "new_password_file")]
+    pub(crate) new_key_file: Option<PathBuf>,
+    /// What kind of password --new-password-file is.
+    #[arg(long, value_enum, default_value = "passphrase", value_name = "KIND")]
+    pub(crate) password_kind: WorkArg,
+    /// Add the new one only: for a cluster, until its Secret has the new key. Another rotation without this ends it.
+    #[arg(long)]
+    pub(crate) keep_old: bool,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
 }
 
 /// Flags of `repo key remove`.

@@ -101,6 +101,25 @@ fn damage_is_an_exit_code_and_a_lost_index_is_made_again() {
 }
 
 #[test]
+fn a_password_is_rotated_in_one_step_or_in_two() {
+    let host = Host::new();
+    host.run("repo init --password-kind machine").expect(0);
+    let rotate = "repo key rotate --new-password-file other --password-kind machine";
+    host.run(rotate).expect(4);
+    host.run("repo snapshots").expect(0);
+    host.run(&format!("{rotate} --keep-old")).expect(0);
+    host.run("repo snapshots").expect(0);
+    host.with("other", "repo snapshots").expect(0);
+    host.run(&format!("{rotate} --yes")).expect(0);
+    host.run("repo snapshots").expect(4);
+    let listed = host.with("other", "repo key list");
+    assert_eq!(listed.expect(0).lines().count(), 2);
+    // Again is no harm.
+    host.run(&format!("{rotate} --yes")).expect(0);
+    host.run("repo key rotate").expect(2);
+}
+
+#[test]
 fn passwords_are_added_and_removed_and_never_shown() {
     let host = Host::new();
     host.run("repo init --password-kind machine").expect(0);

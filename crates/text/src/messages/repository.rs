@@ -66,6 +66,36 @@ impl Messages {
         )
     }
 
+    /// Before a rotation.
+    #[must_use]
+    pub fn old_password_will_go(self, place: &str) -> String {
+        self.say(
+            format_args!("the password that opens {place} now will open it no more"),
+            format_args!("지금 {place} 을(를) 여는 비밀번호로는 더 이상 열 수 없게 됩니다"),
+        )
+    }
+
+    /// A new password took the place of an old one.
+    #[must_use]
+    pub fn key_rotated(self, key: &str, removed: usize) -> String {
+        let english = count(removed as u64, "slot", "slots");
+        self.say(
+            format_args!("key {key} opens the repository; {english} of the old password removed"),
+            format_args!(
+                "키 {key} (으)로 저장소를 엽니다. 이전 비밀번호의 슬롯 {removed}개 제거됨"
+            ),
+        )
+    }
+
+    /// The old password still opens the repository.
+    #[must_use]
+    pub fn key_kept(self, key: &str) -> String {
+        self.say(
+            format_args!("the store lets nobody remove key {key} before its retention is over; until then the old password opens the repository, too: rotate again afterwards"),
+            format_args!("보존 기간이 끝나기 전에는 저장소가 키 {key} 의 제거를 허용하지 않아, 그때까지는 이전 비밀번호로도 저장소가 열립니다. 그 뒤에 다시 교체하세요"),
+        )
+    }
+
     /// A password was removed.
     #[must_use]
     pub fn key_removed(self, key: &str) -> String {

@@ -1,13 +1,14 @@
 //! `repo init` and `repo key`.
 
-use salvor_repository::{FileId, InitOptions, Repository};
-use salvor_seal::RepositoryKey;
+use salvor_repository::{FileId, InitOptions, Repository, keys as slots};
+use salvor_seal::{KeyMaterial, RepositoryKey};
 use salvor_text::Table;
 
 use super::password::{self, Asked, Source};
 use super::{blocking, files, holder, open, work};
 use crate::args::repository::{
-    InitArgs, KeyAddArgs, KeyGenerateArgs, KeyRemoveArgs, OnlyArgs, PasswordShowArgs, WorkArg,
+    InitArgs, KeyAddArgs, KeyGenerateArgs, KeyRemoveArgs, KeyRotateArgs, OnlyArgs,
+    PasswordShowArgs, WorkArg,
 };
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
@@ -105,6 +106,42 @@ pub(super) async fn add(args: &KeyAddArgs, session: &Session) -> Result<Exit, Fa
     let text = session.messages.key_added(&id.to_string()[..12]);
     session.printer.result(&format!("{text}\n"))?;
     Ok(Exit::Done)
+}
+
+/// Puts a new password in the place of the old one.
+pub(super) async fn rotate(args: &KeyRotateArgs, session: &Session) -> Result<Exit, Failure> {
+    let (new, kind) = match (&args.new_key_file, &args.new_password_file) {
+        (Some(path), _) => {
+            let domain = password::domain(&args.repository)?;
+            let key = KeyMaterial::Key(password::key_from_file(path)?);
+            (key.password_of(domain.as_str()), WorkArg::Machine)
+        }
+        (None, Some(path)) => (password::from_file(path)?, args.password_kind),
+        (None, None) => return Err(Failure::usage("name the new password or key")),
+    };
+    let files = files(&args.repository, session).await?;
+    let old = password::of(&args.repository, session, Asked::Once).await?;
+    if !args.keep_old {
+        let place = files.place();
+        let text = session.messages.old_password_will_go(&place);
+        session.printer.remark(&text);
+        session.confirm(args.confirm.yes, &place).await?;
+    }
+    let (options, keep_old) = (options(kind, false), args.keep_old);
+    let rotated =
+        blocking(move || slots::rotate(&files, &old.password, &new, &options, keep_old)).await?;
+    let key = &rotated.key.to_string()[..12];
+    let text = session.messages.key_rotated(key, rotated.removed.len());
+    session.printer.result(&format!("{text}\n"))?;
+    for key in &rotated.kept {
+        let text = session.messages.key_kept(&key.to_string()[..12]);
+        session.printer.warning(&text);
+    }
+    Ok(if rotated.kept.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partial
+    })
 }
 
 /// Removes a password.

@@ -41,6 +41,7 @@ pub(crate) async fn run(command: RepositoryCommand, session: &Session) -> Result
         RepositoryCommand::Key(KeyCommand::Generate(args)) => keys::generate(&args, session),
         RepositoryCommand::Key(KeyCommand::List(args)) => keys::list(&args, session).await,
         RepositoryCommand::Key(KeyCommand::Add(args)) => keys::add(&args, session).await,
+        RepositoryCommand::Key(KeyCommand::Rotate(args)) => keys::rotate(&args, session).await,
         RepositoryCommand::Key(KeyCommand::Remove(args)) => keys::remove(&args, session).await,
         RepositoryCommand::Unlock(args) => upkeep::unlock(&args, session).await,
         RepositoryCommand::Repair(args) => upkeep::repair(&args, session).await,
