@@ -401,7 +401,10 @@ async fn an_object_can_be_kept_from_removal_and_for_longer() {
         let kept = store.retain(&name, "GOVERNANCE", until);
         kept.await.expect("kept");
         let kept = store.retained_until(&name).await.expect("asked");
-        assert_eq!(kept.map(|kept| kept.as_second()), Some(until.as_second()));
+        assert_eq!(
+            kept.map(jiff::Timestamp::as_second),
+            Some(until.as_second())
+        );
     }
     let error = store
         .retain(&name, "FOR EVER", jiff::Timestamp::now())

@@ -309,10 +309,10 @@ fn not_there(kind: &str, name: &str, file: &From, session: &Session) -> Failure 
         Some(namespace) => format!("{kind} {namespace}/{name}"),
         None => format!("{kind} {name}"),
     };
-    Failure::new(Exit::NotFound, format!("{whose} is not in {}", file)).hint(
+    Failure::new(Exit::NotFound, format!("{whose} is not in {file}")).hint(
         session
             .messages
-            .etcd_look_back(&format!("salvor etcd blame {kind} {name} --from {}", file)),
+            .etcd_look_back(&format!("salvor etcd blame {kind} {name} --from {file}")),
     )
 }
 
