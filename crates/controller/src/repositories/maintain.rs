@@ -15,7 +15,7 @@ use salvor_api::velero::{
 use salvor_location::Location;
 use salvor_repository::check::Share;
 use salvor_repository::lock::Holder;
-use salvor_repository::{Error, FileId, Progress, Repository};
+use salvor_repository::{Error, FileId, Files, Progress, Repository};
 use salvor_volume::Domain;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +23,7 @@ use super::connect::{ConnectError, blocking, open};
 use super::notes::Notes;
 use super::orphans::{Incomplete, Look, Sight, Tagged, look};
 use super::work::{self, Done, Order, StopOnDrop};
-use super::{DAMAGED, domain_of};
+use super::{DAMAGED, domain_of, files_of};
 use crate::context::{Context, Unusable, chain};
 use crate::control::{Next, Reconcile};
 use crate::events::EventType;
@@ -167,6 +167,14 @@ impl Maintenance {
                     );
                     events.record(object, EventType::Normal, "SpaceGivenBack", text);
                 }
+                if done.mended_packs > 0 {
+                    let text = format!(
+                        "{} packs were damaged or lost and came from a copy in another location, {} bytes",
+                        done.mended_packs, done.mended_bytes
+                    );
+                    tracing::warn!(repository = object.metadata.name, "{text}");
+                    events.record(object, EventType::Warning, "RepositoryMended", text);
+                }
                 if let Some(why) = &done.not_retained {
                     let text = format!(
                         "the retention of what is still needed could not be extended: {why}"
@@ -225,6 +233,10 @@ impl Maintenance {
             grace: SignedDuration::try_from(upkeep.prune_grace).unwrap_or(SignedDuration::MAX),
             retain: is_due(notes.retained, upkeep.prune_every).then_some(notes.retained),
             scrub: scrub.then_some(share),
+            copies: match scrub {
+                true => self.copies(name, domain).await,
+                false => Vec::new(),
+            },
             holder: Holder {
                 hostname: context.options.identity.clone(),
                 username: "salvor".to_owned(),
@@ -244,6 +256,24 @@ impl Maintenance {
             notes.part = (share.part + 1) % share.of;
         }
         Ok(done)
+    }
+
+    /// The same domain of all other locations that can be used; whether that is a copy shows when it is needed.
+    async fn copies(&self, location: &str, domain: &Domain) -> Vec<Files> {
+        let mut copies = Vec::new();
+        for other in self.context.storage_locations.list() {
+            let name = &other.metadata.name;
+            if name == location {
+                continue;
+            }
+            match self.context.location(name).await {
+                Ok(other) => copies.push(files_of(&other, domain)),
+                Err(error) => {
+                    tracing::debug!(%error, location = name, "it is not looked at for copies");
+                }
+            }
+        }
+        copies
     }
 
     async fn work(&self, repository: Arc<Repository>, order: Order) -> Result<Done, MaintainError> {

@@ -9,6 +9,7 @@ mod ensure;
 mod maintain;
 mod notes;
 mod orphans;
+mod scrub;
 mod work;
 
 use std::sync::Arc;

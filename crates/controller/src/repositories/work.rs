@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use salvor_repository::check::{self, Checked, Depth, Share};
+use salvor_repository::check::Share;
 use salvor_repository::lock::{Holder, Lock};
-use salvor_repository::{Error, FileId, Kind, Progress, Repository, damage, prune, retain};
+use salvor_repository::{Error, FileId, Files, Kind, Progress, Repository, damage, prune, retain};
+
+use super::scrub;
 
 /// What one run is to do.
 #[derive(Clone, Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Order {
     pub(super) retain: Option<Option<Timestamp>>,
     /// Which share of the data is read, if any.
     pub(super) scrub: Option<Share>,
+    /// Where else files of this repository may be: the same domain of other locations. What is no copy is passed over.
+    pub(super) copies: Vec<Files>,
     /// Who works.
     pub(super) holder: Holder,
 }
@@ -39,6 +43,9 @@ pub(super) struct Done {
     /// Why the store would not keep it.
     pub(super) not_retained: Option<String>,
     pub(super) scrubbed: bool,
+    /// Packs that were damaged or lost and came from a copy.
+    pub(super) mended_packs: usize,
+    pub(super) mended_bytes: u64,
     /// Snapshots that are known to be damaged and are there.
     pub(super) damaged: usize,
     /// The first things that were found damaged in this run.
@@ -66,9 +73,39 @@ pub(super) fn run(
         prune::forget(repository, &shared, &order.forget)?;
         done.forgotten = order.forget.len();
     }
+    // First, as what follows needs to walk all trees: a damaged one is found, and mended, before it stops that.
+    if let Some(share) = order.scrub {
+        scrub::run(repository, order, share, progress, &mut done)?;
+    }
+    match space(repository, order, progress, &mut done) {
+        // What was found stays found: it is told, and space is given back when it is mended.
+        Err(error) if error.is_damage() && done.scrubbed => {
+            done.findings
+                .push(format!("no space is given back meanwhile: {error}"));
+        }
+        other => other?,
+    }
+    let damaged = damage::known(repository)?;
+    if !damaged.is_empty() {
+        let there = repository.files().list(Kind::Snapshot)?;
+        done.damaged = there
+            .iter()
+            .filter(|file| damaged.contains(&file.id))
+            .count();
+    }
+    Ok(done)
+}
+
+/// Gives space back, and keeps what is needed.
+fn space(
+    repository: &Arc<Repository>,
+    order: &Order,
+    progress: &Progress,
+    done: &mut Done,
+) -> Result<(), Error> {
     let known = still_there(repository, &order.known)?;
     if is_due(repository, order.grace)? {
-        sweep(repository, order, &known, progress, &mut done)?;
+        sweep(repository, order, &known, progress, done)?;
     }
     if order.mark || done.forgotten > 0 {
         let shared = Lock::take(repository, false, &order.holder)?;
@@ -83,23 +120,7 @@ pub(super) fn run(
         done.retained = extended.refused.is_none();
         done.not_retained = extended.refused;
     }
-    if let Some(share) = order.scrub {
-        let shared = Lock::take(repository, false, &order.holder)?;
-        let checked = check::run_share(repository, Depth::Data, share, progress)?;
-        shared.check()?;
-        damage::note(repository, &checked.damaged_snapshots, share.of <= 1)?;
-        done.findings = findings(&checked);
-        done.scrubbed = true;
-    }
-    let damaged = damage::known(repository)?;
-    if !damaged.is_empty() {
-        let there = repository.files().list(Kind::Snapshot)?;
-        done.damaged = there
-            .iter()
-            .filter(|file| damaged.contains(&file.id))
-            .count();
-    }
-    Ok(done)
+    Ok(())
 }
 
 /// Removes what was marked long enough ago. A repository that is in use is swept another time.
@@ -146,13 +167,4 @@ fn still_there(repository: &Repository, known: &[FileId]) -> Result<Vec<FileId>,
         }
     }
     Ok(there)
-}
-
-/// The first few findings that are damage, for people.
-fn findings(checked: &Checked) -> Vec<String> {
-    let damage = checked.findings.iter().filter(|finding| finding.is_damage);
-    damage
-        .take(3)
-        .map(|finding| format!("{}: {}", finding.file, finding.what))
-        .collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use futures::TryStreamExt as _;
 use salvor_api::velero::{
     AccessMode, Backup, BackupPhase, BackupRepository, BackupRepositoryPhase,
     BackupStorageLocation, DataPhase, DeleteBackupRequest, MaintenanceResult, PodVolumeBackup,
@@ -18,7 +19,7 @@ use salvor_repository::lock::{Holder, Lock};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
 use salvor_repository::{FileId, Files, Kind, Progress, Repository, damage};
 use salvor_seal::{KeyMaterial, RepositoryKey};
-use salvor_storage::PrefixStore;
+use salvor_storage::{ObjectStore as _, PrefixStore};
 use salvor_volume::Domain;
 use salvor_volume::cluster_key;
 use serde_json::json;
@@ -309,6 +310,67 @@ async fn damage_is_found_by_reading_shares_and_shown_until_it_is_mended() {
         !object.metadata.annotations.contains_key(DAMAGED) && object.status.message.is_empty()
     };
     world.until(&name, mended).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_comes_from_a_copy_in_another_location() {
+    let world = World::new().await;
+    let running = world.serve_with(|options| {
+        options.upkeep.orphan_grace = Duration::from_secs(3600);
+        options.upkeep.scrub_every = Duration::from_millis(1);
+        options.upkeep.scrub_parts = 2;
+    });
+    let name = ensured(&world, "default").await.metadata.name;
+    until_phase(&world, &name, BackupRepositoryPhase::Ready).await;
+    let _ = snapshot_for(&world, "of-nobody").await;
+    // Without a copy it is found and noted, and can no more be mended.
+    let folder = Domain::of_namespace("shop").folder();
+    let listed = world.store.list(&folder).await.expect("listed");
+    let objects: Vec<salvor_storage::ObjectInfo> = listed.try_collect().await.expect("whole");
+    let packs: Vec<&str> = objects
+        .iter()
+        .map(|object| object.key.as_str())
+        .filter(|key| key.contains("/data/"))
+        .collect();
+    let mut whole = Vec::new();
+    for object in &objects {
+        let key = object.key.as_str();
+        if !key.contains("/locks/") {
+            whole.push((key.to_owned(), world.read(key).await));
+        }
+    }
+    world.put(packs[0], "damaged".to_owned()).await;
+    let shown = |object: &BackupRepository| object.metadata.annotations.contains_key(DAMAGED);
+    world.until(&name, shown).await;
+    // A copy of the whole folder, and beside it another name of the damaged one.
+    for (key, bytes) in &whole {
+        let key = salvor_storage::Key::new(key.clone()).expect("key");
+        let put = salvor_storage::PutMode::Overwrite;
+        let written = world.elsewhere.put(&key, bytes.clone().into(), put);
+        written.await.expect("written");
+    }
+    world.locate("a-itself", |_| ()).await;
+    world
+        .locate("b-copy", |location| {
+            let path = crate::world::ELSEWHERE.to_owned();
+            location.spec.config.insert("path".to_owned(), path);
+        })
+        .await;
+    let told = world.until_event(&name, "RepositoryMended", |_| true).await;
+    assert!(told.contains("1 packs"), "{told}");
+    let mended = |object: &BackupRepository| {
+        !object.metadata.annotations.contains_key(DAMAGED) && object.status.message.is_empty()
+    };
+    world.until(&name, mended).await;
+    let before = whole.iter().find(|(key, _)| key == packs[0]);
+    assert_eq!(
+        before.map(|(_, bytes)| bytes),
+        Some(&world.read(packs[0]).await)
+    );
+    let repository = opened(&world).await;
+    let known = engine(move || damage::known(&repository)).await;
+    assert_eq!(known.expect("read"), BTreeSet::new());
     running.stop().await;
 }
 

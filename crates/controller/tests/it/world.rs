@@ -14,7 +14,7 @@ use salvor_controller::{Kinds, Locations, Server, ServerOptions};
 use salvor_location::claim::ClaimPolicy;
 use salvor_location::{Location, Profile};
 use salvor_storage::testing::FaultStore;
-use salvor_storage::{GetOptions, Key, MemoryStore, ObjectStore, PutMode, StoreUrl};
+use salvor_storage::{GetOptions, Key, MemoryStore, ObjectStore, PrefixStore, PutMode, StoreUrl};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,11 @@ impl World {
             cluster,
             api,
             store: Arc::new(MemoryStore::new()),
-            elsewhere: FaultStore::new(Arc::new(MemoryStore::new())),
+            // Another place by its name as well.
+            elsewhere: FaultStore::new(PrefixStore::wrap(
+                Arc::new(MemoryStore::new()),
+                "elsewhere",
+            )),
         };
         for crd in salvor_api::crds::all() {
             let crd: Value = serde_saphyr::from_str(crd.yaml).expect("YAML");
