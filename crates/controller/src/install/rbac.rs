@@ -54,6 +54,9 @@ const BUILT_IN: &[&str] = &[
     "velero.io",
 ];
 
+/// Groups of CSI snapshots, which are no built-in ones.
+const SNAPSHOTS: [&str; 2] = ["groupsnapshot.storage.k8s.io", "snapshot.storage.k8s.io"];
+
 pub(super) fn manifests(install: &Install) -> Vec<Value> {
     let cluster = install.cluster_name();
     let mut manifests = vec![
@@ -151,6 +154,10 @@ fn cluster_rules(install: &Install) -> Vec<Value> {
             &["bind", "escalate"],
         ));
     }
+    // Whatever the role: a snapshot is taken by making an object and let go by removing it, and backups that go take theirs
+    // along. The claims themselves are not touched.
+    let whole = ["get", "list", "create", "update", "patch", "delete"];
+    rules.push(rule(&SNAPSHOTS, &["*"], &whole));
     let discovery = ["/api", "/api/*", "/apis", "/apis/*", "/version"];
     rules.push(json!({"nonResourceURLs": discovery, "verbs": ["get"]}));
     rules

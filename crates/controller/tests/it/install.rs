@@ -49,6 +49,8 @@ fn each_role_allows_what_its_name_says() {
             on_deployments,
             "{role:?}"
         );
+        let snapshots = verbs(&install, "snapshot.storage.k8s.io", "volumesnapshots");
+        assert_eq!(snapshots, all, "{role:?}");
         let may_escalate = verbs(&install, "rbac.authorization.k8s.io", "roles");
         let escalates = may_escalate.iter().any(|verb| verb == "escalate");
         assert_eq!(escalates, role != Role::BackupOnly, "{role:?}");
