@@ -259,4 +259,8 @@ async fn a_deleted_namespace_comes_back_from_a_snapshot_of_etcd_with_everything_
         .cluster
         .delete(&maps, Some("default"), "etcd-export-elsewhere", &options);
     elsewhere.await.expect("deleted");
+    // Other tests back up all that is there.
+    let gone = patience();
+    let gone = real.cluster.wait_gone(&namespaces, None, SHOP, &gone);
+    gone.await.expect("gone");
 }

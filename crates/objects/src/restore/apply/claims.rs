@@ -1,8 +1,8 @@
 //! The last look of a restore: whether its claims have the volumes that they must have.
 //!
 //! What is found is a warning that names claim and volume, never an error: the restore has done its part, and a volume may
-//! still come. What is as it was planned is not told: claims that wait for their first pod, as their class says, and new
-//! volumes where the backup has no data.
+//! still come. What is as it was planned, or as it was in the backup, is not told: claims that wait for their first pod, as
+//! their class says, those that had no volume before either, and new volumes where the backup has no data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(250);
 impl Engine {
     /// Looks at the claims that the restore brought, and warns of what is wrong.
     pub(super) async fn check_claims(&mut self) -> Result<(), RestoreError> {
-        let expected = self.expected_claims().await?;
+        let Claims { expected, unbound } = self.expected_claims().await?;
         if expected.is_empty() {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl Engine {
         let report = loop {
             let seen = Seen::read_of(&self.hands.cluster, &namespaces).await;
             let report = match seen {
-                Ok(seen) => claims_report(&seen, Some(&expected)),
+                Ok(seen) => as_before(claims_report(&seen, Some(&expected)), &unbound),
                 Err(error) => {
                     self.tell_unseen(&error);
                     return Ok(());
@@ -82,7 +82,7 @@ impl Engine {
     }
 
     /// The claims that are there by the restore, or were before.
-    async fn expected_claims(&self) -> Result<Vec<Expected>, RestoreError> {
+    async fn expected_claims(&self) -> Result<Claims, RestoreError> {
         let is_claim = |entry: &&PlanEntry| {
             let resource = &entry.resource;
             resource.group.is_empty() && resource.resource == "persistentvolumeclaims"
@@ -97,7 +97,7 @@ impl Engine {
             .map(|(_, entry)| entry.clone())
             .collect();
         if claims.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Claims::default());
         }
         let (archive, header) = (self.hands.archive.clone(), self.hands.header.clone());
         blocking(move || {
@@ -108,11 +108,30 @@ impl Engine {
     }
 }
 
+/// Claims of a restore.
+#[derive(Debug, Default)]
+struct Claims {
+    expected: Vec<Expected>,
+    /// Those that had no volume in the backup: namespace and name that they have now.
+    unbound: BTreeSet<(String, String)>,
+}
+
+/// Leaves out that claims wait which waited before.
+fn as_before(mut report: ClaimsReport, unbound: &BTreeSet<(String, String)>) -> ClaimsReport {
+    for claim in &mut report.claims {
+        if unbound.contains(&(claim.namespace.clone(), claim.name.clone())) {
+            let findings = &mut claim.findings;
+            findings.retain(|finding| !matches!(finding, Finding::Pending { .. }));
+        }
+    }
+    report
+}
+
 fn expected(
     archive: &Archive,
     claims: &[PlanEntry],
     rules: &Rules,
-) -> Result<Vec<Expected>, ArchiveError> {
+) -> Result<Claims, ArchiveError> {
     let index = archive.index();
     let mut volumes = BTreeMap::new();
     for entry in index.range(&GroupResource::new("persistentvolumes", ""), None) {
@@ -121,21 +140,28 @@ fn expected(
             volumes.insert(volume.metadata.name.clone(), volume);
         }
     }
-    let mut expected = Vec::new();
+    let mut found_claims = Claims::default();
     for claim in claims {
         let found = index.get(&claim.source(), Some(&claim.version));
         let Some(found) = found else { continue };
         let object = parse(&archive.get(&found)?);
-        let had = volumes.get(body::text_at(&object, &["spec", "volumeName"]));
+        let volume = body::text_at(&object, &["spec", "volumeName"]);
+        let had = volumes.get(volume);
         let (source, target) = (claim.source(), claim.target(rules));
         let moved = source.namespace != target.namespace;
-        expected.push(Expected {
-            namespace: target.namespace.unwrap_or_default().to_string(),
-            name: target.name.to_string(),
+        let namespace = target.namespace.unwrap_or_default().to_string();
+        let name = target.name.to_string();
+        if volume.is_empty() {
+            let of = (namespace.clone(), name.clone());
+            found_claims.unbound.insert(of);
+        }
+        found_claims.expected.push(Expected {
+            namespace,
+            name,
             volume: had.map(|volume| volume_of(volume, rules, moved)),
         });
     }
-    Ok(expected)
+    Ok(found_claims)
 }
 
 /// The volume that a claim had. Only one that comes back as it is must be the same.
@@ -196,6 +222,23 @@ mod tests {
     fn pending(why: Pending, event: &str) -> Finding {
         let event = event.to_owned();
         Finding::Pending { why, event }
+    }
+
+    #[test]
+    fn a_claim_that_waited_before_may_wait_again() {
+        let checked = |name: &str| salvor_volume::claims::check::Checked {
+            namespace: "shop".into(),
+            name: name.into(),
+            phase: "Pending".into(),
+            volume: String::new(),
+            place: None,
+            findings: vec![pending(Pending::NoDefaultClass, "")],
+        };
+        let claims = vec![checked("waited"), checked("bound")];
+        let unbound = BTreeSet::from([("shop".to_owned(), "waited".to_owned())]);
+        let report = as_before(ClaimsReport { claims }, &unbound);
+        let found = report.claims.iter().map(|claim| claim.findings.len());
+        assert_eq!(found.collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]
