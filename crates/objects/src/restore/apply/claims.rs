@@ -35,7 +35,11 @@ const LOOK: Duration = Duration::from_millis(250);
 impl Engine {
     /// Looks at the claims that the restore brought, and warns of what is wrong.
     pub(super) async fn check_claims(&mut self) -> Result<(), RestoreError> {
-        let Claims { expected, unbound } = self.expected_claims().await?;
+        let Claims {
+            expected,
+            unbound,
+            with_data,
+        } = self.expected_claims().await?;
         if expected.is_empty() {
             return Ok(());
         }
@@ -62,8 +66,11 @@ impl Engine {
         for claim in report.claims {
             let resource = GroupResource::new("persistentvolumeclaims", "");
             let key = ObjectKey::namespaced(resource, &*claim.namespace, &*claim.name);
+            // Earlier volumes are of interest where the data has not come back otherwise.
+            let has_data = with_data.contains(&(claim.namespace, claim.name));
             for finding in &claim.findings {
-                match is_told(finding) {
+                let is_known = has_data && matches!(finding, Finding::LeftBehind { .. });
+                match is_told(finding) && !is_known {
                     true => self.record.warn(&key, &finding.to_string()),
                     false => self.record.note(&key, &finding.to_string()),
                 }
@@ -114,6 +121,8 @@ struct Claims {
     expected: Vec<Expected>,
     /// Those that had no volume in the backup: namespace and name that they have now.
     unbound: BTreeSet<(String, String)>,
+    /// Those whose data comes back with the restore.
+    with_data: BTreeSet<(String, String)>,
 }
 
 /// Leaves out that claims wait which waited before.
@@ -151,9 +160,14 @@ fn expected(
         let moved = source.namespace != target.namespace;
         let namespace = target.namespace.unwrap_or_default().to_string();
         let name = target.name.to_string();
+        let of = (namespace.clone(), name.clone());
         if volume.is_empty() {
-            let of = (namespace.clone(), name.clone());
             found_claims.unbound.insert(of);
+        } else if matches!(
+            rules.volume_fate(volume),
+            VolumeFate::AsItIs | VolumeFate::Filled | VolumeFate::FromSnapshot
+        ) {
+            found_claims.with_data.insert(of);
         }
         found_claims.expected.push(Expected {
             namespace,
