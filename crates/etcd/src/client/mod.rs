@@ -4,6 +4,7 @@
 
 mod calls;
 mod channel;
+mod hash;
 mod tls;
 mod watch;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use salvor_seal::Secret;
 
 pub use calls::{Alarm, AlarmKind, Member, Pieces, Range, Status};
+pub use hash::Hash;
 pub use watch::{Event, Watch, Watched};
 
 use crate::protobuf::Malformed;
