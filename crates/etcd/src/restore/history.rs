@@ -21,6 +21,8 @@ pub const UNKNOWN_TTL: i64 = 3600;
 const ELEMENT: u64 = 16;
 /// Bytes that are read and written at once.
 const BUFFER: usize = 1 << 20;
+/// What the file of the changes is called: it has no name.
+const UNNAMED: &str = "the local file of the changes";
 
 /// Changes in a local file without a name.
 pub struct Changes {
@@ -68,29 +70,36 @@ impl Changes {
         Ok(self.file.get_ref().metadata()?.len())
     }
 
-    /// Goes through it from its beginning.
-    fn each(&mut self, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-        let unnamed = Path::new("the local file of the changes");
-        let failed = || io_error("read", unnamed);
+    /// Reads it from its beginning. It is whole by then: the place in the file is shared.
+    fn reader(&mut self) -> Result<Reader> {
+        let failed = || io_error("read", Path::new(UNNAMED));
         self.file.flush().map_err(failed())?;
-        let file = self.file.get_mut();
+        let mut file = self.file.get_ref().try_clone().map_err(failed())?;
         file.seek(SeekFrom::Start(0)).map_err(failed())?;
-        let mut file = BufReader::with_capacity(BUFFER, file);
+        Ok(Reader(BufReader::with_capacity(BUFFER, file)))
+    }
+}
+
+/// Goes through changes.
+struct Reader(BufReader<File>);
+
+impl Reader {
+    fn each(mut self, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        let failed = || io_error("read", Path::new(UNNAMED));
         let (mut key, mut value) = (Vec::new(), Vec::new());
         loop {
             let mut length = [0; 1];
-            if file.read(&mut length).map_err(failed())? == 0 {
-                break;
+            if self.0.read(&mut length).map_err(failed())? == 0 {
+                return Ok(());
             }
             key.resize(length[0].into(), 0);
             let mut length = [0; 4];
-            file.read_exact(&mut length).map_err(failed())?;
-            file.read_exact(&mut key).map_err(failed())?;
+            self.0.read_exact(&mut length).map_err(failed())?;
+            self.0.read_exact(&mut key).map_err(failed())?;
             value.resize(u32::from_le_bytes(length) as usize, 0);
-            file.read_exact(&mut value).map_err(failed())?;
+            self.0.read_exact(&mut value).map_err(failed())?;
             take(&key, &value)?;
         }
-        Ok(())
     }
 }
 
@@ -227,18 +236,14 @@ impl<'a> Prepared<'a> {
         behind: u64,
         mut take: impl FnMut(&mut Self, &[u8], &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let empty = Changes::placeholder().map_err(io_error("open", Path::new("/dev/null")))?;
-        let mut changes = std::mem::replace(&mut self.history.changes, empty);
-        let done = changes.each(|key, value| {
+        let changes = self.history.changes.reader()?;
+        changes.each(|key, value| {
             let is_behind = Revision::from_key(key).is_some_and(|(at, _)| at.main > behind);
-            if is_behind {
-                take(self, key, value)
-            } else {
-                Ok(())
+            match is_behind {
+                true => take(self, key, value),
+                false => Ok(()),
             }
-        });
-        self.history.changes = changes;
-        done
+        })
     }
 
     /// The history.
@@ -247,21 +252,11 @@ impl<'a> Prepared<'a> {
     }
 }
 
-impl Changes {
-    /// Stands in its place while it is read.
-    fn placeholder() -> io::Result<Self> {
-        Ok(Self {
-            file: BufWriter::with_capacity(0, File::open("/dev/null")?),
-            last: 0,
-        })
-    }
-}
-
 impl History {
     /// Bytes that a result may have at most: all that there is.
     pub(super) fn most(&mut self, snapshot: &Snapshot) -> Result<u64> {
-        let unnamed = Path::new("the local file of the changes");
-        let length = self.changes.length().map_err(io_error("write", unnamed))?;
+        let failed = io_error("write", Path::new(UNNAMED));
+        let length = self.changes.length().map_err(failed)?;
         let all = snapshot.database().layout().size() + 2 * length;
         Ok(all.min(self.quota))
     }
