@@ -30,7 +30,10 @@ use crate::restore::rules::{Rules, VolumeFate};
 const SETTLE: Duration = Duration::from_secs(10);
 /// How long it may take until somebody in the cluster looks at a new claim.
 const MOMENT: Duration = Duration::from_secs(1);
+/// Between two looks, at first and at most: each lists claims and volumes, of which the state is one, so no watch of a
+/// single object tells when it is reached.
 const LOOK: Duration = Duration::from_millis(250);
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Looks at the claims that the restore brought, and warns of what is wrong.
@@ -46,6 +49,7 @@ impl Engine {
         let namespaces: BTreeSet<&str> =
             expected.iter().map(|one| one.namespace.as_str()).collect();
         let began = Instant::now();
+        let mut pause = LOOK;
         let report = loop {
             let seen = Seen::read_of(&self.hands.cluster, &namespaces).await;
             let report = match seen {
@@ -59,9 +63,10 @@ impl Engine {
                 break report;
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.cancel.cancelled() => return Ok(()),
             }
+            pause = (pause * 2).min(LONGEST_LOOK);
         };
         for claim in report.claims {
             let resource = GroupResource::new("persistentvolumeclaims", "");
