@@ -16,7 +16,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("extension", &["api", "seal"]),
     // Extensions know Kubernetes' objects, stores know none: what makes a store of an extension stands between.
     ("extension-store", &["storage", "extension"]),
-    ("runbook", &["api", "location"]),
+    // storage: a journal is objects of a store, also where there is no location.
+    ("runbook", &["location", "storage"]),
     ("repository", &["storage", "seal"]),
     ("apiserver", &["api", "archive"]),
     // seal and storage: it opens repositories with their passwords, in folders of a location.

@@ -1,0 +1,5 @@
+//! Hosts, and the components of a control plane, with real processes of this machine.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod host;
+mod services;
