@@ -92,6 +92,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// True when a part of the way is damaged or gone; another way may do.
+    fn is_on_the_way(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Point(points::Error::Location(error)) => is_damage(error),
+            Self::Point(error) => matches!(error, points::Error::Snapshot(_)),
+            Self::Location(_) | Self::Io { .. } => false,
+        }
+    }
+}
+
 /// Finds what a state is made of, and fetches it into `folder`, into files without names.
 ///
 /// # Errors
@@ -105,67 +117,145 @@ pub async fn fetch(
 ) -> Result<Found, Error> {
     let lines = timeline.lines();
     let (line, base) = choose(&lines, timeline, target)?;
-    let snapshot = points::fetch(location, &base.point, identities, folder).await?;
-    let io = |source| Error::Io {
-        path: folder.to_owned(),
-        source,
-    };
-    let details = &base.details;
-    let mut collected = Collected {
-        changes: Changes::create(folder).map_err(io)?,
-        leases: BTreeMap::new(),
+    let way = Way {
+        location,
+        cluster: timeline.cluster,
+        lines: &lines,
+        line,
         target,
-        before: details.revision,
-        reached: details.revision,
-        revision: details.revision,
-        compacted: details.compacted,
-        at: None,
-        passed: false,
     };
-    let (mut remarks, mut unusable, mut segments) = (Vec::new(), HashSet::new(), 0);
-    'path: while let Some(line) = line {
-        for segment in line.path(collected.reached, &unusable) {
-            if collected.is_complete() {
-                break 'path;
-            }
-            match read(location, timeline.cluster, &segment, identities).await? {
-                Ok(content) => {
-                    let taken = tokio::task::spawn_blocking(move || {
-                        let taken = collected.take(&content);
-                        taken.map(|()| collected)
-                    });
-                    let taken = taken
-                        .await
-                        .unwrap_or_else(|error| Err(io::Error::other(error)));
-                    collected = taken.map_err(io)?;
-                    segments += 1;
-                }
-                Err(reason) => {
-                    remarks.push(reason);
-                    unusable.insert(segment.key);
-                    continue 'path;
-                }
-            }
+    way.fetch(base, identities, folder).await
+}
+
+/// The same from the oldest base that leads there: with every version that was captured on the way.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn fetch_whole(
+    location: &Location,
+    timeline: &Timeline,
+    target: Target,
+    identities: &[Identity],
+    folder: &Path,
+) -> Result<Found, Error> {
+    let lines = timeline.lines();
+    let (line, nearest) = choose(&lines, timeline, target)?;
+    let way = Way {
+        location,
+        cluster: timeline.cluster,
+        lines: &lines,
+        line,
+        target,
+    };
+    let base = oldest(line, nearest, target);
+    match way.fetch(base, identities, folder).await {
+        // Where something on the long way is damaged, the short one may still lead there.
+        Err(error) if error.is_on_the_way() && base.point.id != nearest.point.id => {
+            let mut found = way.fetch(nearest, identities, folder).await?;
+            let (from, id) = (base.details.revision, &base.point.id);
+            let why = with_causes(&error);
+            found.remarks.push(format!(
+                "older versions are left out, because nothing leads on from base {id} at revision {from}: {why}"
+            ));
+            Ok(found)
         }
-        break;
+        fetched => fetched,
     }
-    let there = || {
-        let mut there = described(&lines);
-        there.extend(remarks.iter().cloned());
-        there.join("; ")
+}
+
+/// The oldest base of the line from which nothing is missing up to the nearest one.
+fn oldest<'t>(line: Option<&'t Line<'t>>, nearest: &'t Base, target: Target) -> &'t Base {
+    let to = nearest.details.revision;
+    // What is wanted is in the base itself, and no way leads to it.
+    if matches!(target, Target::Revision(revision) if to > revision) {
+        return nearest;
+    }
+    let Some(line) = line else {
+        return nearest;
     };
-    collected.settle(&there)?;
-    Ok(Found {
-        snapshot,
-        point: base.point.clone(),
-        revision: collected.revision,
-        compacted: collected.compacted.min(collected.revision),
-        changes: collected.changes,
-        leases: collected.leases,
-        segments,
-        at: collected.at,
-        remarks,
-    })
+    let leads = |base: &&Base| line.reach(base.details.revision) >= to;
+    line.bases().into_iter().find(leads).unwrap_or(nearest)
+}
+
+/// How a state is reached.
+struct Way<'t> {
+    location: &'t Location,
+    cluster: u64,
+    lines: &'t [Line<'t>],
+    line: Option<&'t Line<'t>>,
+    target: Target,
+}
+
+impl Way<'_> {
+    /// Fetches a base and what leads on from it.
+    async fn fetch(
+        &self,
+        base: &Base,
+        identities: &[Identity],
+        folder: &Path,
+    ) -> Result<Found, Error> {
+        let snapshot = points::fetch(self.location, &base.point, identities, folder).await?;
+        let io = |source| Error::Io {
+            path: folder.to_owned(),
+            source,
+        };
+        let details = &base.details;
+        let mut collected = Collected {
+            changes: Changes::create(folder).map_err(io)?,
+            leases: BTreeMap::new(),
+            target: self.target,
+            before: details.revision,
+            reached: details.revision,
+            revision: details.revision,
+            compacted: details.compacted,
+            at: None,
+            passed: false,
+        };
+        let (mut remarks, mut unusable, mut segments) = (Vec::new(), HashSet::new(), 0);
+        'path: while let Some(line) = self.line {
+            for segment in line.path(collected.reached, &unusable) {
+                if collected.is_complete() {
+                    break 'path;
+                }
+                match read(self.location, self.cluster, &segment, identities).await? {
+                    Ok(content) => {
+                        let taken = tokio::task::spawn_blocking(move || {
+                            let taken = collected.take(&content);
+                            taken.map(|()| collected)
+                        });
+                        let taken = taken
+                            .await
+                            .unwrap_or_else(|error| Err(io::Error::other(error)));
+                        collected = taken.map_err(io)?;
+                        segments += 1;
+                    }
+                    Err(reason) => {
+                        remarks.push(reason);
+                        unusable.insert(segment.key);
+                        continue 'path;
+                    }
+                }
+            }
+            break;
+        }
+        let there = || {
+            let mut there = described(self.lines);
+            there.extend(remarks.iter().cloned());
+            there.join("; ")
+        };
+        collected.settle(&there)?;
+        Ok(Found {
+            snapshot,
+            point: base.point.clone(),
+            revision: collected.revision,
+            compacted: collected.compacted.min(collected.revision),
+            changes: collected.changes,
+            leases: collected.leases,
+            segments,
+            at: collected.at,
+            remarks,
+        })
+    }
 }
 
 /// The base to begin with, and the line that leads on from it.

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::cbor;
 use super::stored::Stored;
 use super::table::{Row, Shape, Shown, Table, table};
 use crate::protobuf::{Field, Malformed, Value as Wire, fields};
@@ -24,9 +25,26 @@ pub struct Decoded {
 /// Why a value cannot be shown as an object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
-    /// An API server encrypted it.
-    #[error("it is encrypted at rest ({0}): only an API server with that key can read it")]
+    /// An API server encrypted it, and no configuration was given.
+    #[error(
+        "it is encrypted at rest ({0}), and no encryption configuration was given (--encryption-config)"
+    )]
     Encrypted(String),
+    /// The configuration has another key, or none of that provider.
+    #[error("it is encrypted at rest ({0}), and the encryption configuration has no such key")]
+    NoKey(String),
+    /// The configuration's key of that name does not open it.
+    #[error(
+        "it is encrypted at rest ({0}), and does not open with the key of that name: it is damaged, or was encrypted \
+         with another key"
+    )]
+    WrongKey(String),
+    /// The key is with a KMS.
+    #[error(
+        "it is encrypted at rest by a KMS ({0}), whose keys are in no file: an API server with its plugin, on restored \
+         data, can read it"
+    )]
+    Kms(String),
     /// A kind or version that the table does not have.
     #[error(
         "messages of {api_version} {kind} are not known (the table is that of Kubernetes {release})"
@@ -42,9 +60,6 @@ pub enum Unreadable {
     /// It is not what its first bytes say.
     #[error("it is damaged: {0}")]
     Damaged(String),
-    /// CBOR.
-    #[error("it is CBOR, which is not read yet")]
-    Cbor,
     /// Kubernetes does not write such values.
     #[error("it is no object of Kubernetes")]
     Other,
@@ -76,7 +91,14 @@ pub fn object(value: &[u8], revision: i64) -> Result<Decoded, Unreadable> {
                 unknown_fields: 0,
             }
         }
-        Stored::Cbor => return Err(Unreadable::Cbor),
+        Stored::Cbor(bytes) => match cbor::read(bytes) {
+            Ok(Value::Object(object)) => Decoded {
+                object,
+                unknown_fields: 0,
+            },
+            Ok(_) => return Err(Unreadable::Other),
+            Err(error) => return Err(Unreadable::Damaged(error.to_string())),
+        },
         Stored::Encrypted(by) => return Err(Unreadable::Encrypted(by)),
         Stored::Other => return Err(Unreadable::Other),
     };

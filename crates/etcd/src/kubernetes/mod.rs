@@ -8,13 +8,17 @@
 //! How messages are built is data (`data/messages.json`, generated from the published API); bytes decide what a value is,
 //! never its key. What cannot be read is named and counted, and nothing of the rest is lost for it.
 
+mod cbor;
+mod cipher;
 mod decode;
+mod encryption;
 mod path;
 mod place;
 mod stored;
 mod table;
 
 pub use decode::{Decoded, Unreadable, object};
+pub use encryption::{Configuration, Keys, KeysError, Opened, Provider};
 pub use path::Path;
 pub use place::Place;
 pub use stored::{Identity, Stored};

@@ -1,13 +1,14 @@
 //! What a value is, by its first bytes.
 
+use serde_json::Value;
+
+use super::cbor;
 use crate::protobuf::{Malformed, fields};
 
 /// First bytes of a message of Kubernetes.
 const PROTOBUF: &[u8] = b"k8s\0";
 /// First bytes of a value that an API server encrypted.
-const ENCRYPTED: &[u8] = b"k8s:enc:";
-/// First bytes of CBOR that says of itself that it is.
-const CBOR: [u8; 3] = [0xd9, 0xd9, 0xf7];
+pub(super) const ENCRYPTED: &[u8] = b"k8s:enc:";
 
 /// A value as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum Stored<'a> {
     /// JSON: custom resources, definitions, API services.
     Json(&'a [u8]),
     /// CBOR, which newer servers may write for custom resources.
-    Cbor,
+    Cbor(&'a [u8]),
     /// Encrypted at rest; with the provider and key that the value names, such as `aescbc:v1:key1`.
     Encrypted(String),
     /// Nothing that Kubernetes writes.
@@ -69,8 +70,8 @@ impl<'a> Stored<'a> {
             let known: Vec<String> = parts.by_ref().take(3).map(text).collect();
             return Self::Encrypted(known.join(":"));
         }
-        if value.starts_with(&CBOR) {
-            return Self::Cbor;
+        if value.starts_with(&cbor::SELF_DESCRIBED) {
+            return Self::Cbor(value);
         }
         match value.trim_ascii_start().first() {
             Some(b'{') => Self::Json(value),
@@ -92,8 +93,12 @@ impl<'a> Stored<'a> {
                 identity.kind.clone_from(kind);
                 Some(identity)
             }
-            Self::Json(bytes) => of_json(bytes),
-            Self::Cbor | Self::Encrypted(_) | Self::Other => None,
+            Self::Json(bytes) => serde_json::from_slice(bytes).ok().map(of_head),
+            Self::Cbor(bytes) => {
+                let object: Value = cbor::read(bytes).ok()?;
+                serde_json::from_value(object).ok().map(of_head)
+            }
+            Self::Encrypted(_) | Self::Other => None,
         }
     }
 }
@@ -146,29 +151,31 @@ fn of_message(raw: &[u8]) -> Result<Identity, Malformed> {
     Ok(identity)
 }
 
-fn of_json(bytes: &[u8]) -> Option<Identity> {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Head {
-        api_version: String,
-        kind: String,
-        metadata: Metadata,
-    }
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default)]
-    struct Metadata {
-        name: String,
-        namespace: String,
-        uid: String,
-    }
-    let head: Head = serde_json::from_slice(bytes).ok()?;
-    Some(Identity {
+/// What every object that is no message begins with.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    namespace: String,
+    uid: String,
+}
+
+fn of_head(head: Head) -> Identity {
+    Identity {
         api_version: head.api_version,
         kind: head.kind,
         namespace: head.metadata.namespace,
         name: head.metadata.name,
         uid: head.metadata.uid,
-    })
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -219,7 +226,24 @@ mod tests {
         );
         let encrypted = Stored::of(b"k8s:enc:aescbc:v1:key1:\x00\x01:\xff");
         assert_eq!(encrypted, Stored::Encrypted("aescbc:v1:key1".to_owned()));
-        assert_eq!(Stored::of(&[0xd9, 0xd9, 0xf7, 0xa0]), Stored::Cbor);
+        let cbor = [
+            &[0xd9, 0xd9, 0xf7, 0xa2, 0x44][..],
+            b"kind",
+            &[0x45],
+            b"Thing",
+            &[0x48],
+            b"metadata",
+            &[0xa1, 0x44],
+            b"name",
+            &[0x41],
+            b"n",
+        ]
+        .concat();
+        let identity = Stored::of(&cbor).identity().expect("it says");
+        assert_eq!(
+            (identity.kind.as_str(), identity.name.as_str()),
+            ("Thing", "n")
+        );
         for other in [&b"10.0.0.1"[..], b"", b"k8s\0\xff\xff"] {
             assert_eq!(Stored::of(other), Stored::Other, "{other:?}");
         }

@@ -70,12 +70,20 @@ impl Changes {
         Ok(self.file.get_ref().metadata()?.len())
     }
 
+    /// Goes through it from its beginning; `failed` makes an error of what the disk says.
+    pub(crate) fn each<E>(
+        &mut self,
+        failed: impl Fn(io::Error) -> E,
+        take: impl FnMut(&[u8], &[u8]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        self.reader().map_err(&failed)?.each(failed, take)
+    }
+
     /// Reads it from its beginning. It is whole by then: the place in the file is shared.
-    fn reader(&mut self) -> Result<Reader> {
-        let failed = || io_error("read", Path::new(UNNAMED));
-        self.file.flush().map_err(failed())?;
-        let mut file = self.file.get_ref().try_clone().map_err(failed())?;
-        file.seek(SeekFrom::Start(0)).map_err(failed())?;
+    fn reader(&mut self) -> io::Result<Reader> {
+        self.file.flush()?;
+        let mut file = self.file.get_ref().try_clone()?;
+        file.seek(SeekFrom::Start(0))?;
         Ok(Reader(BufReader::with_capacity(BUFFER, file)))
     }
 }
@@ -84,20 +92,23 @@ impl Changes {
 struct Reader(BufReader<File>);
 
 impl Reader {
-    fn each(mut self, mut take: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-        let failed = || io_error("read", Path::new(UNNAMED));
+    fn each<E>(
+        mut self,
+        failed: impl Fn(io::Error) -> E,
+        mut take: impl FnMut(&[u8], &[u8]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
         let (mut key, mut value) = (Vec::new(), Vec::new());
         loop {
             let mut length = [0; 1];
-            if self.0.read(&mut length).map_err(failed())? == 0 {
+            if self.0.read(&mut length).map_err(&failed)? == 0 {
                 return Ok(());
             }
             key.resize(length[0].into(), 0);
             let mut length = [0; 4];
-            self.0.read_exact(&mut length).map_err(failed())?;
-            self.0.read_exact(&mut key).map_err(failed())?;
+            self.0.read_exact(&mut length).map_err(&failed)?;
+            self.0.read_exact(&mut key).map_err(&failed)?;
             value.resize(u32::from_le_bytes(length) as usize, 0);
-            self.0.read_exact(&mut value).map_err(failed())?;
+            self.0.read_exact(&mut value).map_err(&failed)?;
             take(&key, &value)?;
         }
     }
@@ -236,8 +247,9 @@ impl<'a> Prepared<'a> {
         behind: u64,
         mut take: impl FnMut(&mut Self, &[u8], &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let changes = self.history.changes.reader()?;
-        changes.each(|key, value| {
+        let failed = |error| io_error("read", Path::new(UNNAMED))(error);
+        let changes = self.history.changes.reader().map_err(failed)?;
+        changes.each(failed, |key, value| {
             let is_behind = Revision::from_key(key).is_some_and(|(at, _)| at.main > behind);
             match is_behind {
                 true => take(self, key, value),

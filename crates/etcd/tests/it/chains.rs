@@ -1,31 +1,37 @@
 //! What breaks a capture, and what a chain with something missing still gives.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use salvor_etcd::capture::{self, Bounds, Metrics, Options};
 use salvor_etcd::chain::{Found, Reason, Target, Timeline, recover};
+use salvor_etcd::history::{self, Past};
+use salvor_etcd::mvcc::KeyValue;
 use salvor_etcd::restore::{Error, Revisions, restore_history};
 use salvor_location::Location;
 use salvor_seal::age::Identity;
 use salvor_storage::{Key, PutMode};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::{QUOTA, options, reach, wait};
 use crate::points::location_of;
-use crate::real::{Member, Plan, Version, with_history};
+use crate::real::{self, Member, Plan, with_history};
 use crate::support::{GO_ON, chain};
 
 /// A capture on a thread of its own.
-struct Running {
+pub(crate) struct Running {
     stop: CancellationToken,
     said: Arc<Mutex<String>>,
     thread: JoinHandle<Metrics>,
 }
 
 impl Running {
-    fn start(location: &Location, options: Options) -> Self {
+    pub(crate) fn start(location: &Location, options: Options) -> Self {
         let (stop, said) = (CancellationToken::new(), Arc::<Mutex<String>>::default());
         let (location, token, text) = (location.clone(), stop.clone(), Arc::clone(&said));
         let thread = std::thread::spawn(move || {
@@ -42,7 +48,7 @@ impl Running {
         Self { stop, said, thread }
     }
 
-    fn wait_to_hear(&self, part: &str) {
+    pub(crate) fn wait_to_hear(&self, part: &str) {
         let begun = std::time::Instant::now();
         loop {
             let said = self.said.lock().expect("nobody panicked").clone();
@@ -54,26 +60,26 @@ impl Running {
         }
     }
 
-    fn stop(self) -> Metrics {
+    pub(crate) fn stop(self) -> Metrics {
         self.stop.cancel();
         self.thread.join().expect("it ended")
     }
 }
 
-struct Bench<'a> {
-    runtime: tokio::runtime::Runtime,
-    folder: &'a Path,
-    source: Member<'a>,
-    identity: Identity,
-    location: Location,
+pub(crate) struct Bench<'a> {
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) folder: &'a Path,
+    pub(crate) source: Member<'a>,
+    pub(crate) identity: Identity,
+    pub(crate) location: Location,
 }
 
 impl<'a> Bench<'a> {
-    fn new(version: &'a Version, folder: &'a Path) -> Self {
+    pub(crate) fn new(version: &'a real::Version, folder: &'a Path) -> Self {
         Self::of(with_history(version, folder), folder)
     }
 
-    fn of(source: Member<'a>, folder: &'a Path) -> Self {
+    pub(crate) fn of(source: Member<'a>, folder: &'a Path) -> Self {
         let place = folder.join("location");
         std::fs::create_dir(&place).expect("a folder");
         let identity = Identity::generate().expect("random numbers");
@@ -86,15 +92,15 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         options(&self.source.client, self.folder)
     }
 
-    fn wait(&self, is_so: impl Fn(&Timeline) -> bool) -> Timeline {
+    pub(crate) fn wait(&self, is_so: impl Fn(&Timeline) -> bool) -> Timeline {
         wait(&self.runtime, &self.location, Path::new("/dev/null"), is_so)
     }
 
-    fn put(&self, times: usize) -> u64 {
+    pub(crate) fn put(&self, times: usize) -> u64 {
         for time in 0..times {
             self.source
                 .ctl(&["put", &format!("more{}", time % 5), &time.to_string()]);
@@ -102,16 +108,66 @@ impl<'a> Bench<'a> {
         self.source.revision()
     }
 
-    fn fetch(&self, timeline: &Timeline, target: Target) -> Result<Found, recover::Error> {
+    pub(crate) fn fetch(
+        &self,
+        timeline: &Timeline,
+        target: Target,
+    ) -> Result<Found, recover::Error> {
         let identities = std::slice::from_ref(&self.identity);
         let fetched = recover::fetch(&self.location, timeline, target, identities, self.folder);
         self.runtime.block_on(fetched)
+    }
+
+    fn fetch_whole(&self, timeline: &Timeline, target: Target) -> Found {
+        let identities = std::slice::from_ref(&self.identity);
+        let fetched =
+            recover::fetch_whole(&self.location, timeline, target, identities, self.folder);
+        self.runtime.block_on(fetched).expect("there")
+    }
+
+    /// Base and segments show the keys of the source at a revision, and from the oldest base on every version.
+    fn is_looked_at(&self, timeline: &Timeline, within: u64, last: u64) {
+        let found = self.fetch(timeline, Target::Revision(within));
+        let mut past = Past::from(found.expect("there"));
+        let state = history::state(&mut past, None, |_| true, &GO_ON).expect("readable");
+        assert_eq!((state.revision, state.reach.to), (within, within));
+        let mut keys = BTreeMap::new();
+        history::values(&mut past, &state, &GO_ON, |version| {
+            let KeyValue { key, value, .. } = version.entry;
+            keys.insert(BASE64.encode(key), BASE64.encode(value));
+        })
+        .expect("readable");
+        let source = self.source.keys(within);
+        let text = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+        let of_source = source.as_array().into_iter().flatten();
+        let of_source = of_source.map(|row| (text(&row["key"]), text(&row["value"])));
+        assert_eq!(keys, of_source.collect());
+
+        let revisions = |found: Found| {
+            let mut past = Past::from(found);
+            let mut revisions = BTreeSet::new();
+            let reach = history::versions(&mut past, &GO_ON, |version| {
+                revisions.insert(version.revision.main);
+            });
+            (reach.expect("readable"), revisions)
+        };
+        let (reach, nearest) = revisions(self.fetch(timeline, Target::Latest).expect("there"));
+        let (long, whole) = revisions(self.fetch_whole(timeline, Target::Latest));
+        assert_eq!((reach.to, long.to), (last, last));
+        assert!(nearest.is_subset(&whole));
+        // Each of etcd's transactions here changes something.
+        assert!((long.from + 1..=last).all(|revision| whole.contains(&revision)));
+        let first = timeline.lines()[0].bases()[0].details.compacted;
+        assert!(long.from <= first.max(1), "{long:?}");
+        // A revision before the newest base: the way there ends at it.
+        let found = self.fetch_whole(timeline, Target::Revision(within));
+        assert_eq!(revisions(found).0.to, within);
     }
 }
 
 #[test]
 fn a_compaction_of_what_was_not_captured_begins_a_new_history() {
-    let Some(version) = Version::of("3_5_16") else {
+    let Some(version) = real::Version::of("3_5_16") else {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
@@ -172,7 +228,7 @@ fn a_compaction_of_what_was_not_captured_begins_a_new_history() {
 
 #[test]
 fn a_long_chain_is_followed_by_another_and_what_is_damaged_ends_the_way() {
-    let Some(version) = Version::of("3_5_30") else {
+    let Some(version) = real::Version::of("3_5_30") else {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
@@ -222,6 +278,8 @@ fn a_long_chain_is_followed_by_another_and_what_is_damaged_ends_the_way() {
     assert_eq!(member.revision(), restored.revision);
     assert_eq!(member.keys(within), bench.source.keys(within));
 
+    bench.is_looked_at(&timeline, within, last);
+
     // The segment with that revision is damaged: nothing else has it.
     let chain = &timeline.chains[0];
     let damaged = chain
@@ -267,7 +325,7 @@ fn a_long_chain_is_followed_by_another_and_what_is_damaged_ends_the_way() {
 
 #[test]
 fn a_member_that_is_killed_and_comes_back_is_watched_on() {
-    let Some(version) = Version::of("3_4") else {
+    let Some(version) = real::Version::of("3_4") else {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");

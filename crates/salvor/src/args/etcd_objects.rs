@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use salvor_etcd::chain::Target;
 
 use super::etcd::PlaceArgs;
 use crate::args::Format;
@@ -12,6 +14,10 @@ use crate::args::Format;
 const LIVE: &str = "live";
 /// What stands before the id of a point.
 const POINT: &str = "point:";
+/// What stands before a revision or time of captured changes.
+const AT: &str = "at:";
+/// The last state that was captured.
+const LATEST: &str = "latest";
 
 /// A snapshot as it stood at a revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +35,8 @@ pub(crate) enum Place {
     File(PathBuf),
     /// A point of the location, by id or as `latest`.
     Point(String),
+    /// The captured changes of the location.
+    Chain(Target),
 }
 
 impl fmt::Display for Place {
@@ -36,13 +44,41 @@ impl fmt::Display for Place {
         match self {
             Self::File(path) => path.display().fmt(f),
             Self::Point(id) => write!(f, "{POINT}{id}"),
+            Self::Chain(Target::Revision(revision)) => write!(f, "{AT}{revision}"),
+            Self::Chain(Target::Time(time)) => write!(f, "{AT}{time}"),
+            Self::Chain(Target::Latest) => write!(f, "{AT}{LATEST}"),
         }
     }
 }
 
 impl Moment {
-    /// Reads `FILE`, `FILE@REVISION`, `point:ID` or `point:ID@REVISION`. A file of that very name comes first.
+    /// Reads a revision, a time or `latest` of captured changes.
+    fn parse_at(text: &str) -> Result<Self, String> {
+        let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+        let target = match text {
+            LATEST => Target::Latest,
+            text if is_number => {
+                let revision = text.parse().ok().filter(|at| (1..=i64::MAX as u64).contains(at));
+                Target::Revision(revision.ok_or_else(|| format!("`{text}` is no revision"))?)
+            }
+            text => Target::Time(text.parse::<Timestamp>().map_err(|_| {
+                format!("`{text}` is no revision, no time such as 2026-11-22T03:04:05Z, and not `{LATEST}`")
+            })?),
+        };
+        Ok(Self {
+            place: Place::Chain(target),
+            revision: None,
+        })
+    }
+
+    /// Reads `FILE`, `FILE@REVISION`, `point:ID`, `point:ID@REVISION` or `at:REVISION|TIME|latest`. A file of that very
+    /// name comes first.
     fn parse(text: &str) -> Result<Self, String> {
+        if let Some(at) = text.strip_prefix(AT)
+            && !PathBuf::from(text).exists()
+        {
+            return Self::parse_at(at);
+        }
         let place = |text: &str| match text.strip_prefix(POINT) {
             Some(id) if !PathBuf::from(text).exists() => Place::Point(id.to_owned()),
             _ => Place::File(PathBuf::from(text)),
@@ -69,6 +105,60 @@ impl Moment {
     }
 }
 
+/// What a snapshot is read from, by flags.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FromArgs {
+    /// Snapshot, database of a member that is not running, or point of the location; with @REVISION as it stood then.
+    #[arg(long, required_unless_present = "at", conflicts_with = "at",
+          value_name = "FILE[@REVISION]|point:ID[@REVISION]", value_parser = Moment::parse)]
+    from: Option<Moment>,
+    /// A state out of the captured changes of the location.
+    #[arg(long, value_name = "REVISION|TIME|latest", value_parser = Moment::parse_at)]
+    at: Option<Moment>,
+}
+
+/// The same, of which the first has its place in the line.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FromPlaceArgs {
+    /// Snapshot, database of a member that is not running, or point of the location; with @REVISION as it stood then.
+    #[arg(required_unless_present = "at", conflicts_with = "at",
+          value_name = "FILE[@REVISION]|point:ID[@REVISION]", value_parser = Moment::parse)]
+    from: Option<Moment>,
+    /// A state out of the captured changes of the location.
+    #[arg(long, value_name = "REVISION|TIME|latest", value_parser = Moment::parse_at)]
+    at: Option<Moment>,
+}
+
+/// One of the two is there; without either, the last captured state.
+fn moment(from: Option<&Moment>, at: Option<&Moment>) -> Moment {
+    from.or(at).cloned().unwrap_or(Moment {
+        place: Place::Chain(Target::Latest),
+        revision: None,
+    })
+}
+
+impl FromArgs {
+    pub(crate) fn moment(&self) -> Moment {
+        moment(self.from.as_ref(), self.at.as_ref())
+    }
+}
+
+impl FromPlaceArgs {
+    pub(crate) fn moment(&self) -> Moment {
+        moment(self.from.as_ref(), self.at.as_ref())
+    }
+}
+
+/// How values are read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReadArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// The API server's encryption configuration, whose keys open what it encrypted at rest; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encryption_config: Vec<PathBuf>,
+}
+
 /// How objects are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum InspectFormat {
@@ -82,9 +172,8 @@ pub(crate) enum InspectFormat {
 /// Flags of `inspect`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Snapshot, database of a member that is not running, or point of the location; with @REVISION as it stood then.
-    #[arg(value_name = "FILE[@REVISION]|point:ID[@REVISION]", value_parser = Moment::parse)]
-    pub(crate) from: Moment,
+    #[command(flatten)]
+    pub(crate) from: FromPlaceArgs,
     /// A line for each kind and namespace.
     #[arg(long)]
     pub(crate) by_namespace: bool,
@@ -95,7 +184,7 @@ pub(crate) struct InspectArgs {
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: InspectFormat,
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
+    pub(crate) read: ReadArgs,
 }
 
 /// Flags of `get`.
@@ -107,14 +196,13 @@ pub(crate) struct GetArgs {
     /// Names; without any all are listed.
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
-    /// Snapshot, database of a member that is not running, or point of the location; with @REVISION as it stood then.
-    #[arg(long, value_name = "FILE[@REVISION]|point:ID[@REVISION]", value_parser = Moment::parse)]
-    pub(crate) from: Moment,
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
     /// How they are printed [default: YAML with names, otherwise a table].
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
+    pub(crate) read: ReadArgs,
 }
 
 /// Flags of `blame`.
@@ -126,24 +214,23 @@ pub(crate) struct BlameArgs {
     /// Its name.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// Snapshot, database of a member that is not running, or point of the location.
-    #[arg(long, value_name = "FILE|point:ID", value_parser = Moment::parse)]
-    pub(crate) from: Moment,
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
     /// How the versions are printed.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: InspectFormat,
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
+    pub(crate) read: ReadArgs,
 }
 
 /// Flags of `diff`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// The older side.
-    #[arg(value_name = "FILE[@REVISION]|point:ID[@REVISION]", value_parser = Moment::parse)]
+    /// The older side; at: takes it from the captured changes of the location.
+    #[arg(value_name = "FILE[@REVISION]|point:ID[@REVISION]|at:REVISION|TIME|latest", value_parser = Moment::parse)]
     pub(crate) from: Moment,
     /// The newer side, or `live` for the cluster.
-    #[arg(value_name = "FILE[@REVISION]|live", value_parser = Moment::parse)]
+    #[arg(value_name = "FILE[@REVISION]|at:...|live", value_parser = Moment::parse)]
     pub(crate) to: Moment,
     /// Namespaces to compare; globs.
     #[arg(long, value_delimiter = ',', default_value = "*", value_name = "NAMES")]
@@ -161,7 +248,7 @@ pub(crate) struct DiffArgs {
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: Format,
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
+    pub(crate) read: ReadArgs,
 }
 
 /// Flags of `export`.
@@ -169,28 +256,26 @@ pub(crate) struct DiffArgs {
 pub(crate) struct ExportArgs {
     /// Name of the backup to make.
     pub(crate) name: String,
-    /// Snapshot, database of a member that is not running, or point of the location; with @REVISION as it stood then.
-    #[arg(long, value_name = "FILE[@REVISION]|point:ID[@REVISION]", value_parser = Moment::parse)]
-    pub(crate) from: Moment,
+    #[command(flatten)]
+    pub(crate) from: FromArgs,
     #[command(flatten)]
     pub(crate) filters: super::filters::FilterArgs,
     /// Go on where some objects cannot be read, such as those that are encrypted at rest; the backup lacks them.
     #[arg(long)]
     pub(crate) skip_unreadable: bool,
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
+    pub(crate) read: ReadArgs,
 }
 
 /// Flags of `browse`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct EtcdBrowseArgs {
-    /// Snapshot, database of a member that is not running, or point of the location; with @REVISION as it stood then.
-    #[arg(value_name = "FILE[@REVISION]|point:ID[@REVISION]", value_parser = Moment::parse)]
-    pub(crate) from: Moment,
+    #[command(flatten)]
+    pub(crate) from: FromPlaceArgs,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
     #[command(flatten)]
-    pub(crate) place: PlaceArgs,
+    pub(crate) read: ReadArgs,
 }
 
 /// Where an API is served.
@@ -222,12 +307,19 @@ mod tests {
             ("me@home.db", file("me@home.db"), None),
             ("point:latest", Place::Point("latest".to_owned()), None),
             ("point:p-1@7", Place::Point("p-1".to_owned()), Some(7)),
+            ("at:7", Place::Chain(Target::Revision(7)), None),
+            ("at:latest", Place::Chain(Target::Latest), None),
         ] {
             assert_eq!(
                 Moment::parse(text),
                 Ok(Moment { place, revision }),
                 "{text}"
             );
+        }
+        let time = Moment::parse("at:2026-11-22T03:04:05Z").expect("a time");
+        assert_eq!(time.place.to_string(), "at:2026-11-22T03:04:05Z");
+        for bad in ["at:0", "at:", "at:9223372036854775808", "at:yesterday"] {
+            assert!(Moment::parse(bad).is_err(), "{bad}");
         }
         assert!(Moment::parse("live").is_ok_and(|moment| moment.is_live()));
     }

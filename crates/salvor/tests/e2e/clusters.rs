@@ -42,11 +42,16 @@ impl Real {
     /// The cluster of a variable; `None`, said aloud, when there is none.
     pub(crate) async fn connect(variable: &str) -> Option<Self> {
         let kubeconfig = required_path(variable)?;
-        Some(Self {
+        Some(Self::of(kubeconfig).await)
+    }
+
+    /// The cluster of a kubeconfig.
+    pub(crate) async fn of(kubeconfig: PathBuf) -> Self {
+        Self {
             cluster: connect(&kubeconfig).await,
             kubeconfig,
             home: tempfile::tempdir().expect("a folder"),
-        })
+        }
     }
 
     /// The binary with this location.

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_cluster::{ApiResource, DeleteOptions, WriteOptions};
-use salvor_etcd::history;
+use salvor_etcd::history::{self, Past};
 use salvor_etcd::kubernetes::{Place, Stored, object, table};
 use salvor_etcd::snapshot::Snapshot;
 use serde_json::{Value, json};
@@ -79,11 +79,11 @@ pub(crate) async fn are_what_the_server_gives(real: &Real) {
     let Some(path) = saved(real, &folder, "full.db") else {
         return;
     };
-    let snapshot = Snapshot::open(&path).expect("a snapshot");
+    let mut past = Past::from(Snapshot::open(&path).expect("a snapshot"));
     let stop = AtomicBool::new(false);
-    let state = history::state(&snapshot, None, |_| true, &stop).expect("readable");
+    let state = history::state(&mut past, None, |_| true, &stop).expect("readable");
     let mut read = Vec::new();
-    history::values(&snapshot, &state, &stop, |version| {
+    history::values(&mut past, &state, &stop, |version| {
         let Some(place) = Place::of(version.entry.key, &Stored::of(version.entry.value)) else {
             return;
         };

@@ -14,6 +14,7 @@ mod claims;
 mod clusters;
 mod comparison;
 mod counted;
+mod encrypted;
 mod etcd_objects;
 mod fixture;
 mod install;

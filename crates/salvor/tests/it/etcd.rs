@@ -190,3 +190,31 @@ fn a_restore_that_is_killed_leaves_what_was_there_and_the_next_one_names_the_res
     assert!(Path::new(kept).join("old").is_file());
     assert!(again.err.contains("did not end"), "{}", again.err);
 }
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused_without_a_word_of_what_is_in_it() {
+    let place = Place::new();
+    for (text, part) in [
+        ("kind: Pod", "its kind is `Pod`"),
+        (
+            "kind: EncryptionConfiguration\nresources: hunter2",
+            "line 2",
+        ),
+        ("{hunter2", "encryption configuration"),
+        (
+            "kind: EncryptionConfiguration\nresources: [{providers: [{aescbc: {keys: [{name: one, secret: hunter2}]}}]}]",
+            "key `one` of aescbc",
+        ),
+        (
+            "kind: EncryptionConfiguration\nresources: [{providers: [{aescbc: {keys: [{name: one, secret: {hunter2: 1}}]}}]}]",
+            "line 2",
+        ),
+    ] {
+        let path = place.home.path().join("encryption.yaml");
+        std::fs::write(&path, text).expect("a file");
+        let run = place.run("etcd get secrets --from no.db --encryption-config encryption.yaml");
+        assert_eq!(run.code, 2, "{}", run.err);
+        assert!(run.err.contains(part), "{text}: {}", run.err);
+        assert!(!run.err.contains("hunter2"), "{text}: {}", run.err);
+    }
+}

@@ -59,19 +59,23 @@ impl Etcd {
     }
 
     fn put(&self, key: &str) -> u64 {
+        self.change(&["put", key, "value"])
+    }
+
+    /// Runs `etcdctl`; gives what it says.
+    fn ctl(&self, line: &[&str]) -> Vec<u8> {
         let output = Command::new(&self.etcdctl)
-            .args([
-                "--endpoints",
-                &self.endpoint,
-                "put",
-                key,
-                "value",
-                "-w",
-                "json",
-            ])
+            .args(["--endpoints", &self.endpoint, "-w", "json"])
+            .args(line)
             .output()
             .expect("it runs");
-        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    }
+
+    /// Changes something; gives the revision after it.
+    fn change(&self, line: &[&str]) -> u64 {
+        let answer: Value = serde_json::from_slice(&self.ctl(line)).expect("JSON");
         answer["header"]["revision"].as_u64().expect("a revision")
     }
 }
@@ -192,4 +196,97 @@ fn what_a_killed_stream_captured_is_listed_and_restored() {
         bench.run(&line).expect(code);
     }
     assert!(!home.join("default.etcd").exists());
+}
+
+/// A custom resource as an API server stores it.
+fn thing(name: &str, mode: &str) -> (String, String) {
+    let key = format!("/registry/example.io/things/shop/{name}");
+    let value = serde_json::json!({
+        "apiVersion": "example.io/v1", "kind": "Thing",
+        "metadata": {"name": name, "namespace": "shop", "uid": name},
+        "spec": {"mode": mode},
+    });
+    (key, value.to_string())
+}
+
+#[test]
+fn captured_changes_are_looked_at_without_a_restore() {
+    let Some(bench) = Bench::new() else {
+        return;
+    };
+    let put = |name: &str, mode: &str| {
+        let (key, value) = thing(name, mode);
+        bench.etcd.change(&["put", &key, &value])
+    };
+    put("settings", "first");
+    let mut stream = bench.stream();
+    bench.wait_for(2);
+    let old = put("settings", "old");
+    put("other", "kept");
+    // What the base has is not all that the chain has.
+    bench.wait_for(old + 1);
+    let between = jiff::Timestamp::now();
+    let deletion = bench.etcd.change(&["del", &thing("settings", "").0]);
+    let last = put("third", "new");
+    bench.wait_for(last);
+    // From here on API servers would not show it any more.
+    bench.etcd.ctl(&["compact", &last.to_string()]);
+    stream.kill().expect("it is ours");
+    stream.wait().expect("it ends");
+
+    let get = |at: &str| {
+        let line = format!("-n shop etcd get things settings --at {at} --identity id.txt");
+        bench.run(&line)
+    };
+    let shown = get(&old.to_string());
+    assert!(shown.expect(0).contains("mode: old"), "{}", shown.out);
+    assert!(get("2").expect(0).contains("mode: first"));
+    assert!(get(&between.to_string()).expect(0).contains("mode: old"));
+    let gone = get("latest");
+    assert_eq!(gone.code, 3, "{}", gone.err);
+    assert!(gone.err.contains("--from at:latest"), "{}", gone.err);
+    let count = |at: &str| {
+        let line = format!("etcd inspect --at {at} --identity id.txt -o json");
+        let counted = bench.run(&line);
+        let counted: Value = serde_json::from_str(counted.expect(0)).expect("JSON");
+        (
+            counted["revision"].as_u64(),
+            counted["kinds"][0]["objects"].as_u64(),
+        )
+    };
+    assert_eq!(count(&old.to_string()), (Some(old), Some(1)));
+    assert_eq!(count("latest"), (Some(last), Some(2)));
+
+    let line = "-n shop etcd blame things settings --at latest --identity id.txt -o json";
+    let changes: Value = serde_json::from_str(bench.run(line).expect(0)).expect("JSON");
+    let changes: Vec<_> = changes
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| (one["revision"].as_u64(), one["change"].as_str()))
+        .collect();
+    let expected = [(2, "created"), (old, "changed"), (deletion, "deleted")];
+    assert_eq!(changes, expected.map(|(at, what)| (Some(at), Some(what))));
+
+    let line = format!("etcd diff at:{between} at:latest --identity id.txt -o name");
+    let differs = bench.run(&line);
+    assert_eq!(differs.code, 1, "{}", differs.err);
+    for part in ["shop/settings", "shop/third"] {
+        assert!(differs.out.contains(part), "{}", differs.out);
+    }
+    assert!(!differs.out.contains("shop/other"), "{}", differs.out);
+    let line = format!("etcd export lost --at {old} --identity id.txt");
+    bench.run(&line).expect(0);
+    let made = bench.run("backup describe lost");
+    assert!(made.expect(0).contains("Completed"), "{}", made.out);
+    for (line, code) in [
+        ("inspect --at latest", 2),
+        ("inspect --at 0 --identity id.txt", 2),
+        ("inspect --at 99999 --identity id.txt", 3),
+        ("inspect --at 2000-01-01T00:00:00Z --identity id.txt", 3),
+        ("inspect --identity id.txt", 2),
+        ("inspect a.db --at latest --identity id.txt", 2),
+    ] {
+        bench.run(&format!("etcd {line}")).expect(code);
+    }
 }

@@ -16,8 +16,8 @@ impl Messages {
     #[must_use]
     pub fn etcd_reach(self, shown: u64, from: u64, to: u64) -> String {
         self.say(
-            format_args!("revision {shown}; the file has revisions {from} to {to}"),
-            format_args!("리비전 {shown}. 파일에 있는 리비전은 {from}~{to}입니다"),
+            format_args!("revision {shown}; revisions {from} to {to} can be shown"),
+            format_args!("리비전 {shown}. 볼 수 있는 리비전은 {from}~{to}입니다"),
         )
     }
 

@@ -31,7 +31,7 @@ pub(super) async fn diff(args: &DiffArgs, session: &Session) -> Result<Exit, Fai
         exclude_namespaces,
         include_resources,
         exclude_resources,
-        place,
+        read,
         output,
     } = args;
     let spec = RestoreSpec {
@@ -43,7 +43,7 @@ pub(super) async fn diff(args: &DiffArgs, session: &Session) -> Result<Exit, Fai
     };
     let selection =
         Selection::compile(&spec, &[], None).map_err(|errors| Failure::usage(errors.join("; ")))?;
-    let first = opened::open(from, place, session).await?;
+    let first = opened::open(from, read, session).await?;
     let work = async {
         if to.is_live() {
             let cluster = session.cluster(None).await?;
@@ -51,7 +51,7 @@ pub(super) async fn diff(args: &DiffArgs, session: &Session) -> Result<Exit, Fai
                 diff::with_cluster(&first.source, &cluster, &selection).await?,
             );
         }
-        let second = opened::open(to, place, session).await?;
+        let second = opened::open(to, read, session).await?;
         Ok(diff::between_backups(&first.source, &second.source, &selection).await?)
     };
     let report = tokio::select! {
@@ -80,7 +80,7 @@ async fn serve(opened: &Opened) -> Result<ApiServer, Failure> {
 
 /// Serves a snapshot over the Kubernetes API until Ctrl-C.
 pub(super) async fn browse(args: &EtcdBrowseArgs, session: &Session) -> Result<Exit, Failure> {
-    let opened = opened::open(&args.from, &args.place, session).await?;
+    let opened = opened::open(&args.from.moment(), &args.read, session).await?;
     let server = serve(&opened).await?;
     backup_browse::serve(server, &opened.source.name, &args.serve, session).await
 }
@@ -89,7 +89,7 @@ pub(super) async fn browse(args: &EtcdBrowseArgs, session: &Session) -> Result<E
 pub(super) async fn export(args: &ExportArgs, session: &Session) -> Result<Exit, Failure> {
     let name = read::backup_name(&args.name)?;
     let location = session.location(None)?;
-    let opened = opened::open(&args.from, &args.place, session).await?;
+    let opened = opened::open(&args.from.moment(), &args.read, session).await?;
     if opened.unreadable.count > 0 && !args.skip_unreadable {
         let what = format!(
             "{} objects of the snapshot cannot be read, and the backup would lack them",

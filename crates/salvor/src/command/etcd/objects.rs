@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicBool;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use salvor_etcd::history::{self, Version};
-use salvor_etcd::kubernetes::{self, Path, Place, Stored, Unreadable};
+use salvor_etcd::history::{self, Past, Version};
+use salvor_etcd::kubernetes::{Keys, Opened, Path, Place, Stored, Unreadable};
 use salvor_etcd::mvcc::Revision;
-use salvor_etcd::snapshot::Snapshot;
 use salvor_text::{ByteCount, Table};
 use serde_json::{Map, Value, json};
 
+use super::recover::Versions;
 use super::{source, stoppable};
 use crate::args::Format;
 use crate::args::etcd_objects::{BlameArgs, GetArgs, InspectArgs, InspectFormat, Place as From};
@@ -44,24 +44,32 @@ struct Inventory {
 
 impl Inventory {
     fn read(
-        snapshot: &Snapshot,
+        past: &mut Past,
+        keys: &Keys,
         args: &InspectArgs,
         stop: &AtomicBool,
     ) -> Result<Self, history::Error> {
-        let state = history::state(snapshot, args.from.revision, |_| true, stop)?;
+        let state = history::state(past, args.from.moment().revision, |_| true, stop)?;
         let mut this = Self {
             revision: state.revision,
             reach: state.reach,
             ..Self::default()
         };
-        history::values(snapshot, &state, stop, |version| {
-            this.take(&version, args.by_namespace, args.biggest);
+        history::values(past, &state, stop, |version| {
+            let opened = keys.open(version.entry.key, version.entry.value);
+            this.take(&version, &opened, args.by_namespace, args.biggest);
         })?;
         Ok(this)
     }
 
-    fn take(&mut self, version: &Version<'_>, by_namespace: bool, biggest: usize) {
-        let stored = Stored::of(version.entry.value);
+    fn take(
+        &mut self,
+        version: &Version<'_>,
+        opened: &Opened<'_>,
+        by_namespace: bool,
+        biggest: usize,
+    ) {
+        let stored = opened.stored();
         let Some(place) = Place::of(version.entry.key, &stored) else {
             self.other += 1;
             return;
@@ -80,13 +88,15 @@ impl Inventory {
         if !place.namespace.is_empty() {
             count.namespaces.insert(place.namespace.clone());
         }
+        if let Some(by) = &opened.by {
+            count.encrypted += 1;
+            self.providers.insert(by.clone());
+        }
         match &stored {
-            Stored::Encrypted(by) => {
-                count.encrypted += 1;
-                self.providers.insert(by.clone());
-            }
-            Stored::Cbor | Stored::Other => count.unreadable += 1,
-            Stored::Message { .. } | Stored::Json(_) => {}
+            // Without its key it counts as encrypted.
+            Stored::Encrypted(_) | Stored::Message { .. } | Stored::Json(_) => {}
+            Stored::Cbor(_) if stored.identity().is_some() => {}
+            Stored::Cbor(_) | Stored::Other => count.unreadable += 1,
         }
         self.biggest.push((bytes, place));
         // Not sorted each time: a few times too many is little.
@@ -180,10 +190,12 @@ impl Inventory {
 
 /// Counts the objects of a snapshot.
 pub(super) async fn inspect(args: &InspectArgs, session: &Session) -> Result<Exit, Failure> {
-    let snapshot = source::open_moment(&args.from, &args.place, session).await?;
+    let keys = source::keys(&args.read)?;
+    let from = args.from.moment();
+    let mut past = source::open_moment(&from, Versions::Needed, &args.read.place, session).await?;
     let asked = args.clone();
     let read = stoppable(session, move |stop| {
-        Inventory::read(&snapshot, &asked, stop)
+        Inventory::read(&mut past, &keys, &asked, stop)
     });
     let mut inventory = read.await?;
     inventory.keep(args.biggest);
@@ -218,9 +230,9 @@ struct Found {
 }
 
 impl Found {
-    fn new(place: Place, version: &Version<'_>) -> Self {
+    fn new(place: Place, version: &Version<'_>, opened: &Opened<'_>) -> Self {
         let value = version.entry.value;
-        let read = kubernetes::object(value, version.entry.mod_revision);
+        let read = opened.object(version.entry.mod_revision);
         let (object, problem) = match read {
             Ok(decoded) if decoded.unknown_fields == 0 => (decoded.object, None),
             Ok(decoded) => {
@@ -256,20 +268,23 @@ fn raw(place: &Place, value: &[u8], problem: &Unreadable) -> Map<String, Value> 
 
 /// Prints objects.
 pub(super) async fn get(args: &GetArgs, session: &Session) -> Result<Exit, Failure> {
-    let snapshot = source::open_moment(&args.from, &args.place, session).await?;
+    let keys = source::keys(&args.read)?;
+    let from = args.from.moment();
+    let mut past = source::open_moment(&from, Versions::Needed, &args.read.place, session).await?;
     let (asked, namespace) = (args.clone(), session.global.namespace.clone());
+    let revision = from.revision;
     let found = stoppable(session, move |stop| {
         let named = |key: &[u8]| is_named(key, &asked.names);
-        let state = history::state(&snapshot, asked.from.revision, named, stop)?;
+        let state = history::state(&mut past, revision, named, stop)?;
         let mut found = Vec::new();
-        history::values(&snapshot, &state, stop, |version| {
-            let stored = Stored::of(version.entry.value);
-            let place = Place::of(version.entry.key, &stored).filter(|place| {
+        history::values(&mut past, &state, stop, |version| {
+            let opened = keys.open(version.entry.key, version.entry.value);
+            let place = Place::of(version.entry.key, &opened.stored()).filter(|place| {
                 place.is_a(&asked.kind)
                     && (asked.names.is_empty() || asked.names.contains(&place.name))
                     && namespace.as_ref().is_none_or(|one| *one == place.namespace)
             });
-            found.extend(place.map(|place| Found::new(place, &version)));
+            found.extend(place.map(|place| Found::new(place, &version, &opened)));
         })?;
         found.sort_by(|a, b| a.place.cmp(&b.place));
         Ok::<_, history::Error>(found)
@@ -277,7 +292,7 @@ pub(super) async fn get(args: &GetArgs, session: &Session) -> Result<Exit, Failu
     let found = found.await?;
     for name in &args.names {
         if !found.iter().any(|one| one.place.name == *name) {
-            return Err(not_there(&args.kind, name, &args.from.place, session));
+            return Err(not_there(&args.kind, name, &from.place, session));
         }
     }
     for (one, problem) in found
@@ -371,31 +386,33 @@ struct Change {
 
 /// Lists the versions of an object.
 pub(super) async fn blame(args: &BlameArgs, session: &Session) -> Result<Exit, Failure> {
-    let snapshot = source::open_moment(&args.from, &args.place, session).await?;
+    let keys = source::keys(&args.read)?;
+    let from = args.from.moment();
+    let mut past = source::open_moment(&from, Versions::All, &args.read.place, session).await?;
     let (asked, namespace) = (args.clone(), session.global.namespace.clone());
     let read = stoppable(session, move |stop| {
         let names = [asked.name.clone()];
         let mut changes: Vec<Change> = Vec::new();
-        let reach = history::versions(&snapshot, stop, |version| {
+        let reach = history::versions(&mut past, stop, |version| {
             if !is_named(version.entry.key, &names) {
                 return;
             }
-            let stored = Stored::of(version.entry.value);
+            let opened = keys.open(version.entry.key, version.entry.value);
             let known = changes.iter().any(|change| change.key == version.entry.key);
-            let place = Place::of(version.entry.key, &stored);
+            let place = Place::of(version.entry.key, &opened.stored());
             let wanted = place.is_some_and(|place| {
                 place.is_a(&asked.kind)
                     && namespace.as_ref().is_none_or(|one| *one == place.namespace)
             });
             if known || wanted {
-                changes.push(Change::new(&version));
+                changes.push(Change::new(&version, &opened));
             }
         })?;
         Ok::<_, history::Error>((reach, changes))
     });
     let (reach, changes) = read.await?;
     if changes.is_empty() {
-        let failure = not_there(&args.kind, &args.name, &args.from.place, session);
+        let failure = not_there(&args.kind, &args.name, &from.place, session);
         let text = session.messages.etcd_reach(reach.to, reach.from, reach.to);
         return Err(failure.hint(text));
     }
@@ -430,13 +447,13 @@ pub(super) async fn blame(args: &BlameArgs, session: &Session) -> Result<Exit, F
 }
 
 impl Change {
-    fn new(version: &Version<'_>) -> Self {
+    fn new(version: &Version<'_>, opened: &Opened<'_>) -> Self {
         let what = match (version.deletion, version.entry.version) {
             (true, _) => "deleted",
             (false, 1) => "created",
             _ => "changed",
         };
-        let object = kubernetes::object(version.entry.value, version.entry.mod_revision);
+        let object = opened.object(version.entry.mod_revision);
         let (time, by) = object
             .ok()
             .and_then(|decoded| last_manager(&decoded.object))

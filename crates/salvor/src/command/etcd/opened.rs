@@ -14,15 +14,14 @@ use salvor_archive::archive::Archive;
 use salvor_archive::assemble::Assembler;
 use salvor_archive::item::ItemRef;
 use salvor_archive::segment::SegmentBuilder;
-use salvor_etcd::history::{self, Version};
-use salvor_etcd::kubernetes::{self, Place as ObjectPlace, Stored};
-use salvor_etcd::snapshot::Snapshot;
+use salvor_etcd::history::{self, Past, Version};
+use salvor_etcd::kubernetes::{Keys, Place as ObjectPlace};
 use salvor_objects::restore::Source;
 use salvor_objects::source::SpooledItems;
 
+use super::recover::Versions;
 use super::{source, stoppable};
-use crate::args::etcd::PlaceArgs;
-use crate::args::etcd_objects::{Moment, Place};
+use crate::args::etcd_objects::{Moment, Place, ReadArgs};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -68,13 +67,14 @@ pub(super) struct Unreadable {
 /// Opens a snapshot, and says what of it cannot be read.
 pub(super) async fn open(
     moment: &Moment,
-    place: &PlaceArgs,
+    read: &ReadArgs,
     session: &Session,
 ) -> Result<Opened, Failure> {
-    let snapshot = source::open_moment(moment, place, session).await?;
+    let keys = source::keys(read)?;
+    let mut past = source::open_moment(moment, Versions::Needed, &read.place, session).await?;
     let (asked, now) = (moment.clone(), Time::new(session.now()));
     let opened = stoppable(session, move |stop| {
-        Building::new()?.read(&snapshot, &asked, now, stop)
+        Building::new(keys)?.read(&mut past, &asked, now, stop)
     });
     let opened = opened.await?;
     for text in &opened.unreadable.named {
@@ -90,6 +90,7 @@ pub(super) async fn open(
 
 /// An archive that grows.
 struct Building {
+    keys: Keys,
     assembler: Assembler,
     segment: SegmentBuilder,
     items: SpooledItems,
@@ -100,11 +101,12 @@ struct Building {
 }
 
 impl Building {
-    fn new() -> Result<Self, Failure> {
+    fn new(keys: Keys) -> Result<Self, Failure> {
         let (assembler, head) = Assembler::new();
         let mut items = SpooledItems::new().map_err(not_kept)?;
         items.write_all(&head).map_err(not_kept)?;
         Ok(Self {
+            keys,
             assembler,
             segment: SegmentBuilder::new(),
             items,
@@ -116,13 +118,13 @@ impl Building {
 
     fn read(
         mut self,
-        snapshot: &Snapshot,
+        past: &mut Past,
         moment: &Moment,
         now: Time,
         stop: &AtomicBool,
     ) -> Result<Opened, Failure> {
-        let state = history::state(snapshot, moment.revision, |_| true, stop)?;
-        history::values(snapshot, &state, stop, |version| {
+        let state = history::state(past, moment.revision, |_| true, stop)?;
+        history::values(past, &state, stop, |version| {
             if self.failed.is_none() {
                 self.failed = self.take(&version).err();
             }
@@ -160,11 +162,11 @@ impl Building {
     }
 
     fn take(&mut self, version: &Version<'_>) -> Result<(), Failure> {
-        let value = version.entry.value;
-        let Some(place) = ObjectPlace::of(version.entry.key, &Stored::of(value)) else {
+        let opened = self.keys.open(version.entry.key, version.entry.value);
+        let Some(place) = ObjectPlace::of(version.entry.key, &opened.stored()) else {
             return Ok(());
         };
-        let decoded = match kubernetes::object(value, version.entry.mod_revision) {
+        let decoded = match opened.object(version.entry.mod_revision) {
             Ok(decoded) => decoded,
             Err(problem) => {
                 self.tell(&place, &problem.to_string());
@@ -221,6 +223,7 @@ fn name_of(place: &Place, revision: u64) -> BackupName {
     let stem = match place {
         Place::File(file) => file.file_stem().unwrap_or_default().to_string_lossy(),
         Place::Point(id) => id.as_str().into(),
+        Place::Chain(_) => "chain".into(),
     };
     let plain: String = stem
         .to_lowercase()

@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use salvor_etcd::history::Past;
+use salvor_etcd::kubernetes::{Configuration, Keys};
 use salvor_etcd::points;
 use salvor_etcd::snapshot::Snapshot;
 use salvor_location::{Location, Point};
 use salvor_seal::age::Identity;
 
+use super::recover::{Versions, find};
 use super::save::secret;
 use super::stoppable;
 use crate::args::etcd::{PlaceArgs, SourceArgs};
-use crate::args::etcd_objects::{Moment, Place};
+use crate::args::etcd_objects::{Moment, Place, ReadArgs};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -34,26 +37,54 @@ pub(super) async fn open(args: &SourceArgs, session: &Session) -> Result<Source,
     }
 }
 
-/// Opens what the objects are read from: a file, or a point, which needs an identity.
+/// Opens what the objects are read from: a file, or what the location has, which needs an identity.
 pub(super) async fn open_moment(
     moment: &Moment,
+    versions: Versions,
     place: &PlaceArgs,
     session: &Session,
-) -> Result<Snapshot, Failure> {
+) -> Result<Past, Failure> {
     match &moment.place {
         Place::File(file) => {
             let file = file.clone();
-            stoppable(session, move |_| Snapshot::open(&file)).await
+            let opened = stoppable(session, move |_| Snapshot::open(&file));
+            opened.await.map(Past::from)
         }
         Place::Point(wanted) => match open_point(wanted, place, session).await? {
-            Source::Open(snapshot) => Ok(snapshot),
+            Source::Open(snapshot) => Ok(snapshot.into()),
             Source::Closed(_) => Err(Failure::usage(format!(
                 "{} is encrypted to the location's recipients",
                 moment.place
             ))
             .hint("give a file with the identity of one of them: --identity FILE")),
         },
+        Place::Chain(target) => {
+            let found = find(*target, versions, place, session).await?;
+            Ok(found.into())
+        }
     }
+}
+
+/// The keys of the encryption configurations of the flags.
+pub(super) fn keys(args: &ReadArgs) -> Result<Keys, Failure> {
+    let mut keys = Keys::default();
+    for path in &args.encryption_config {
+        let wrong = |why: String| {
+            let text = format!("{} is no encryption configuration: {why}", path.display());
+            Failure::usage(text)
+                .hint("it is the file of the API server's flag --encryption-provider-config")
+        };
+        let text = secret(path)?;
+        // What the parser says may show what it read, which are keys.
+        let read = serde_saphyr::from_str::<Configuration>(text.expose());
+        let configuration = read.map_err(|error| match error.location() {
+            Some(at) => wrong(format!("line {}, column {}", at.line(), at.column())),
+            None => wrong("its YAML cannot be read".to_owned()),
+        })?;
+        keys.add(&configuration)
+            .map_err(|error| wrong(error.to_string()))?;
+    }
+    Ok(keys)
 }
 
 async fn open_point(wanted: &str, place: &PlaceArgs, session: &Session) -> Result<Source, Failure> {
