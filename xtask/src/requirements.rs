@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Outcome, command, debian, paths, testbed, tools};
+use crate::{Outcome, command, debian, kubernetes, paths, testbed, tools};
 
 /// Something that tests talk to.
 struct Requirement {
@@ -23,6 +23,14 @@ const TEST: &[Requirement] = &[
         name: "kubectl 1.20, 1.32 and 1.36, promtool, age, restic 0.14 and 0.19, etcd 3.4, 3.5.16 and 3.5.30",
         needed_by: "what kubectl prints against the in-process API server, the tests of the alert rules, of encrypted objects, of repositories, and of etcd snapshots",
         prepare: tools::ensure,
+    },
+    Requirement {
+        name: "zstd",
+        needed_by: "the test that a snapshot in a location comes back without this program",
+        prepare: |_| match Path::new(ZSTD).is_file() {
+            true => Ok(()),
+            false => debian::install(&["zstd"]),
+        },
     },
     Requirement {
         name: "moto, an S3 server",
@@ -43,6 +51,8 @@ const E2E: &[Requirement] = &[Requirement {
     prepare: |_| testbed::build(),
 }];
 
+/// Where Debian has it.
+const ZSTD: &str = "/usr/bin/zstd";
 const MOTO: &str = "5.2.5";
 const AZURITE: &str = "3.37.0";
 
@@ -96,6 +106,11 @@ pub(crate) fn variables() -> Result<Vec<(String, PathBuf)>, String> {
     let servers = [
         ("SALVOR_MOTO", moto_program(&cache)),
         ("SALVOR_AZURITE", azurite_program(&cache)),
+        ("SALVOR_ZSTD", ZSTD.into()),
+        (
+            "SALVOR_KUBE_APISERVER",
+            cache.join(kubernetes::FOLDER).join("kube-apiserver"),
+        ),
     ];
     for (name, program) in servers.into_iter().filter(|(_, program)| program.is_file()) {
         variables.push((name.to_owned(), program));

@@ -4,6 +4,7 @@ mod bolt;
 mod capture;
 mod chains;
 mod faults;
+mod gardener;
 mod points;
 mod real;
 mod restore;

@@ -1,6 +1,7 @@
 //! Snapshots as points of a location: saved from real etcd, read from the location, restored, and equal.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use salvor_location::trust::Trust;
 use salvor_location::{Location, Profile};
 use salvor_seal::age::Identity;
 use salvor_storage::{FsStore, Key, ObjectStore, PutMode, StoreUrl};
+use salvor_testkit::required_path;
 use tokio_util::sync::CancellationToken;
 
 use crate::real::{Plan, Version, run, with_history};
@@ -183,4 +185,62 @@ fn what_cannot_be_a_point_leaves_nothing_visible() {
         folder.path(),
     );
     assert!(matches!(runtime.block_on(fetched), Err(Error::Location(_))));
+}
+
+#[test]
+fn a_snapshot_in_a_location_comes_back_with_age_zstd_and_etcdutl_alone() {
+    let programs = ["SALVOR_AGE", "SALVOR_ZSTD", "SALVOR_ETCDUTL_3_5_16"];
+    let [Some(age), Some(zstd), Some(etcdutl)] = programs.map(required_path) else {
+        return;
+    };
+    let Some(version) = Version::of("3_5_16") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = with_history(&version, folder.path());
+    let place = tempfile::tempdir().expect("a folder");
+    let (location, identity) = location(place.path());
+    let endpoints = [source.client.clone()];
+    let request = Request {
+        endpoints: &endpoints,
+        access: &access(),
+        folder: folder.path(),
+        reason: None,
+        placement: Placement::Chain(None),
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let stop = CancellationToken::new();
+    let saved = runtime.block_on(points::save(&location, &request, &stop));
+    let (_, point) = saved.expect("saved");
+    let object = place
+        .path()
+        .join(&points::object_of(&point).expect("one").key);
+    std::fs::write(folder.path().join("age.key"), identity.to_text().expose()).expect("a file");
+
+    // As the guide prints it.
+    let plan = Plan::new::<1>();
+    let options = plan.options(0, folder.path(), Revisions::Exact);
+    let line = "\"$AGE\" -d -i age.key \"$OBJECT\" | \"$ZSTD\" -d > snapshot.db && \
+        \"$ETCDUTL\" snapshot restore snapshot.db --name m1 --data-dir m1 --initial-cluster-token token \
+        --initial-cluster \"$MEMBERS\" --initial-advertise-peer-urls \"${MEMBERS#m1=}\"";
+    let output = Command::new("/bin/sh")
+        .args(["-e", "-c", line])
+        .current_dir(folder.path())
+        .env("AGE", age)
+        .env("ZSTD", zstd)
+        .env("ETCDUTL", etcdutl)
+        .env("OBJECT", object)
+        .env("MEMBERS", plan.members())
+        .output()
+        .expect("a shell");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(options.data_dir.join("member/snap/db").is_file());
+    let member = plan.start(0, &version, folder.path());
+    let revision = source.revision();
+    assert_eq!(member.revision(), revision);
+    assert_eq!(member.hash_kv(revision), source.hash_kv(revision));
 }

@@ -250,6 +250,11 @@ impl Plan {
         }
     }
 
+    /// `m1=URL,...`.
+    pub(crate) fn members(&self) -> &str {
+        &self.members
+    }
+
     pub(crate) fn options(&self, index: usize, folder: &Path, revisions: Revisions) -> Options {
         Options {
             cluster: Cluster::new(&self.members, "token").expect("valid"),
