@@ -11,12 +11,15 @@
 //!
 //! Start with [`snapshot`], then [`restore`]; [`save`] takes a snapshot of a running cluster through [`client`],
 //! [`points`] keeps them in a location, [`capture`] every change behind them, and [`chain`] finds the way back.
+//! [`compact`] makes a new full of one.
 //! [`history`] reads the past that a snapshot holds, [`kubernetes`] the objects in it.
 
 pub mod bolt;
 pub mod capture;
 pub mod chain;
 pub mod client;
+pub mod compact;
+pub mod hash_kv;
 pub mod history;
 pub mod kubernetes;
 pub mod membership;

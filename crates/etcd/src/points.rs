@@ -81,6 +81,21 @@ pub struct Details {
     /// What was unusual.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<String>,
+    /// What it was merged from, when no member gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<MergedFrom>,
+}
+
+/// What a merged snapshot was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MergedFrom {
+    /// The point that was its base.
+    pub base: String,
+    /// Segments whose changes are in it.
+    pub segments: u64,
+    /// etcd's HashKV at its revision, of a store that is compacted at `compacted`.
+    pub hash_kv: u32,
 }
 
 impl Details {
@@ -104,6 +119,7 @@ impl Details {
             seconds: saved.took.as_secs_f64(),
             reason: reason.map(str::to_owned),
             remarks: saved.remarks.clone(),
+            merged: None,
         }
     }
 
@@ -295,20 +311,43 @@ async fn send(
     now: Timestamp,
     file: &File,
 ) -> Result<PointObject, Error> {
-    let content = || pieces(file, request.folder);
-    let template = match request.placement {
+    match request.placement {
         Placement::Chain(chain) => {
             let folder = chain_folder(saved.member.cluster, chain.unwrap_or(id.as_str()));
             let revision = saved.status.store_revision();
-            let key = format!("{folder}/full-{revision}{ENDING}");
-            return Ok(location.write_point_object(&key, content()?).await?);
+            let full = full(&folder, revision);
+            send_as(location, file, request.folder, &full).await
         }
-        Placement::Template(template) => template,
-    };
+        Placement::Template(template) => {
+            let name = |number| named(template, now, number);
+            send_as(location, file, request.folder, &name).await
+        }
+    }
+}
+
+/// Keys of a full in the folder of a chain. A run that was killed may have left an object under the first of them.
+pub(crate) fn full(folder: &str, revision: u64) -> impl Fn(u32) -> Result<String, Error> + use<> {
+    let stem = format!("{folder}/full-{revision}");
+    move |number| {
+        Ok(match number {
+            1 => format!("{stem}{ENDING}"),
+            _ => format!("{stem}-{number}{ENDING}"),
+        })
+    }
+}
+
+/// Seals a file into an object under the first key that is free.
+pub(crate) async fn send_as(
+    location: &Location,
+    file: &File,
+    folder: &Path,
+    key: &(dyn Fn(u32) -> Result<String, Error> + Sync),
+) -> Result<PointObject, Error> {
     let mut number = 1;
     loop {
-        let key = named(template, now, number)?;
-        match location.write_point_object(&key, content()?).await {
+        let name = key(number)?;
+        let written = location.write_point_object(&name, pieces(file, folder)?);
+        match written.await {
             Ok(object) => return Ok(object),
             Err(error) if is_taken(&error) && number < MOST_NAMES => number += 1,
             Err(error) => return Err(error.into()),

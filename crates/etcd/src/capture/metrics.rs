@@ -28,6 +28,10 @@ pub struct Metrics {
     pub changes: u64,
     /// Bytes of them, encrypted.
     pub segment_bytes: u64,
+    /// Segments that were put together from others.
+    pub roll_ups: u64,
+    /// Bytes of them, encrypted.
+    pub roll_up_bytes: u64,
     /// Bases.
     pub bases: u64,
     /// Bytes of them, encrypted.
@@ -38,14 +42,31 @@ pub struct Metrics {
     pub breaks: u64,
     /// Failures that were tried again.
     pub failures: u64,
+    /// Bytes of the newest base, encrypted; 0 while it is not known.
+    pub full_bytes: u64,
+    /// Segments with changes: states that full snapshots alone would have cost one each.
+    pub states: u64,
 }
 
 impl Metrics {
+    /// Bytes that it would have taken to send a full snapshot for each segment with changes.
+    #[must_use]
+    pub fn full_only(&self) -> u64 {
+        self.base_bytes
+            .saturating_add(self.states.saturating_mul(self.full_bytes))
+    }
+
+    /// Bytes that were sent.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.base_bytes + self.segment_bytes + self.roll_up_bytes
+    }
+
     /// As text.
     #[must_use]
     pub fn text(&self) -> String {
         let last = self.last_segment.map_or(0, Timestamp::as_second);
-        let lines: [(&str, &str, &str, f64); 13] = [
+        let lines: [(&str, &str, &str, f64); 16] = [
             (
                 "captured_revision",
                 "gauge",
@@ -93,6 +114,24 @@ impl Metrics {
                 "counter",
                 "Bytes of segments sent.",
                 self.segment_bytes as f64,
+            ),
+            (
+                "roll_ups_total",
+                "counter",
+                "Segments put together from others.",
+                self.roll_ups as f64,
+            ),
+            (
+                "roll_up_bytes_total",
+                "counter",
+                "Bytes of them sent.",
+                self.roll_up_bytes as f64,
+            ),
+            (
+                "full_only_bytes_total",
+                "counter",
+                "Bytes that full snapshots of the same states would have sent.",
+                self.full_only() as f64,
             ),
             (
                 "bases_total",

@@ -8,6 +8,7 @@
 
 mod metrics;
 mod plan;
+mod rollup;
 mod session;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::client::{self, Access, Endpoint, Member};
 use crate::points;
 
 pub use metrics::Metrics;
+pub use rollup::RollUps;
 
 /// How often it is asked whether another writer is gone.
 const STANDBY: Duration = Duration::from_secs(1);
@@ -47,6 +49,8 @@ pub struct Options {
     pub lease: Duration,
     /// What a chain may come to.
     pub bounds: Bounds,
+    /// When segments are put together; `None`: never.
+    pub roll_ups: Option<RollUps>,
     /// File for the metrics, in the text form of Prometheus.
     pub metrics: Option<PathBuf>,
 }
@@ -113,6 +117,17 @@ pub enum Told<'a> {
         size: u64,
         /// How long its oldest change waited.
         waited: Duration,
+    },
+    /// Segments were written once more, as one.
+    RolledUp {
+        /// The first revision in it.
+        first: u64,
+        /// The last one.
+        last: u64,
+        /// How many it has.
+        segments: u64,
+        /// Bytes of the object.
+        size: u64,
     },
     /// Something failed; it is tried again.
     Trouble(&'a Error),
@@ -226,6 +241,8 @@ struct Capture<'a> {
     begin: Option<Reason>,
     /// Users and roles, when they were last asked for.
     auth: Option<u64>,
+    /// What is to be written once more.
+    kept: rollup::Kept,
     metrics: Metrics,
 }
 
@@ -256,6 +273,7 @@ pub async fn run(
         held: None,
         begin: None,
         auth: None,
+        kept: rollup::Kept::default(),
         metrics: Metrics::default(),
     };
     let ended = capture.connections().await;

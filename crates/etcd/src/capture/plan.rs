@@ -23,15 +23,19 @@ pub(super) struct Current {
 
 impl Current {
     fn of(chain: &Chain, previous: Option<Digest>) -> Self {
-        let bases = chain.bases.iter().flat_map(|base| &base.point.objects);
+        // What is read to come to its end: a newer full shortens it, and roll-ups do.
+        let newest = chain.bases.iter().max_by_key(|base| base.details.revision);
+        let start = chain.record.start.saturating_sub(1);
+        let path = chain.path(newest.map_or(start, |base| base.details.revision.max(start)));
+        let objects = newest.iter().flat_map(|base| &base.point.objects);
         Self {
             name: chain.record.chain.clone(),
             start: chain.record.start,
             created: chain.record.created,
             previous,
-            segments: chain.segments.len() as u64,
-            bytes: chain.bytes(),
-            base_bytes: bases.map(|object| object.size).sum(),
+            segments: path.len() as u64,
+            bytes: path.iter().map(|segment| segment.size).sum(),
+            base_bytes: objects.map(|object| object.size).sum(),
             has_base: chain.has_base(),
         }
     }
@@ -124,6 +128,7 @@ mod tests {
             largest: 1,
             lease: Duration::from_secs(15),
             bounds: Bounds::default(),
+            roll_ups: None,
             metrics: None,
         }
     }

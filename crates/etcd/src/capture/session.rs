@@ -28,12 +28,12 @@ const MOST_LEASES: usize = 1 << 16;
 type BaseTaken<'a> = Pin<Box<dyn Future<Output = Result<Point, Error>> + Send + 'a>>;
 
 /// A watch and what came of it.
-struct Session<'c, 'a> {
-    capture: &'c mut Capture<'a>,
-    cluster: u64,
+pub(super) struct Session<'c, 'a> {
+    pub(super) capture: &'c mut Capture<'a>,
+    pub(super) cluster: u64,
     member: Member,
     endpoint: String,
-    chain: Current,
+    pub(super) chain: Current,
     builder: Builder,
     /// Whether the last transaction of the builder is complete.
     whole: bool,
@@ -116,6 +116,9 @@ impl Capture<'_> {
         self.metrics.cluster = cluster;
         self.metrics.known = newest;
         self.metrics.captured = next - 1;
+        if chain.base_bytes > 0 {
+            self.metrics.full_bytes = chain.base_bytes;
+        }
         let session = Session {
             capture: self,
             cluster,
@@ -219,6 +222,7 @@ impl Session<'_, '_> {
                     if self.whole && !self.builder.is_empty() {
                         self.commit().await?;
                     }
+                    self.roll_up_rest().await;
                     return Ok(Ended::Stopped);
                 }
                 told = watch.next() => match told? {
@@ -246,6 +250,7 @@ impl Session<'_, '_> {
             if self.is_due() {
                 self.commit().await?;
                 if base.is_none() && self.chain.is_long(options) {
+                    self.roll_up_rest().await;
                     return Ok(Ended::Begin(Reason::Bounds));
                 }
             }
@@ -348,6 +353,7 @@ impl Session<'_, '_> {
         let metrics = &mut self.capture.metrics;
         metrics.bases += 1;
         metrics.base_bytes += size;
+        metrics.full_bytes = size;
         (self.capture.tell)(Told::Base {
             point: point.id.as_str(),
             revision: details.revision,
@@ -385,12 +391,15 @@ impl Session<'_, '_> {
         };
         let recipients = held.writer.recipients();
         let location = self.capture.location;
-        let created = location.create_segment(recipients, Bytes::from(content), name);
+        let content = Bytes::from(content);
+        let created = location.create_segment(recipients, content.clone(), name);
         let (_, digest, size) = created.await?;
-        self.committed(digest, size).await
+        self.committed(digest, size);
+        self.roll_up(&content, size).await;
+        self.capture.write_metrics().await
     }
 
-    async fn committed(&mut self, digest: Digest, size: u64) -> Result<(), Error> {
+    fn committed(&mut self, digest: Digest, size: u64) {
         let (last, changes) = (self.builder.last(), self.builder.changes());
         let waited = self.since.map_or(Duration::ZERO, |since| since.elapsed());
         self.chain.previous = Some(digest);
@@ -405,6 +414,7 @@ impl Session<'_, '_> {
         metrics.last_segment = Some(Timestamp::now());
         metrics.segments += 1;
         metrics.changes += changes;
+        metrics.states += u64::from(changes > 0);
         metrics.segment_bytes += size;
         metrics.lag = waited.as_secs_f64();
         metrics.worst_lag = metrics.worst_lag.max(metrics.lag);
@@ -414,7 +424,6 @@ impl Session<'_, '_> {
             size,
             waited,
         });
-        self.capture.write_metrics().await
     }
 
     /// Asks for how long the leases were granted that are named for the first time.

@@ -67,7 +67,7 @@ pub fn read<'a>(content: &'a [u8], mut take: impl FnMut(Item<'a>)) -> Result<Hea
     }
 }
 
-fn next<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), Malformed> {
+pub(super) fn next<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), Malformed> {
     let cut = Malformed::Form("it is cut off");
     let Some((prefix, behind)) = rest.split_at_checked(PREFIX) else {
         return Err(cut);
@@ -80,7 +80,7 @@ fn next<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), Malformed> {
     Ok((prefix[0], payload))
 }
 
-fn read_header(payload: &[u8]) -> Result<Header, Malformed> {
+pub(super) fn read_header(payload: &[u8]) -> Result<Header, Malformed> {
     #[derive(Deserialize)]
     struct Version {
         version: u64,
@@ -98,7 +98,7 @@ fn read_header(payload: &[u8]) -> Result<Header, Malformed> {
 }
 
 /// Big-endian numbers, exactly so many.
-fn numbers<const N: usize>(payload: &[u8]) -> Option<[u64; N]> {
+pub(super) fn numbers<const N: usize>(payload: &[u8]) -> Option<[u64; N]> {
     if payload.len() != N * 8 {
         return None;
     }

@@ -44,6 +44,8 @@ pub struct Found {
     pub segments: u64,
     /// The last mark at or before the revision: everything up to it had happened at this time.
     pub at: Option<Timestamp>,
+    /// A time at which the revision had been reached for certain.
+    pub reached: Timestamp,
     /// What could not be used.
     pub remarks: Vec<String>,
 }
@@ -209,6 +211,7 @@ impl Way<'_> {
             revision: details.revision,
             compacted: details.compacted,
             at: None,
+            behind: None,
             passed: false,
         };
         let (mut remarks, mut unusable, mut segments) = (Vec::new(), HashSet::new(), 0);
@@ -244,6 +247,7 @@ impl Way<'_> {
             there.join("; ")
         };
         collected.settle(&there)?;
+        let reached = collected.reached_by().unwrap_or(base.point.created);
         Ok(Found {
             snapshot,
             point: base.point.clone(),
@@ -253,6 +257,7 @@ impl Way<'_> {
             leases: collected.leases,
             segments,
             at: collected.at,
+            reached,
             remarks,
         })
     }
@@ -391,6 +396,8 @@ struct Collected {
     revision: u64,
     compacted: u64,
     at: Option<Timestamp>,
+    /// The first mark at or behind a revision that is wanted.
+    behind: Option<Timestamp>,
     /// Whether a mark behind the time was seen.
     passed: bool,
 }
@@ -449,7 +456,21 @@ impl Collected {
         Ok(())
     }
 
+    /// When the revision had been reached.
+    fn reached_by(&self) -> Option<Timestamp> {
+        match self.target {
+            Target::Revision(_) => self.behind,
+            Target::Time(_) | Target::Latest => self.at,
+        }
+    }
+
     fn mark(&mut self, mark: segment::Mark) {
+        if let Target::Revision(target) = self.target
+            && mark.revision >= target
+            && self.behind.is_none()
+        {
+            self.behind = Timestamp::from_millisecond(mark.millis).ok();
+        }
         let counts = match self.target {
             Target::Revision(target) => mark.revision <= target,
             Target::Time(time) => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::mvcc::{KeyValue, Revision};
 use crate::protobuf::Message;
 
+pub use super::joined::Joined;
 pub use super::reading::{Item, read};
 
 /// Bytes of content that are opened at most.
@@ -251,7 +252,7 @@ impl Builder {
     }
 }
 
-fn frame(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
+pub(super) fn frame(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     out.push(kind);
     // etcd has no requests of 4 GiB.

@@ -65,8 +65,17 @@ pub struct Segment {
     pub modified: Option<Timestamp>,
 }
 
+impl Base {
+    /// Bytes of its objects.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.point.objects.iter().map(|object| object.size).sum()
+    }
+}
+
 impl Segment {
-    fn is_empty(&self) -> bool {
+    /// Whether it says that nothing changed.
+    pub(crate) fn is_empty(&self) -> bool {
         self.last < self.first
     }
 }
@@ -102,6 +111,13 @@ impl Chain {
             last.map_or(start, |segment| segment.last),
             last.map(|segment| segment.digest),
         )
+    }
+
+    /// Its segments behind a revision that leave nothing out: what is read, not what is there beside it.
+    #[must_use]
+    pub fn path(&self, from: u64) -> Vec<&Segment> {
+        let segments: Vec<&Segment> = self.segments.iter().collect();
+        path(&segments, from, &HashSet::new())
     }
 
     /// Whether it has a base that its segments join.
@@ -154,6 +170,34 @@ impl Line<'_> {
     pub fn reach(&self, from: u64) -> u64 {
         let path = self.path(from, &HashSet::new());
         path.last().map_or(from, |segment| segment.last.max(from))
+    }
+
+    /// Bytes of all its bases and segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let chains = self.chains.iter();
+        let bases = chains.clone().flat_map(|chain| &chain.bases);
+        chains.map(|chain| chain.bytes()).sum::<u64>() + bases.map(Base::bytes).sum::<u64>()
+    }
+
+    /// Bytes that a full snapshot at its beginning and after each begun hour would have, by the size of those that are
+    /// there.
+    #[must_use]
+    pub fn hourly_fulls(&self) -> u64 {
+        let bases: Vec<&Base> = self.chains.iter().flat_map(|chain| &chain.bases).collect();
+        let segments = self.chains.iter().flat_map(|chain| &chain.segments);
+        let ends = segments.filter_map(|segment| segment.modified);
+        let end = ends
+            .chain(bases.iter().map(|base| base.point.created))
+            .max();
+        let begin = self.chains.iter().map(|chain| chain.record.created).min();
+        let (Some(begin), Some(end)) = (begin, end) else {
+            return 0;
+        };
+        let count = bases.len().max(1) as u64;
+        let one = bases.iter().map(|base| base.bytes()).sum::<u64>() / count;
+        let seconds = u64::try_from(end.duration_since(begin).as_secs()).unwrap_or(0);
+        (seconds.div_ceil(3600) + 1).saturating_mul(one)
     }
 
     /// Revisions that no segment has, between the first base and the last segment.
@@ -310,6 +354,23 @@ impl Timeline {
     #[must_use]
     pub fn newest(&self) -> Option<&Chain> {
         self.chains.last()
+    }
+
+    /// Nothing but the history that a chain belongs to.
+    #[must_use]
+    pub fn narrowed(&self, chain: &str) -> Option<Self> {
+        let lines = self.lines();
+        let of_chain = |line: &&Line<'_>| {
+            let mut chains = line.chains.iter();
+            chains.any(|other| other.record.chain == chain)
+        };
+        let line = lines.iter().find(of_chain)?;
+        Some(Self {
+            cluster: self.cluster,
+            chains: line.chains.iter().copied().cloned().collect(),
+            alone: Vec::new(),
+            damaged: Vec::new(),
+        })
     }
 
     /// Chains that follow each other, oldest first. A chain that follows one that is gone begins a line of its own.

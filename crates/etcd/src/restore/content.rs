@@ -50,16 +50,35 @@ impl Content {
             .mode(0o600)
             .open(&path)
             .map_err(io_error("create", &path))?;
-        let page_size = snapshot.database().layout().page_size;
-        let writer = Writer::create(file, page_size).map_err(unwritten(&path))?;
         let quota = history.as_ref().map(|history| history.history().quota);
+        let (content, _) = Self::write_to(file, &path, snapshot, history, Some(options), stop)?;
+        if let Some(quota) = quota.filter(|quota| content.size > *quota) {
+            let needed = content.size;
+            return Err(Error::OverQuota { needed, quota });
+        }
+        folder::sync(snap)?;
+        Ok(content)
+    }
+
+    /// Writes a database into an empty file and reads it once more. Without options it keeps the members, alarms and
+    /// revisions of the snapshot.
+    pub(super) fn write_to(
+        file: File,
+        path: &Path,
+        snapshot: &Snapshot,
+        history: Option<Prepared<'_>>,
+        options: Option<&Options>,
+        stop: &AtomicBool,
+    ) -> Result<(Self, File)> {
+        let page_size = snapshot.database().layout().page_size;
+        let writer = Writer::create(file, page_size).map_err(unwritten(path))?;
         let mut copy = Copy {
             snapshot,
             history,
             leases: BTreeSet::new(),
             options,
             stop,
-            path: &path,
+            path,
             writer,
             crc: Crc32c::new(),
             content: Self::default(),
@@ -72,15 +91,10 @@ impl Content {
             mut content,
             ..
         } = copy;
-        let file = writer.finish().map_err(unwritten(&path))?;
+        let file = writer.finish().map_err(unwritten(path))?;
         content.hash = crc.value();
-        content.size = prove(&file, &path, content.hash, stop)?;
-        if let Some(quota) = quota.filter(|quota| content.size > *quota) {
-            let needed = content.size;
-            return Err(Error::OverQuota { needed, quota });
-        }
-        folder::sync(snap)?;
-        Ok(content)
+        content.size = prove(&file, path, content.hash, stop)?;
+        Ok((content, file))
     }
 }
 
@@ -119,7 +133,8 @@ struct Copy<'a> {
     history: Option<Prepared<'a>>,
     /// Leases that are named by what was kept.
     leases: BTreeSet<i64>,
-    options: &'a Options,
+    /// What becomes of members and revisions; without it they stay as they are in the snapshot.
+    options: Option<&'a Options>,
     stop: &'a AtomicBool,
     path: &'a Path,
     writer: Writer,
@@ -155,23 +170,24 @@ impl Copy<'_> {
     }
 
     fn bucket(&mut self, name: &[u8], source: Option<&Bucket>, walk: &mut Walk<'_>) -> Result<()> {
-        match name {
-            b"key" => self.key(source, walk),
-            b"meta" => {
+        match (name, self.options) {
+            (b"key", _) => self.key(source, walk),
+            (b"meta", _) => {
                 let rows = self.meta_rows();
                 self.rows(name, source, walk, rows)
             }
-            b"members" => {
-                let members = self.options.cluster.members().iter();
-                let rows = members.map(|member| (member.row_key().into_bytes(), member.to_json()));
-                self.rows(name, None, walk, rows.collect())
-            }
-            b"lease" if self.history.is_some() => {
+            (b"lease", _) if self.history.is_some() => {
                 let rows = self.lease_rows(source)?;
                 self.rows(name, source, walk, rows)
             }
-            b"members_removed" => self.rows(name, None, walk, Rows::new()),
-            b"alarm" => {
+            (_, None) => self.rows(name, source, walk, Rows::new()),
+            (b"members", Some(options)) => {
+                let members = options.cluster.members().iter();
+                let rows = members.map(|member| (member.row_key().into_bytes(), member.to_json()));
+                self.rows(name, None, walk, rows.collect())
+            }
+            (b"members_removed", _) => self.rows(name, None, walk, Rows::new()),
+            (b"alarm", _) => {
                 self.content.alarms = self.count(source, walk)?;
                 self.rows(name, None, walk, Rows::new())
             }
@@ -224,9 +240,9 @@ impl Copy<'_> {
         };
         let revision = revision.max(Revision::FIRST);
         self.content.revision = revision;
-        let by = match self.options.revisions {
-            Revisions::Raise(by) => by,
-            Revisions::RaiseForKubernetes(by) if revisions.kubernetes => by,
+        let by = match self.options.map(|options| options.revisions) {
+            Some(Revisions::Raise(by)) => by,
+            Some(Revisions::RaiseForKubernetes(by)) if revisions.kubernetes => by,
             _ => 0,
         };
         let failed = || unwritten(self.path);
@@ -274,17 +290,7 @@ impl Copy<'_> {
 
     /// What changes in `meta`.
     fn meta_rows(&self) -> Rows {
-        let members = self.options.cluster.members();
-        let voters: Vec<u64> = members.iter().map(|member| member.id).collect();
-        let configuration = serde_json::json!({ "voters": voters, "auto_leave": false });
-        let mut rows = vec![
-            (
-                "consistent_index",
-                (members.len() as u64).to_be_bytes().to_vec(),
-            ),
-            ("term", wal::TERM.to_be_bytes().to_vec()),
-            ("confState", configuration.to_string().into_bytes()),
-        ];
+        let mut rows = self.options.map(member_rows).unwrap_or_default();
         let mark = |main| Revision { main, sub: 0 }.to_key().to_vec();
         let compacted = self
             .history
@@ -343,6 +349,21 @@ impl Copy<'_> {
         }
         Ok(count)
     }
+}
+
+/// The rows of `meta` that tell a new cluster from the old one.
+fn member_rows(options: &Options) -> Vec<(&'static str, Vec<u8>)> {
+    let members = options.cluster.members();
+    let voters: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let configuration = serde_json::json!({ "voters": voters, "auto_leave": false });
+    vec![
+        (
+            "consistent_index",
+            (members.len() as u64).to_be_bytes().to_vec(),
+        ),
+        ("term", wal::TERM.to_be_bytes().to_vec()),
+        ("confState", configuration.to_string().into_bytes()),
+    ]
 }
 
 /// Entries of the bucket `key` on their way into the new database.

@@ -213,7 +213,8 @@ fn lock(data: &Path) -> Result<Option<File>> {
     }
 }
 
-fn check_room(parent: &Path, needed: u64) -> Result<()> {
+/// Refuses a disk with less room than may be needed.
+pub(super) fn check_room(parent: &Path, needed: u64) -> Result<()> {
     let disk =
         statvfs(parent).map_err(|error| io_error("look at the disk of", parent)(error.into()))?;
     let available = disk.f_bavail.saturating_mul(disk.f_frsize);

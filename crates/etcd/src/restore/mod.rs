@@ -8,6 +8,7 @@
 mod content;
 mod folder;
 mod history;
+mod merged;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use folder::Place;
 use history::Prepared;
 
 pub use history::{Changes, History, UNKNOWN_TTL};
+pub use merged::{Merged, merge};
 
 /// By how much revisions are raised where nobody says otherwise: etcd's own advice, more than a week of 1,500 writes a
 /// second.

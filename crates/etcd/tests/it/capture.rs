@@ -39,6 +39,7 @@ pub(crate) fn options(endpoint: &str, folder: &Path) -> Options {
         largest: 8 << 20,
         lease: Duration::from_secs(2),
         bounds: Bounds::default(),
+        roll_ups: None,
         metrics: Some(folder.join("metrics.prom")),
     }
 }

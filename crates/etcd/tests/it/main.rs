@@ -3,6 +3,7 @@
 mod bolt;
 mod capture;
 mod chains;
+mod compact;
 mod faults;
 mod gardener;
 mod points;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use salvor_etcd::points::TEMPLATE;
 
-pub(crate) use super::etcd_chain::{RecoverArgs, StreamArgs, TimelineArgs};
+pub(crate) use super::etcd_chain::{CompactArgs, RecoverArgs, StreamArgs, TimelineArgs};
 use super::etcd_objects::{BlameArgs, DiffArgs, EtcdBrowseArgs, ExportArgs, GetArgs, InspectArgs};
 
 /// `etcd`.
@@ -18,6 +18,8 @@ pub(crate) enum EtcdCommand {
     Stream(Box<StreamArgs>),
     /// List what can be brought back from the location: snapshots, chains, gaps.
     Timeline(TimelineArgs),
+    /// Merge a chain of the location into a new full snapshot, without asking the cluster.
+    Compact(Box<CompactArgs>),
     /// Make the data directory of a member from captured changes, at a revision or time.
     Restore(Box<RecoverArgs>),
     /// Count Kubernetes' objects in a snapshot by kind and namespace, with what is encrypted and what is biggest.

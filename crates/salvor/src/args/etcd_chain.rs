@@ -1,4 +1,4 @@
-//! Flags of `etcd stream`, `etcd timeline` and `etcd restore`.
+//! Flags of `etcd stream`, `etcd timeline`, `etcd compact` and `etcd restore`.
 
 use std::path::PathBuf;
 
@@ -30,6 +30,9 @@ pub(crate) struct StreamArgs {
     /// MiB of segments after which a new chain begins, once they are more than its base.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536), value_name = "MIB")]
     pub(crate) chain_size: u64,
+    /// Do not write the segments of an hour, and of a day, once more as one.
+    #[arg(long)]
+    pub(crate) no_roll_ups: bool,
     /// File for metrics in the text form of Prometheus, replaced after each segment.
     #[arg(long, value_name = "FILE")]
     pub(crate) metrics_file: Option<PathBuf>,
@@ -45,6 +48,37 @@ pub(crate) struct TimelineArgs {
     #[arg(long, value_parser = super::etcd::cluster, value_name = "ID")]
     pub(crate) cluster: Option<u64>,
     /// How it is printed.
+    #[arg(
+        short,
+        long,
+        visible_alias = "write-out",
+        visible_short_alias = 'w',
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: ReportFormat,
+}
+
+/// Flags of `compact`.
+#[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("end")))]
+pub(crate) struct CompactArgs {
+    /// The chain [default: the newest history, up to its end].
+    #[arg(long, value_name = "CHAIN")]
+    pub(crate) chain: Option<String>,
+    /// Up to this revision [default: the end of the chain].
+    #[arg(long, group = "end", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64), value_name = "N")]
+    pub(crate) to_revision: Option<u64>,
+    /// Up to this time, such as 2026-11-22T03:04:05Z, by the clock of who captured it.
+    #[arg(long, group = "end", value_name = "TIME")]
+    pub(crate) to_time: Option<Timestamp>,
+    /// Why; kept in the record.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// How the result is printed.
     #[arg(
         short,
         long,

@@ -181,6 +181,22 @@ fn what_a_killed_stream_captured_is_listed_and_restored() {
         "{}",
         told.out
     );
+    let made = bench.run("etcd compact --identity id.txt --reason weekly -o json");
+    let made: Value = serde_json::from_str(made.expect(0)).expect("JSON");
+    assert_eq!(made["details"]["revision"].as_u64(), Some(last), "{made}");
+    assert!(made["details"]["merged"]["hashKv"].is_u64(), "{made}");
+    bench.run("etcd compact --identity id.txt").expect(4);
+    bench.run("etcd compact").expect(2);
+    bench
+        .run("etcd compact --identity id.txt --chain none")
+        .expect(3);
+    let told = bench.run(&format!(
+        "etcd compact --identity id.txt --to-revision {before}"
+    ));
+    assert!(told.expect(0).contains("HashKV"), "{}", told.out);
+    let table = bench.run("etcd timeline");
+    assert!(table.expect(0).contains("every hour"), "{}", table.out);
+
     for (line, code) in [
         ("--to-revision 99999 --identity id.txt", 3),
         ("--to-time 2000-01-01T00:00:00Z --identity id.txt", 3),

@@ -257,6 +257,54 @@ impl Messages {
         )
     }
 
+    /// A chain became a full.
+    #[must_use]
+    pub fn etcd_compacted(
+        self,
+        point: &str,
+        revision: u64,
+        base: &str,
+        segments: u64,
+        size: &str,
+    ) -> String {
+        self.say(
+            format_args!("point {point} is a full of revision {revision} ({size}), merged from base {base} and {}",
+                count(segments, "segment", "segments")),
+            format_args!("복구 지점 {point}: 리비전 {revision}의 전체 스냅샷({size}), 기준 스냅샷 {base}와(과) 세그먼트 {segments}개를 병합했습니다"),
+        )
+    }
+
+    /// What a merged full can be compared with.
+    #[must_use]
+    pub fn etcd_hash_kv(self, hash: u32, revision: u64, compacted: u64) -> String {
+        self.say(
+            format_args!("its HashKV at revision {revision}, compacted at {compacted}, is {hash}"),
+            format_args!("리비전 {revision}, 압축 리비전 {compacted}에서의 HashKV: {hash}"),
+        )
+    }
+
+    /// A merge was stopped.
+    #[must_use]
+    pub fn etcd_compact_stopped(self) -> String {
+        self.say(
+            format_args!("stopped before the new point was committed; nothing of it counts"),
+            format_args!("새 복구 지점을 저장하기 전에 중단했습니다. 아무것도 반영되지 않았습니다"),
+        )
+    }
+
+    /// What is stored, against full snapshots alone.
+    #[must_use]
+    pub fn etcd_savings(self, cluster: &str, stored: &str, hourly: &str) -> String {
+        self.say(
+            format_args!(
+                "{cluster}: {stored} stored; a full snapshot every hour instead would be {hourly}"
+            ),
+            format_args!(
+                "{cluster}: 저장된 크기 {stored}, 매시간 전체 스냅샷만 저장했다면 {hourly}"
+            ),
+        )
+    }
+
     /// Captured changes have a gap.
     #[must_use]
     pub fn etcd_gap(self, cluster: &str, after: u64, until: u64) -> String {

@@ -1,6 +1,7 @@
 //! `etcd`: snapshots and captured changes of etcd without its tools, and the objects in them.
 
 mod as_backup;
+mod compact;
 mod look;
 mod objects;
 mod opened;
@@ -15,7 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use salvor_etcd::chain::recover as recovering;
-use salvor_etcd::{capture, client, points, restore as restoring, save as saving, snapshot};
+use salvor_etcd::{
+    capture, client, compact as compacting, points, restore as restoring, save as saving, snapshot,
+};
 
 use crate::args::etcd::{EtcdCommand, SnapshotCommand};
 use crate::exit::{Exit, Failure};
@@ -36,6 +39,7 @@ pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit,
         },
         EtcdCommand::Stream(args) => stream::run(&args, session).await,
         EtcdCommand::Timeline(args) => timeline::run(&args, session).await,
+        EtcdCommand::Compact(args) => compact::run(&args, session).await,
         EtcdCommand::Restore(args) => recover::run(&args, session).await,
         EtcdCommand::Inspect(args) => objects::inspect(&args, session).await,
         EtcdCommand::Get(args) => objects::get(&args, session).await,
@@ -159,6 +163,24 @@ impl From<recovering::Error> for Failure {
                 .hint("`salvor etcd timeline` lists what can be reached"),
             _ => Self::caused(Exit::Internal, "", error),
         }
+    }
+}
+
+impl From<compacting::Error> for Failure {
+    fn from(error: compacting::Error) -> Self {
+        use compacting::Error as E;
+        let exit = match error {
+            E::Recover(error) => return Self::from(error),
+            E::Point(error) => return Self::from(error),
+            E::Location(error) => return Self::from(error),
+            E::Restore(error) => return Self::from(error),
+            E::Snapshot(error) => return Self::from(error),
+            E::NoChain { .. } => Exit::NotFound,
+            E::NothingBehind { .. } => Exit::Refused,
+            E::Differs { .. } | E::Unsound(_) => Exit::VerificationFailed,
+            _ => Exit::Internal,
+        };
+        Self::caused(exit, "", error)
     }
 }
 

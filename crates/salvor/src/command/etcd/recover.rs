@@ -83,7 +83,7 @@ pub(super) async fn find(
 }
 
 /// The cluster that is named, or the only one.
-async fn the_cluster(location: &Location, named: Option<u64>) -> Result<u64, Failure> {
+pub(super) async fn the_cluster(location: &Location, named: Option<u64>) -> Result<u64, Failure> {
     if let Some(named) = named {
         return Ok(named);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use salvor_etcd::capture::{self, Bounds, Options, Told};
+use salvor_etcd::capture::{self, Bounds, Options, RollUps, Told};
 use salvor_etcd::with_causes;
 
 use super::save::access;
@@ -27,6 +27,7 @@ pub(super) async fn run(args: &StreamArgs, session: &Session) -> Result<Exit, Fa
             age: Duration::from_secs(args.chain_hours * 3600),
             ..Bounds::default()
         },
+        roll_ups: (!args.no_roll_ups).then(RollUps::default),
         metrics: args.metrics_file.clone(),
     };
     session.note_if_temporary(&location);
@@ -52,6 +53,18 @@ pub(super) async fn run(args: &StreamArgs, session: &Session) -> Result<Exit, Fa
             size,
             waited,
         } => tracing::info!(last, changes, size, ?waited, "segment committed"),
+        Told::RolledUp {
+            first,
+            last,
+            segments,
+            size,
+        } => tracing::info!(
+            first,
+            last,
+            segments,
+            size,
+            "segments written once more as one"
+        ),
         Told::Trouble(error) => {
             printer.warning(&messages.etcd_trouble(&with_causes(error)));
         }

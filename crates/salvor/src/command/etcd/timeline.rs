@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use salvor_etcd::chain::{Line, Timeline, clusters};
+use salvor_etcd::chain::{Base, Line, Timeline, clusters};
 use salvor_text::{ByteCount, Table};
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ fn value(timeline: &Timeline) -> Value {
                 "point": base.point.id,
                 "created": base.point.created,
                 "revision": base.details.revision,
-                "bytes": bytes_of(base),
+                "bytes": base.bytes(),
             })
         })
         .collect();
@@ -55,10 +55,6 @@ fn value(timeline: &Timeline) -> Value {
         "histories": lines,
         "snapshots": alone,
     })
-}
-
-fn bytes_of(base: &salvor_etcd::chain::Base) -> u64 {
-    base.point.objects.iter().map(|object| object.size).sum()
 }
 
 fn line_value(line: &Line<'_>) -> Value {
@@ -71,7 +67,7 @@ fn line_value(line: &Line<'_>) -> Value {
                 "created": base.point.created,
                 "from": base.details.revision,
                 "to": line.reach(base.details.revision),
-                "bytes": bytes_of(base),
+                "bytes": base.bytes(),
             })
         })
         .collect();
@@ -96,7 +92,13 @@ fn line_value(line: &Line<'_>) -> Value {
             })
         })
         .collect();
-    json!({ "reachable": spans, "gaps": gaps, "chains": chains })
+    json!({
+        "reachable": spans,
+        "gaps": gaps,
+        "chains": chains,
+        "storedBytes": line.bytes(),
+        "hourlyFullsBytes": line.hourly_fulls(),
+    })
 }
 
 fn last_written(chain: &salvor_etcd::chain::Chain) -> Option<jiff::Timestamp> {
@@ -124,11 +126,12 @@ fn table(timelines: &[Timeline], session: &Session) -> String {
         let cluster = format!("{:016x}", timeline.cluster);
         for line in timeline.lines() {
             for chain in &line.chains {
-                let base = chain.bases.last().map(|base| base.details.revision);
+                let bases = chain.bases.iter().map(|base| base.details.revision);
+                let base = bases.min();
                 let from = base.map_or_else(|| "-".to_owned(), |from| from.to_string());
                 let reach = base.map_or(chain.reach().0, |from| line.reach(from));
                 let written = last_written(chain);
-                let size = chain.bytes() + chain.bases.iter().map(bytes_of).sum::<u64>();
+                let size = chain.bytes() + chain.bases.iter().map(Base::bytes).sum::<u64>();
                 table.row(&[
                     cluster.as_str(),
                     "chain",
@@ -158,8 +161,16 @@ fn table(timelines: &[Timeline], session: &Session) -> String {
                 &revision,
                 "-",
                 "-",
-                &ByteCount(bytes_of(base)).to_string(),
+                &ByteCount(base.bytes()).to_string(),
             ]);
+        }
+        let lines = timeline.lines();
+        let stored: u64 = lines.iter().map(Line::bytes).sum();
+        let hourly = ByteCount(lines.iter().map(Line::hourly_fulls).sum()).to_string();
+        if stored > 0 {
+            let stored = ByteCount(stored).to_string();
+            let said = session.messages.etcd_savings(&cluster, &stored, &hourly);
+            let _ = writeln!(below, "{said}");
         }
         for (before, after) in timeline.lines().iter().zip(timeline.lines().iter().skip(1)) {
             let ends = before.chains.last().map_or(0, |chain| chain.reach().0);
