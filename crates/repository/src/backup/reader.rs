@@ -1,6 +1,6 @@
 //! The thread that reads the source: it cuts files into pieces and hands them to the workers.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -24,7 +24,9 @@ const BATCH_BYTES: usize = 1 << 20;
 const BATCH_PIECES: usize = 128;
 
 /// Bytes that are read at a time.
-const STEP: u64 = 1 << 20;
+const STEP: usize = 1 << 20;
+/// The longest piece, what is read at a time, and room for a few of them, so that what is left is seldom moved to the front.
+const WINDOW: usize = chunk::LONGEST + 4 * STEP;
 
 /// What the reader saw.
 #[derive(Clone, Debug, Default)]
@@ -49,8 +51,7 @@ pub(super) struct Reader<'r> {
     progress: &'r Progress,
     batch: Vec<Piece>,
     batch_bytes: usize,
-    /// What was read and not cut yet.
-    window: Vec<u8>,
+    window: Window,
     /// Names of the open directories, for messages.
     path: Vec<String>,
     counts: Counts,
@@ -88,7 +89,7 @@ impl<'r> Reader<'r> {
             progress,
             batch: Vec::new(),
             batch_bytes: 0,
-            window: Vec::new(),
+            window: Window::default(),
             path: Vec::new(),
             counts: Counts::default(),
         }
@@ -232,25 +233,27 @@ impl<'r> Reader<'r> {
         file: &Arc<FileInHand>,
     ) -> Result<u64, Trouble> {
         self.window.clear();
-        let (mut start, mut total, mut ended) = (0, 0_u64, false);
+        let (mut known, mut total) = (0, 0_u64);
         loop {
-            while !ended && self.window.len() - start < chunk::LONGEST {
-                // Not for every piece: what is left would be moved again and again.
-                if start >= chunk::LONGEST {
-                    self.window.drain(..start);
-                    start = 0;
-                }
-                ended = fill(content, &mut self.window).map_err(Trouble::Entry)?;
-            }
-            let rest = &self.window[start..];
-            if rest.is_empty() {
+            let rest = self.window.rest();
+            let ended = self.window.ended;
+            if ended && rest.is_empty() {
                 return Ok(total);
             }
-            let length = self.repository.chunker().cut(rest, chunker);
-            let bytes = rest[..length].to_vec();
-            start += length;
-            total += length as u64;
-            self.piece(file, bytes)?;
+            let chunks = self.repository.chunker();
+            match chunks.cut(rest, known, ended, chunker) {
+                Some(length) => {
+                    let bytes = rest[..length].to_vec();
+                    self.window.start += length;
+                    known = 0;
+                    total += length as u64;
+                    self.piece(file, bytes)?;
+                }
+                None => {
+                    known = rest.len();
+                    self.window.fill(content).map_err(Trouble::Entry)?;
+                }
+            }
         }
     }
 
@@ -312,8 +315,48 @@ impl<'r> Reader<'r> {
     }
 }
 
-/// Reads up to [`STEP`] bytes more; true at the end.
-fn fill(content: &mut dyn Content, window: &mut Vec<u8>) -> io::Result<bool> {
-    let read = content.take(STEP).read_to_end(window)?;
-    Ok((read as u64) < STEP)
+/// What was read of a file and not cut yet.
+#[derive(Default)]
+struct Window {
+    /// Made once, and never longer than [`WINDOW`].
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Whether there is no more of the file.
+    ended: bool,
+}
+
+impl Window {
+    fn clear(&mut self) {
+        (self.start, self.end, self.ended) = (0, 0, false);
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Reads [`STEP`] bytes more, or up to the end.
+    fn fill(&mut self, content: &mut dyn Content) -> io::Result<()> {
+        if self.end + STEP > WINDOW {
+            // Not for every piece: what is left would be moved again and again.
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let wanted = self.end + STEP;
+        if self.bytes.len() < wanted {
+            self.bytes.resize(wanted, 0);
+        }
+        while self.end < wanted {
+            match content.read(&mut self.bytes[self.end..wanted]) {
+                Ok(0) => {
+                    self.ended = true;
+                    return Ok(());
+                }
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }

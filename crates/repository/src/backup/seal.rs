@@ -149,12 +149,13 @@ impl<'k> Sealer<'k> {
 
     fn append(&mut self, plain: &[u8]) -> io::Result<usize> {
         let bound = zstd::zstd_safe::compress_bound(plain.len());
-        self.sealed.resize(NONCE + bound, 0);
-        let length = self
-            .compressor
-            .compress_to_buffer(plain, &mut self.sealed[NONCE..])?;
-        self.sealed.truncate(NONCE + length);
-        Ok(length)
+        // Behind the nonce, into room that nobody has to clear first.
+        let mut out = io::Cursor::new(std::mem::take(&mut self.sealed));
+        out.get_mut().reserve(bound);
+        out.set_position(NONCE as u64);
+        let length = self.compressor.compress_to_buffer(plain, &mut out);
+        self.sealed = out.into_inner();
+        length
     }
 
     /// Opens what was sealed and compares: cheaper than what a blob that cannot be read costs later.

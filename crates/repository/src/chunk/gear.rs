@@ -14,6 +14,12 @@ const HARD: u64 = !0 << (64 - 21);
 /// Bits behind it.
 const EASY: u64 = !0 << (64 - 18);
 
+/// Bytes that a hash depends on: each moves one bit further up.
+const SEEN: usize = 64;
+/// Parts that are looked at side by side, and bytes of each: many times [`SEEN`], which are looked at twice.
+const LANES: usize = 4;
+const LANE: usize = 4 << 10;
+
 /// The table of one repository.
 #[derive(Clone)]
 pub struct Gear([u64; 256]);
@@ -47,28 +53,77 @@ impl Gear {
         }))
     }
 
-    /// Length of the first piece of `window`.
+    /// Where the first piece of `window` ends by its content, when the bytes before `from` were looked at before; `None` where no
+    /// boundary is in it.
+    #[must_use]
+    pub fn boundary(&self, window: &[u8], from: usize) -> Option<usize> {
+        let end = window.len().min(LONGEST);
+        let normal = end.min(NORMAL);
+        for (masked, first, to) in [(HARD, SHORTEST, normal), (EASY, normal, end)] {
+            let from = from.max(first);
+            if from < to
+                && let Some(found) = self.scan(window, from, to, masked)
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Length of the first piece of `window`, which holds [`LONGEST`] bytes or all that is left.
     #[must_use]
     pub fn cut(&self, window: &[u8]) -> usize {
         let end = window.len().min(LONGEST);
-        if end <= SHORTEST {
-            return end;
-        }
-        let normal = end.min(NORMAL);
-        // 64 bytes fill the hash; what lies before them has left it.
-        let mut hash = 0_u64;
-        for byte in &window[SHORTEST - 64..SHORTEST] {
-            hash = (hash << 1).wrapping_add(self.0[usize::from(*byte)]);
-        }
-        for (masked, from, to) in [(HARD, SHORTEST, normal), (EASY, normal, end)] {
-            for (i, byte) in window[from..to].iter().enumerate() {
-                hash = (hash << 1).wrapping_add(self.0[usize::from(*byte)]);
-                if hash & masked == 0 {
-                    return from + i + 1;
+        self.boundary(window, 0).unwrap_or(end)
+    }
+
+    /// The first boundary behind `from` and up to `to`. The hash of a byte depends on it and the [`SEEN`] - 1 before it alone, so
+    /// several parts are looked at side by side: one alone waits for its own hash at every byte.
+    fn scan(&self, window: &[u8], from: usize, to: usize, masked: u64) -> Option<usize> {
+        let mut at = from;
+        while to - at >= LANES * LANE {
+            let mut hashes: [u64; LANES] =
+                std::array::from_fn(|lane| self.primed(window, at + lane * LANE));
+            let group = &window[at..at + LANES * LANE];
+            let (a, rest) = group.split_at(LANE);
+            let (b, rest) = rest.split_at(LANE);
+            let (c, d) = rest.split_at(LANE);
+            let mut hit = false;
+            for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+                for (hash, byte) in hashes.iter_mut().zip([a, b, c, d]) {
+                    *hash = self.next(*hash, *byte);
+                    hit |= *hash & masked == 0;
                 }
             }
+            if hit {
+                // Rare: once in a piece. Which of them is the first is found in order.
+                return self.scan_in_order(window, at, at + LANES * LANE, masked);
+            }
+            at += LANES * LANE;
         }
-        end
+        self.scan_in_order(window, at, to, masked)
+    }
+
+    fn scan_in_order(&self, window: &[u8], from: usize, to: usize, masked: u64) -> Option<usize> {
+        let mut hash = self.primed(window, from);
+        for (i, byte) in window[from..to].iter().enumerate() {
+            hash = self.next(hash, *byte);
+            if hash & masked == 0 {
+                return Some(from + i + 1);
+            }
+        }
+        None
+    }
+
+    /// The hash before the byte at `at`: what lies further before has left it.
+    fn primed(&self, window: &[u8], at: usize) -> u64 {
+        let seen = window[at - SEEN..at].iter();
+        seen.fold(0, |hash, byte| self.next(hash, *byte))
+    }
+
+    #[inline(always)]
+    fn next(&self, hash: u64, byte: u8) -> u64 {
+        (hash << 1).wrapping_add(self.0[usize::from(byte)])
     }
 }
 
@@ -110,6 +165,47 @@ mod tests {
         1_131_605, 2_467_367, 3_621_800, 4_800_337, 5_464_834, 6_512_512, 7_223_772, 8_403_218,
         9_784_429, 10_895_160, 12_149_188, 12_582_912,
     ];
+
+    /// One byte after the other, as the definition says.
+    fn plainly(gear: &Gear, window: &[u8]) -> usize {
+        let end = window.len().min(LONGEST);
+        let mut hash = 0_u64;
+        for (i, byte) in window[..end].iter().enumerate() {
+            hash = (hash << 1).wrapping_add(gear.0[usize::from(*byte)]);
+            let masked = if i < NORMAL { HARD } else { EASY };
+            if i >= SHORTEST && hash & masked == 0 {
+                return i + 1;
+            }
+        }
+        end
+    }
+
+    #[test]
+    fn side_by_side_finds_what_one_after_the_other_does_wherever_it_is_gone_on() {
+        for seed in 0..4 {
+            let gear = Gear::new(&[seed; 32]);
+            let data = noise(6 << 20);
+            let mut at = 0;
+            while at < data.len() {
+                let window = &data[at..];
+                let wanted = plainly(&gear, window);
+                assert_eq!(gear.cut(window), wanted);
+                // In steps, as a file is read.
+                let step = 300_000 + 7 * usize::from(seed);
+                let mut known = 0;
+                let found = loop {
+                    let seen = (known + step).min(window.len());
+                    match gear.boundary(&window[..seen], known) {
+                        Some(found) => break found,
+                        None if seen == window.len() => break seen,
+                        None => known = seen,
+                    }
+                };
+                assert_eq!(found, wanted);
+                at += wanted;
+            }
+        }
+    }
 
     #[test]
     fn an_insertion_moves_no_boundary_behind_the_next() {

@@ -65,15 +65,29 @@ impl FixedLength {
 }
 
 impl Chunker {
-    /// Length of the first piece of `window`, which holds [`LONGEST`] bytes or all that is left.
+    /// Length of the first piece of what is left of a file, of which `window` is what was read so far, and of that `known` bytes
+    /// were looked at before without finding its end. `None` where more has to be read; never with [`LONGEST`] bytes, nor when
+    /// `ended` says that there is no more.
     #[must_use]
-    pub fn cut(&self, window: &[u8], kind: ChunkerKind) -> usize {
+    pub fn cut(
+        &self,
+        window: &[u8],
+        known: usize,
+        ended: bool,
+        kind: ChunkerKind,
+    ) -> Option<usize> {
+        let last = ended || window.len() >= LONGEST;
+        let longest = window.len().min(LONGEST);
         if let ChunkerKind::Fixed(length) = kind {
-            return window.len().min(length.bytes());
+            let length = length.bytes();
+            return (last || window.len() >= length).then(|| longest.min(length));
         }
         match self {
-            Self::Gear(gear) => gear.cut(window),
-            Self::Rabin(rabin) => rabin.cut(window),
+            Self::Gear(gear) => gear
+                .boundary(window, known)
+                .or_else(|| last.then_some(longest)),
+            // It goes on from its beginning only.
+            Self::Rabin(rabin) => last.then(|| rabin.cut(window)),
         }
     }
 }
@@ -91,8 +105,9 @@ mod tests {
         for bytes in [BLOCK, 3 * BLOCK, LONGEST] {
             let length = FixedLength::new(bytes).expect("a multiple of a block");
             let kind = ChunkerKind::Fixed(length);
-            assert_eq!(gear.cut(&vec![0; LONGEST], kind), bytes);
-            assert_eq!(gear.cut(&[0; 7], kind), 7);
+            assert_eq!(gear.cut(&vec![0; LONGEST], 0, false, kind), Some(bytes));
+            assert_eq!(gear.cut(&[0; 7], 0, true, kind), Some(7));
+            assert_eq!(gear.cut(&[0; 7], 0, false, kind), None);
         }
     }
 }
