@@ -133,6 +133,19 @@ pub fn initial(cluster: &Cluster, own: &Member) -> Vec<u8> {
     log.bytes
 }
 
+/// The log of a member that joins a cluster and knows nothing yet: it says who the member is, and the others tell it the rest.
+/// A member that was killed right after it joined has the same. Zeros up to [`FILE_LENGTH`] follow it.
+#[must_use]
+pub fn joining(cluster: u64, member: u64) -> Vec<u8> {
+    let mut log = Log::default();
+    log.add(Kind::Checksum, None);
+    let metadata = Message::new().integer(1, member).integer(2, cluster);
+    log.add(Kind::Metadata, Some(metadata));
+    let nothing = Message::new().integer(1, 0).integer(2, 0);
+    log.add(Kind::Snapshot, Some(nothing));
+    log.bytes
+}
+
 struct Log {
     bytes: Vec<u8>,
     crc: Crc32c,

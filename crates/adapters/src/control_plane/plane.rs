@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::services::Component;
-use crate::host::{Host, Local};
+use crate::host::{Host, Local, Ssh, SshAddress};
 
 /// A control plane.
 ///
@@ -101,6 +101,8 @@ pub struct Member {
 pub enum Reach {
     /// It is this one.
     Local {},
+    /// By ssh.
+    Ssh(SshAddress),
 }
 
 fn manifests() -> PathBuf {
@@ -183,6 +185,7 @@ impl Member {
     pub fn host(&self) -> Arc<dyn Host> {
         match &self.reach {
             Reach::Local {} => Arc::new(Local::new(self.name.clone())),
+            Reach::Ssh(to) => Arc::new(Ssh::new(self.name.clone(), to.clone())),
         }
     }
 }

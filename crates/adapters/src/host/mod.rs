@@ -2,6 +2,7 @@
 
 mod files;
 mod local;
+mod ssh;
 
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use files::Owner;
 pub use local::Local;
+pub use ssh::{Ssh, SshAddress};
 
 /// Bytes of output that are kept where nobody takes it; a command that says more is an error.
 pub const KEPT: usize = 1 << 20;

@@ -27,6 +27,10 @@ pub struct Status {
     pub size: u64,
     /// Id of the leader it knows; 0: none.
     pub leader: u64,
+    /// Term of its log.
+    pub term: u64,
+    /// Last entry of its log that it knows to be committed.
+    pub index: u64,
     /// Whether it has no vote yet.
     pub is_learner: bool,
     /// What it finds wrong with itself.
@@ -134,6 +138,8 @@ impl Member {
                 2 => status.version = field.text()?,
                 3 => status.size = field.integer()?,
                 4 => status.leader = field.integer()?,
+                5 => status.index = field.integer()?,
+                6 => status.term = field.integer()?,
                 8 => status.errors.push(field.text()?),
                 10 => status.is_learner = field.integer()? != 0,
                 _ => {}

@@ -4,6 +4,7 @@
 
 mod calls;
 mod channel;
+mod cluster;
 mod hash;
 mod tls;
 mod watch;
