@@ -88,14 +88,16 @@ impl Gear {
             let (a, rest) = group.split_at(LANE);
             let (b, rest) = rest.split_at(LANE);
             let (c, d) = rest.split_at(LANE);
-            let mut hit = false;
+            // The mask is of the highest bits, so the lowest hash tells of all.
+            let mut lowest = u64::MAX;
             for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
                 for (hash, byte) in hashes.iter_mut().zip([a, b, c, d]) {
                     *hash = self.next(*hash, *byte);
-                    hit |= *hash & masked == 0;
                 }
+                let [a, b, c, d] = hashes;
+                lowest = lowest.min(a.min(b).min(c.min(d)));
             }
-            if hit {
+            if lowest & masked == 0 {
                 // Rare: once in a piece. Which of them is the first is found in order.
                 return self.scan_in_order(window, at, at + LANES * LANE, masked);
             }
