@@ -33,6 +33,14 @@ const TEST: &[Requirement] = &[
         },
     },
     Requirement {
+        name: "systemd-analyze",
+        needed_by: "the test that systemd takes the units of `etcd install`",
+        prepare: |_| match Path::new(SYSTEMD_ANALYZE).is_file() {
+            true => Ok(()),
+            false => debian::install(&["systemd"]),
+        },
+    },
+    Requirement {
         name: "moto, an S3 server",
         needed_by: "the storage suites over S3",
         prepare: install_moto,
@@ -53,6 +61,7 @@ const E2E: &[Requirement] = &[Requirement {
 
 /// Where Debian has it.
 const ZSTD: &str = "/usr/bin/zstd";
+const SYSTEMD_ANALYZE: &str = "/usr/bin/systemd-analyze";
 const MOTO: &str = "5.2.5";
 const AZURITE: &str = "3.37.0";
 
@@ -107,6 +116,7 @@ pub(crate) fn variables() -> Result<Vec<(String, PathBuf)>, String> {
         ("SALVOR_MOTO", moto_program(&cache)),
         ("SALVOR_AZURITE", azurite_program(&cache)),
         ("SALVOR_ZSTD", ZSTD.into()),
+        ("SALVOR_SYSTEMD_ANALYZE", SYSTEMD_ANALYZE.into()),
         (
             "SALVOR_KUBE_APISERVER",
             cache.join(kubernetes::FOLDER).join("kube-apiserver"),

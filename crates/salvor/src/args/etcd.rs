@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use salvor_api::schedule::Cron;
 use salvor_etcd::points::TEMPLATE;
 
 pub(crate) use super::etcd_chain::{CompactArgs, RecoverArgs, StreamArgs, TimelineArgs};
+use super::etcd_install::EtcdInstallArgs;
 use super::etcd_objects::{BlameArgs, DiffArgs, EtcdBrowseArgs, ExportArgs, GetArgs, InspectArgs};
 
 /// `etcd`.
@@ -34,6 +36,9 @@ pub(crate) enum EtcdCommand {
     Export(Box<ExportArgs>),
     /// Serve a snapshot over the Kubernetes API, for kubectl.
     Browse(EtcdBrowseArgs),
+    /// Print what makes a host or a cluster take snapshots and capture changes by itself: systemd units, a static pod, or
+    /// a CronJob.
+    Install(Box<EtcdInstallArgs>),
 }
 
 /// `etcd snapshot`.
@@ -154,6 +159,9 @@ pub(crate) struct SaveArgs {
     /// Why it is taken; kept in the record.
     #[arg(long, conflicts_with = "file", value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    /// Stay, and take one at each of these times, as cron has them: `0 2 * * *`, `@every 6h`.
+    #[arg(long, conflicts_with = "file", value_name = "CRON")]
+    pub(crate) schedule: Option<Cron>,
     /// Folder for the snapshot while it is verified and sent: a file without a name, which nothing is left of [default:
     /// that of temporary files].
     #[arg(long, conflicts_with = "file", value_name = "FOLDER")]

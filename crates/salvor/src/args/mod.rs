@@ -6,6 +6,7 @@ pub(crate) mod choice;
 pub(crate) mod claims;
 pub(crate) mod etcd;
 pub(crate) mod etcd_chain;
+pub(crate) mod etcd_install;
 pub(crate) mod etcd_objects;
 pub(crate) mod extension;
 pub(crate) mod filters;

@@ -23,7 +23,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
     listeners.map(|listener| listener.local_addr().expect("bound").port())
 }
 
-fn etcd(folder: &Path) -> Option<(Server, String)> {
+pub(crate) fn etcd(folder: &Path) -> Option<(Server, String)> {
     let etcd = required_path("SALVOR_ETCD_3_5_16")?;
     let [client, peer] = free_ports::<2>().map(|port| format!("http://127.0.0.1:{port}"));
     let members = format!("default={peer}");
@@ -47,7 +47,7 @@ fn etcd(folder: &Path) -> Option<(Server, String)> {
 }
 
 /// Writes an encryption configuration: the provider that encrypts comes first. The key is the same in all of them.
-fn configuration(folder: &Path, first: &str) -> PathBuf {
+pub(crate) fn configuration(folder: &Path, first: &str) -> PathBuf {
     let mut providers = PROVIDERS.to_vec();
     providers.sort_by_key(|provider| *provider != first);
     let mut text = String::from(
@@ -68,7 +68,11 @@ fn configuration(folder: &Path, first: &str) -> PathBuf {
 }
 
 /// An API server over an etcd, until it is dropped.
-async fn api_server(folder: &Path, etcd: &str, encryption: &Path) -> Option<(Server, Real)> {
+pub(crate) async fn api_server(
+    folder: &Path,
+    etcd: &str,
+    encryption: &Path,
+) -> Option<(Server, Real)> {
     let program = required_path("SALVOR_KUBE_APISERVER")?;
     let [port] = free_ports();
     let at = |name: &str| folder.join(name).display().to_string();
@@ -257,5 +261,78 @@ async fn what_an_api_server_encrypted_is_read_with_its_configuration_and_comes_b
         );
         let map = data_of(&real, &maps, provider).await;
         assert_eq!(map, Some(json!({"encrypted": provider})));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cronjob_and_the_deployment_of_etcd_install_are_taken_by_an_api_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let Some((_etcd, endpoint)) = etcd(folder) else {
+        return;
+    };
+    let encryption = configuration(folder, PROVIDERS[0]);
+    let Some((_server, real)) = api_server(folder, &endpoint, &encryption).await else {
+        return;
+    };
+    let files = folder.join("files");
+    let line = format!(
+        "-n default etcd install --as cronjob --kubernetes-version 1.20 --cacert /etc/kubernetes/pki/etcd/ca.crt \
+         --cert /etc/kubernetes/pki/etcd/server.crt --key /etc/kubernetes/pki/etcd/server.key --output-dir {}",
+        files.display()
+    );
+    real.run("s3://bucket/k8s?region=x", &line).expect(0);
+    for (file, version, kind, plural) in [
+        (
+            "salvor-etcd-snapshot.yaml",
+            "batch/v1beta1",
+            "CronJob",
+            "cronjobs",
+        ),
+        (
+            "salvor-etcd-stream.yaml",
+            "apps/v1",
+            "Deployment",
+            "deployments",
+        ),
+    ] {
+        let text = std::fs::read_to_string(files.join(file)).expect("a file");
+        let object: Value = serde_saphyr::from_str(&text).expect("YAML");
+        assert_eq!(
+            (&object["apiVersion"], &object["kind"]),
+            (&json!(version), &json!(kind))
+        );
+        let (group, version) = version.split_once('/').expect("both");
+        let resource = ApiResource::known(group, version, kind, plural, true);
+        create(&real, &resource, Some("default"), object.clone()).await;
+        let name = object["metadata"]["name"].as_str().expect("a name");
+        let taken = real.cluster.get(&resource, Some("default"), name).await;
+        let taken = taken.expect("readable").expect("there");
+        let taken: Value = serde_json::from_slice(&taken).expect("JSON");
+        // Nothing of it was unknown, and so left out.
+        assert_eq!(missing(&object, &taken), Vec::<String>::new(), "{file}");
+    }
+}
+
+/// Fields that were written and are not there.
+fn missing(written: &Value, taken: &Value) -> Vec<String> {
+    match (written, taken) {
+        (Value::Object(written), Value::Object(taken)) => written
+            .iter()
+            .flat_map(|(name, value)| {
+                let below = missing(value, taken.get(name).unwrap_or(&Value::Null));
+                below
+                    .into_iter()
+                    .map(move |below| format!("{name}.{below}"))
+            })
+            .collect(),
+        (Value::Array(written), Value::Array(taken)) if written.len() == taken.len() => {
+            let pairs = written.iter().zip(taken);
+            pairs
+                .flat_map(|(written, taken)| missing(written, taken))
+                .collect()
+        }
+        (written, taken) if written == taken => Vec::new(),
+        (written, taken) => vec![format!("{written} became {taken}")],
     }
 }

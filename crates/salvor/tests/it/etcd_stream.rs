@@ -15,9 +15,9 @@ use crate::support::{Place, Run};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A member, and who writes to it.
-struct Etcd {
+pub(crate) struct Etcd {
     _server: Server,
-    endpoint: String,
+    pub(crate) endpoint: String,
     etcdctl: PathBuf,
 }
 
@@ -58,7 +58,7 @@ impl Etcd {
         })
     }
 
-    fn put(&self, key: &str) -> u64 {
+    pub(crate) fn put(&self, key: &str) -> u64 {
         self.change(&["put", key, "value"])
     }
 
@@ -80,13 +80,13 @@ impl Etcd {
     }
 }
 
-struct Bench {
-    place: Place,
-    etcd: Etcd,
+pub(crate) struct Bench {
+    pub(crate) place: Place,
+    pub(crate) etcd: Etcd,
 }
 
 impl Bench {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let place = Place::new();
         let etcd = Etcd::start(&place.home.path().join("source"))?;
         let home = place.home.path();
@@ -103,13 +103,13 @@ impl Bench {
         Some(bench)
     }
 
-    fn words(line: &str) -> Vec<&str> {
+    pub(crate) fn words(line: &str) -> Vec<&str> {
         let mut words = vec!["--config-file", "config.yaml", "--location", "off"];
         words.extend(line.split_whitespace());
         words
     }
 
-    fn run(&self, line: &str) -> Run {
+    pub(crate) fn run(&self, line: &str) -> Run {
         self.place.salvor(&Self::words(line))
     }
 
@@ -127,7 +127,7 @@ impl Bench {
     }
 
     /// Waits until so much can be reached.
-    fn wait_for(&self, revision: u64) -> Value {
+    pub(crate) fn wait_for(&self, revision: u64) -> Value {
         let begun = Instant::now();
         loop {
             let listed = self.run("etcd timeline -o json");

@@ -14,6 +14,7 @@ mod damage;
 mod debug;
 mod demo;
 mod etcd;
+mod etcd_install;
 mod etcd_stream;
 mod explain;
 mod exports;

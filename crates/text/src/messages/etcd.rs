@@ -330,4 +330,34 @@ impl Messages {
             format_args!("{cluster}: 한 이력이 리비전 {ends}에서 끝나고 다음 이력이 {start}에서 시작합니다({reason})"),
         )
     }
+
+    /// When the next snapshot is taken.
+    #[must_use]
+    pub fn etcd_next_snapshot(self, at: &str) -> String {
+        self.say(
+            format_args!("next snapshot: {at}"),
+            format_args!("다음 스냅샷: {at}"),
+        )
+    }
+
+    /// A scheduled snapshot failed and is tried again.
+    #[must_use]
+    pub fn etcd_snapshot_again(self, tries: u32) -> String {
+        self.say(
+            format_args!(
+                "tried again in a minute ({} left)",
+                count(tries.into(), "try", "tries")
+            ),
+            format_args!("1분 뒤 다시 시도합니다(남은 횟수 {tries})"),
+        )
+    }
+
+    /// Where files of `etcd install` belong.
+    #[must_use]
+    pub fn etcd_install_next(self, place: &str) -> String {
+        self.say(
+            format_args!("nothing was started; the files belong to {place}"),
+            format_args!("아직 아무것도 시작하지 않았습니다. 파일을 둘 곳과 다음 명령: {place}"),
+        )
+    }
 }

@@ -2,12 +2,14 @@
 
 mod as_backup;
 mod compact;
+mod install;
 mod look;
 mod objects;
 mod opened;
 mod recover;
 mod restore;
 mod save;
+mod scheduled;
 mod source;
 mod stream;
 mod timeline;
@@ -32,7 +34,10 @@ const TAKE_ANOTHER: &str =
 pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => match command {
-            SnapshotCommand::Save(args) => save::run(&args, session).await,
+            SnapshotCommand::Save(args) => match &args.schedule {
+                Some(schedule) => scheduled::run(&args, schedule, session).await,
+                None => save::run(&args, session).await,
+            },
             SnapshotCommand::Status(args) => look::status(&args, session).await,
             SnapshotCommand::Verify(args) => look::verify(&args, session).await,
             SnapshotCommand::Restore(args) => restore::run(&args, session).await,
@@ -47,6 +52,7 @@ pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit,
         EtcdCommand::Diff(args) => as_backup::diff(&args, session).await,
         EtcdCommand::Export(args) => as_backup::export(&args, session).await,
         EtcdCommand::Browse(args) => as_backup::browse(&args, session).await,
+        EtcdCommand::Install(args) => install::run(&args, session),
     }
 }
 
