@@ -11,7 +11,7 @@
 //!
 //! Start with [`snapshot`], then [`restore`]; [`save`] takes a snapshot of a running cluster through [`client`],
 //! [`points`] keeps them in a location, [`capture`] every change behind them, and [`chain`] finds the way back.
-//! [`compact`] makes a new full of one.
+//! [`compact`] makes a new full of one, [`prune`] removes what is no longer needed.
 //! [`history`] reads the past that a snapshot holds, [`kubernetes`] the objects in it.
 
 pub mod bolt;
@@ -26,6 +26,7 @@ pub mod membership;
 pub mod mvcc;
 pub mod points;
 pub mod protobuf;
+pub mod prune;
 pub mod restore;
 pub mod save;
 pub mod snapshot;

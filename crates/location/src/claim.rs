@@ -420,7 +420,7 @@ async fn newest(store: &Arc<dyn ObjectStore>, folder: &str) -> Result<Option<New
 }
 
 /// The store's time, found by writing an object.
-async fn time_of(
+pub(crate) async fn time_of(
     store: &Arc<dyn ObjectStore>,
     folder: &str,
 ) -> Result<Option<Timestamp>, salvor_storage::Error> {

@@ -223,6 +223,19 @@ pub enum Error {
         #[source]
         source: Box<salvor_seal::age::AgeError>,
     },
+    /// Commit records that were there when garbage was noted are not listed, and nobody here removed them.
+    #[error(
+        "{missing} of {of} points that are known are not listed ({named}): nothing was removed, since a listing that is \
+         not whole looks the same"
+    )]
+    RecordsMissing {
+        /// How many.
+        missing: usize,
+        /// Of how many.
+        of: usize,
+        /// The first of them.
+        named: String,
+    },
     /// The location may only be read.
     #[error("location `{location}` is read-only")]
     ReadOnly {
@@ -357,6 +370,10 @@ impl Error {
             }
             Self::NoRecipients { .. } => {
                 "name them with `salvor backup-location init --recipient`, or as `recipients` in the configuration"
+            }
+            Self::RecordsMissing { .. } => {
+                "bring them back from another copy of the location or an earlier version of the objects; if they were \
+                 removed on purpose, begin anew with --forget-notices"
             }
             Self::CommitInDoubt { .. } => {
                 "wait for the other run, then look with `salvor backup verify`"

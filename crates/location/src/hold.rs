@@ -26,7 +26,7 @@ use crate::record;
 use crate::run::RunId;
 
 /// Newest format of a hold that we write and read.
-const HOLD_VERSION: u64 = 1;
+pub(crate) const HOLD_VERSION: u64 = 1;
 
 /// One hold of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,8 @@ pub const ARCHIVED: &str = "plugins/salvor/archived";
 pub const POINTS: &str = "plugins/salvor/points";
 /// Folder of captures of etcd, by cluster and chain.
 pub const ETCD: &str = "plugins/salvor/etcd";
+/// Folder of the notices of what may be removed, by source.
+pub const GARBAGE: &str = "plugins/salvor/gc";
 /// What a deletion on a full disk gives up first; it means nothing.
 pub const RESERVE: &str = "plugins/salvor/reserve";
 /// Top-level folders that Velero accepts; any other makes a location unavailable to it.

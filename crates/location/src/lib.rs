@@ -14,6 +14,7 @@
 //! <prefix>/plugins/salvor/holds/<b>/<id>.json
 //! <prefix>/plugins/salvor/archived/<b>/<n>.json
 //! <prefix>/plugins/salvor/points/<source>/<yyyy-mm>/<id>/point.json
+//! <prefix>/plugins/salvor/gc/<source>/<n>.json
 //! <prefix>/plugins/salvor/reserve         folders only: what a deletion on a full disk gives up
 //! ```
 //!
@@ -31,6 +32,7 @@ pub mod backup;
 pub mod bucket;
 pub mod check;
 pub mod claim;
+pub mod collect;
 mod commit;
 pub mod copy;
 pub mod delete;

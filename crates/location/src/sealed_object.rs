@@ -84,7 +84,7 @@ impl Location {
         )
     }
 
-    async fn digest_of(&self, key: &Key) -> Result<Digest, salvor_storage::Error> {
+    pub(crate) async fn digest_of(&self, key: &Key) -> Result<Digest, salvor_storage::Error> {
         let mut body = self.store.get(key, GetOptions::default()).await?.body;
         let mut hasher = Hasher::new();
         while let Some(bytes) = body.try_next().await? {

@@ -179,6 +179,7 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
         E::BackupExists { .. } | E::RestoreExists { .. } | E::ReadOnly { .. } => Exit::Refused,
         // Another run has the name: the rule of claims forbids to go on, and nothing was committed.
         E::Busy { .. } | E::ClaimLost { .. } => Exit::Refused,
+        E::RecordsMissing { .. } => Exit::Refused,
         E::NewerFormat { .. } | E::Held { .. } | E::CopyDiffers { .. } | E::NotFinished { .. } => {
             Exit::Refused
         }

@@ -60,6 +60,14 @@ impl Running {
         }
     }
 
+    pub(crate) fn has_said(&self, part: &str) -> bool {
+        self.all_said().contains(part)
+    }
+
+    pub(crate) fn all_said(&self) -> String {
+        self.said.lock().expect("nobody panicked").clone()
+    }
+
     pub(crate) fn stop(self) -> Metrics {
         self.stop.cancel();
         self.thread.join().expect("it ended")

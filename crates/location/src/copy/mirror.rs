@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::copy::place::Place;
 use crate::copy::state::chain;
-use crate::copy::{CopyOptions, copy_holds, identity, repositories, restores};
+use crate::copy::{CopyOptions, copy_holds, identity, points, repositories, restores};
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::location::{BackupRecord, Location};
@@ -69,6 +69,8 @@ pub struct MirrorPlan {
     pub restores: BTreeMap<String, Action>,
     /// Repositories, by folder.
     pub repositories: BTreeMap<String, Action>,
+    /// Recovery points and captured changes, by source.
+    pub points: BTreeMap<String, Action>,
     /// Folders of the source that are no part of a mirror, such as those of kopia's repositories.
     pub left: Vec<String>,
     /// Whether so much would be removed that nothing is.
@@ -111,6 +113,7 @@ impl MirrorPlan {
             .iter()
             .chain(&self.restores)
             .chain(&self.repositories)
+            .chain(&self.points)
     }
 
     /// Backups, restores and repositories that are left out, with the reason.
@@ -128,6 +131,7 @@ impl fmt::Display for MirrorPlan {
             ("backup", &self.backups),
             ("restore", &self.restores),
             ("repository", &self.repositories),
+            ("points", &self.points),
         ];
         for (kind, all) in kinds {
             for (name, action) in all {
@@ -213,6 +217,7 @@ pub async fn plan(source: &Location, target: &Location, prune: bool) -> Result<M
         backups,
         restores: plan_restores(source, target).await?,
         repositories,
+        points: points::plan(source, target).await?,
         left,
         stopped,
     })
@@ -385,6 +390,13 @@ pub async fn apply(
         .map(|(folder, action)| async move {
             let did = repositories::copy(source, target, &folder, &options.transfer).await;
             (folder, action, did)
+        });
+    run(steps, options, &mut result).await?;
+    let steps = work(&plan.points)
+        .into_iter()
+        .map(|(name, action)| async move {
+            let did = points::copy(source, target, &name, &options.transfer).await;
+            (name, action, did)
         });
     run(steps, options, &mut result).await?;
     result.done.sort();

@@ -24,6 +24,7 @@ mod known;
 pub mod mirror;
 mod origin;
 pub mod place;
+mod points;
 pub mod rate;
 pub mod repair;
 mod repositories;

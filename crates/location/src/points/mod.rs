@@ -4,11 +4,16 @@
 //! plugins/salvor/points/<source>/<yyyy-mm>/<id>/point.json     the commit record; create-only, written last
 //! ```
 //!
+//! What is said of a point later stands beside its record ([`additions`]); which points stay is planned as for backups
+//! ([`retention`]).
+//!
 //! The form is in `docs/formats/points.md`. The objects of a point stand elsewhere, sealed, each created under a name of
 //! its own ([`object`]); what no point names does not count. A stream of changes commits itself, object by object
 //! ([`segment`]), under the claim of its one writer ([`writer`]).
 
+pub mod additions;
 pub mod object;
+pub mod retention;
 pub mod segment;
 pub mod writer;
 
@@ -26,6 +31,7 @@ use crate::location::Location;
 use crate::record::{self, RECORD_LIMIT};
 use crate::run::RunId;
 
+pub use additions::Additions;
 pub use object::PointObject;
 pub use segment::SegmentInfo;
 pub use writer::Writer;

@@ -41,7 +41,7 @@ impl PointObject {
 }
 
 /// A key from text.
-pub(super) fn key_of(text: &str) -> Result<Key> {
+pub(crate) fn key_of(text: &str) -> Result<Key> {
     Key::new(text).map_err(|error| Error::BadRecord {
         key: text.to_owned(),
         reason: error.to_string(),

@@ -28,7 +28,7 @@ pub struct SegmentInfo {
 }
 
 impl SegmentInfo {
-    fn of(info: ObjectInfo) -> Self {
+    pub(crate) fn of(info: ObjectInfo) -> Self {
         Self {
             key: info.key.to_string(),
             size: info.size,
@@ -110,6 +110,19 @@ impl Location {
             doing: format!("read `{key}`"),
             source: Box::new(source),
         })
+    }
+
+    /// Whether the bytes of a segment are those of its name. No identity is needed.
+    ///
+    /// # Errors
+    /// The store fails, which says nothing of the segment.
+    pub async fn is_sound_segment(&self, key: &str, digest: Digest) -> Result<bool> {
+        let key = key_of(key)?;
+        match self.digest_of(&key).await {
+            Ok(found) => Ok(found == digest),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(Error::store(format!("read `{key}`"))(error)),
+        }
     }
 
     /// All objects below a folder, by key.

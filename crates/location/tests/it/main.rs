@@ -1,6 +1,7 @@
 //! The commit protocol, and copies, under races, crashes, kills, lost answers and lying stores.
 
 mod archive;
+mod collect;
 mod commit;
 mod copy;
 mod crash;

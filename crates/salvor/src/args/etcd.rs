@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use salvor_api::schedule::Cron;
 use salvor_etcd::points::TEMPLATE;
 
-pub(crate) use super::etcd_chain::{CompactArgs, RecoverArgs, StreamArgs, TimelineArgs};
+pub(crate) use super::etcd_chain::{CompactArgs, PruneArgs, RecoverArgs, StreamArgs, TimelineArgs};
 use super::etcd_install::EtcdInstallArgs;
 use super::etcd_objects::{BlameArgs, DiffArgs, EtcdBrowseArgs, ExportArgs, GetArgs, InspectArgs};
 
@@ -22,6 +22,8 @@ pub(crate) enum EtcdCommand {
     Timeline(TimelineArgs),
     /// Merge a chain of the location into a new full snapshot, without asking the cluster.
     Compact(Box<CompactArgs>),
+    /// Remove points, chains and segments that a policy and a window do not need: noted first, gone after a grace period.
+    Prune(Box<PruneArgs>),
     /// Make the data directory of a member from captured changes, at a revision or time.
     Restore(Box<RecoverArgs>),
     /// Count Kubernetes' objects in a snapshot by kind and namespace, with what is encrypted and what is biggest.

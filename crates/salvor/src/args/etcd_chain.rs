@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
+use salvor_api::retention::{Policy, Span};
 
 use super::etcd::{AccessArgs, PlaceArgs, ReportFormat, TargetArgs};
 
@@ -78,6 +79,43 @@ pub(crate) struct CompactArgs {
     pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
+    /// How the result is printed.
+    #[arg(
+        short,
+        long,
+        visible_alias = "write-out",
+        visible_short_alias = 'w',
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub(crate) output: ReportFormat,
+}
+
+/// Flags of `prune`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Which points stay, such as last=3,daily=7,weekly=4 [default: all].
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) keep: Option<Policy>,
+    /// How far back from the last capture every revision stays reachable.
+    #[arg(long, default_value = "7d", value_name = "SPAN")]
+    pub(crate) window: Span,
+    /// How long what nothing needs stays all the same, before it is looked at again and removed.
+    #[arg(long, default_value = "7d", value_name = "SPAN")]
+    pub(crate) grace: Span,
+    /// Print what would go and why, and change nothing; exits with 1 when something would.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Digest that a plan prints which takes away more than half of many points: it is right.
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) confirm: Option<String>,
+    /// Begin anew where points are missing that were removed on purpose: what was noted waits once more.
+    #[arg(long)]
+    pub(crate) forget_notices: bool,
+    /// Id of the cluster, in hexadecimal digits, where the location has several.
+    #[arg(long, value_parser = super::etcd::cluster, value_name = "ID")]
+    pub(crate) cluster: Option<u64>,
     /// How the result is printed.
     #[arg(
         short,

@@ -13,6 +13,7 @@ pub(crate) mod filters;
 pub(crate) mod install;
 pub(crate) mod limits;
 pub(crate) mod location;
+pub(crate) mod point;
 pub(crate) mod repository;
 pub(crate) mod restore;
 pub(crate) mod retention;
@@ -154,6 +155,9 @@ pub(crate) enum Command {
     /// Back up, list and restore file trees.
     #[command(subcommand)]
     Volume(repository::VolumeCommand),
+    /// List, verify and hold recovery points of what is no backup, such as etcd.
+    #[command(subcommand, visible_alias = "points")]
+    Point(point::PointCommand),
     /// Save and recover etcd, without its tools.
     #[command(subcommand)]
     Etcd(etcd::EtcdCommand),

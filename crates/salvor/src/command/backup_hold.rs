@@ -89,7 +89,7 @@ fn named(holds: &[Hold]) -> String {
 }
 
 /// Who holds: the user of this machine, as far as the environment tells.
-fn by() -> String {
+pub(crate) fn by() -> String {
     let name = ["SUDO_USER", "USER", "LOGNAME"]
         .iter()
         .find_map(|variable| std::env::var(variable).ok().filter(|name| !name.is_empty()));

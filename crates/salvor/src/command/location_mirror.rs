@@ -143,6 +143,7 @@ fn value(plan: &mirror::MirrorPlan) -> Value {
         "backups": entries(&plan.backups),
         "restores": entries(&plan.restores),
         "repositories": entries(&plan.repositories),
+        "points": entries(&plan.points),
         "notMirrored": plan.left,
         "bytes": plan.bytes(),
         "stopped": plan.stopped,

@@ -29,6 +29,7 @@ mod location_init;
 mod location_mirror;
 mod mover;
 mod node_agent;
+mod point;
 pub(crate) mod private_file;
 mod pv;
 mod pvc;
@@ -79,6 +80,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         }
         Command::Repo(command) => repository::run(command, session).await,
         Command::Volume(command) => repository::run_volume(command, session).await,
+        Command::Point(command) => point::run(command, session).await,
         Command::Etcd(command) => etcd::run(command, session).await,
         Command::Pv(PvCommand::Released(args)) => pv::released::run(&args, session).await,
         Command::Pv(PvCommand::Rebind(args)) => pv::rebind::run(&args, session).await,

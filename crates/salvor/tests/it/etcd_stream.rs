@@ -86,6 +86,29 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// Points are listed, verified and held; what may go is told, noted, and stays for now.
+    fn is_pruned(&self, last: u64) {
+        let points = self.run("point get -o json");
+        let points: Value = serde_json::from_str(points.expect(0)).expect("JSON");
+        let id = points[0]["id"].as_str().expect("an id").to_owned();
+        let sound = self.run(&format!("point verify {id}"));
+        assert!(sound.expect(0).contains("is sound"), "{}", sound.out);
+        let held = self.run(&format!("point hold {id} --reason audit"));
+        assert!(held.expect(0).contains("held"), "{}", held.out);
+        let table = self.run("points get");
+        assert!(table.expect(0).contains("sound"), "{}", table.out);
+        let plan = self.run("etcd prune --keep last=1 --window 1h --dry-run");
+        assert!(plan.out.contains("held: audit"), "{}", plan.out);
+        let done = self.run("etcd prune --keep last=1 --window 1h -o json");
+        let done: Value = serde_json::from_str(done.expect(0)).expect("JSON");
+        assert_eq!(done["removed"]["objects"], 0, "{done}");
+        self.run("etcd prune --grace 0h").expect(2);
+        self.run(&format!("point release {id}")).expect(0);
+        self.run(&format!("point release {id}")).expect(3);
+        self.run("point get none").expect(3);
+        self.wait_for(last);
+    }
+
     pub(crate) fn new() -> Option<Self> {
         let place = Place::new();
         let etcd = Etcd::start(&place.home.path().join("source"))?;
@@ -196,6 +219,8 @@ fn what_a_killed_stream_captured_is_listed_and_restored() {
     assert!(told.expect(0).contains("HashKV"), "{}", told.out);
     let table = bench.run("etcd timeline");
     assert!(table.expect(0).contains("every hour"), "{}", table.out);
+
+    bench.is_pruned(last);
 
     for (line, code) in [
         ("--to-revision 99999 --identity id.txt", 3),

@@ -305,6 +305,69 @@ impl Messages {
         )
     }
 
+    /// Garbage went.
+    #[must_use]
+    pub fn garbage_removed(self, objects: u64, size: &str) -> String {
+        self.say(
+            format_args!(
+                "removed now: {}, {size}",
+                count(objects, "object", "objects")
+            ),
+            format_args!("지금 제거함: 객체 {objects}개, {size}"),
+        )
+    }
+
+    /// Garbage that the store keeps.
+    #[must_use]
+    pub fn garbage_locked(self, objects: u64) -> String {
+        self.say(
+            format_args!(
+                "{} stay until their object lock is over",
+                count(objects, "object", "objects")
+            ),
+            format_args!("객체 {objects}개는 객체 잠금이 끝날 때까지 남습니다"),
+        )
+    }
+
+    /// Garbage that waits.
+    #[must_use]
+    pub fn garbage_waits(self, objects: u64, until: &str) -> String {
+        self.say(
+            format_args!(
+                "noted: {}, the first to be removed by a run after {until}",
+                count(objects, "object", "objects")
+            ),
+            format_args!("표시해 둠: 객체 {objects}개, {until} 이후의 실행이 제거를 시작합니다"),
+        )
+    }
+
+    /// A point is what was written.
+    #[must_use]
+    pub fn point_sound(self, id: &str, size: &str) -> String {
+        self.say(
+            format_args!("point {id} is sound: {size} read and equal to its record"),
+            format_args!("복구 지점 {id} 이상 없음: {size}을(를) 읽었고 기록과 같습니다"),
+        )
+    }
+
+    /// A point is damaged.
+    #[must_use]
+    pub fn point_damaged(self, id: &str, why: &str) -> String {
+        self.say(
+            format_args!("point {id} is damaged: {why}"),
+            format_args!("복구 지점 {id} 손상됨: {why}"),
+        )
+    }
+
+    /// A point is held.
+    #[must_use]
+    pub fn point_held(self, id: &str, hold: &str) -> String {
+        self.say(
+            format_args!("point {id} is held until hold {hold} is released"),
+            format_args!("복구 지점 {id}을(를) 보존합니다. 보존 {hold}을(를) 해제하면 풀립니다"),
+        )
+    }
+
     /// Captured changes have a gap.
     #[must_use]
     pub fn etcd_gap(self, cluster: &str, after: u64, until: u64) -> String {

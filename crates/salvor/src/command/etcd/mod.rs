@@ -6,6 +6,7 @@ mod install;
 mod look;
 mod objects;
 mod opened;
+mod prune;
 mod recover;
 mod restore;
 mod save;
@@ -19,7 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use salvor_etcd::chain::recover as recovering;
 use salvor_etcd::{
-    capture, client, compact as compacting, points, restore as restoring, save as saving, snapshot,
+    capture, client, compact as compacting, points, prune as pruning, restore as restoring,
+    save as saving, snapshot,
 };
 
 use crate::args::etcd::{EtcdCommand, SnapshotCommand};
@@ -44,7 +46,8 @@ pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit,
         },
         EtcdCommand::Stream(args) => stream::run(&args, session).await,
         EtcdCommand::Timeline(args) => timeline::run(&args, session).await,
-        EtcdCommand::Compact(args) => compact::run(&args, session).await,
+        EtcdCommand::Compact(args) => Box::pin(compact::run(&args, session)).await,
+        EtcdCommand::Prune(args) => Box::pin(prune::run(&args, session)).await,
         EtcdCommand::Restore(args) => recover::run(&args, session).await,
         EtcdCommand::Inspect(args) => objects::inspect(&args, session).await,
         EtcdCommand::Get(args) => objects::get(&args, session).await,
@@ -187,6 +190,26 @@ impl From<compacting::Error> for Failure {
             _ => Exit::Internal,
         };
         Self::caused(exit, "", error)
+    }
+}
+
+impl From<pruning::Error> for Failure {
+    fn from(error: pruning::Error) -> Self {
+        use pruning::Error as E;
+        match error {
+            E::Location(error) => Self::from(error),
+            E::Point(error) => Self::from(error),
+            E::Stopped {
+                ref digest,
+                ref plan,
+                ..
+            } => {
+                let hint =
+                    format!("look at the plan, and confirm it with --confirm {digest}:\n{plan}");
+                Self::caused(Exit::Refused, "", error).hint(hint)
+            }
+            _ => Self::caused(Exit::Internal, "", error),
+        }
     }
 }
 
