@@ -14,6 +14,7 @@ pub mod fault_proxy;
 pub mod process;
 pub mod s3_server;
 pub mod skip;
+pub mod tcp_proxy;
 pub mod velero_check;
 pub mod webhook;
 

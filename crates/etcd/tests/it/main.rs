@@ -7,6 +7,7 @@ mod compact;
 mod copies;
 mod faults;
 mod gardener;
+mod network;
 mod points;
 mod prune;
 mod real;
