@@ -86,7 +86,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Points are listed, verified and held; what may go is told, noted, and stays for now.
+    /// Points are listed, verified and held; what may go is told and noted, and nothing goes yet.
     fn is_pruned(&self, last: u64) {
         let points = self.run("point get -o json");
         let points: Value = serde_json::from_str(points.expect(0)).expect("JSON");
