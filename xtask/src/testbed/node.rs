@@ -27,6 +27,8 @@ pub(super) const API_SERVER: (&str, u16) = ("10.96.0.1", 443);
 const NAME: &str = "node1";
 /// The bridge, the network, and what is before the names of its files.
 const NETWORK: &str = "salvor-bed";
+/// Later servers have it without being asked.
+const EPHEMERAL_CONTAINERS: &str = "EphemeralContainers";
 /// The cgroup above those of the pods.
 const CGROUP: &str = "/salvor-bed";
 
@@ -111,6 +113,7 @@ impl Node<'_> {
             "--kubelet-preferred-address-types=InternalIP".to_owned(),
             // Webhooks behind a service are called at the addresses of its pods: its own leads nowhere.
             "--enable-aggregator-routing=true".to_owned(),
+            format!("--feature-gates={EPHEMERAL_CONTAINERS}=true"),
         ])
     }
 
@@ -323,6 +326,7 @@ conf_dir = "{node}/networks"
                 "nodefs.inodesFree": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
             // Pods that start and end many times in a test are not to wait.
+            "featureGates": {EPHEMERAL_CONTAINERS: true},
             "syncFrequency": "10s", "registryPullQPS": 0, "eventRecordQPS": 0,
         })
     }

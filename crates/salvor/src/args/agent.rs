@@ -1,8 +1,9 @@
-//! `node-agent`, `mover` and `hold`: what runs in pods beside the server's.
+//! `node-agent`, `mover`, `hold` and `reader`: what runs in pods beside the server's.
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
+use salvor_api::go::GoDuration;
 use salvor_volume::Direction;
 use salvor_volume::agent::MoverResources;
 use salvor_volume::place::KUBELET_ROOT;
@@ -88,4 +89,42 @@ impl From<DirectionArg> for Direction {
             DirectionArg::Restore => Self::Restore,
         }
     }
+}
+
+/// What an ephemeral container of `volume export` does.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum ReaderCommand {
+    /// Stay until the reader has come and gone.
+    Stay {
+        /// The container's name.
+        #[arg(long)]
+        name: String,
+        /// How long at most.
+        #[arg(long, value_name = "DURATION")]
+        limit: GoDuration,
+    },
+    /// Write the archive of a path to standard output.
+    Read(ReadArgs),
+}
+
+/// Flags of `reader read`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReadArgs {
+    /// Name of the container that stays.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Folder that stands for `/`.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "container_id")]
+    pub(crate) root: Option<PathBuf>,
+    /// The container whose `/` is meant, by the id that its runtime gave it.
+    #[arg(long, value_name = "ID", required_unless_present = "root")]
+    pub(crate) container_id: Option<String>,
+    /// How long nobody may take any of the archive.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) stall: GoDuration,
+    /// Processes of other containers are seen, too.
+    #[arg(long)]
+    pub(crate) shared_processes: bool,
+    /// The path.
+    pub(crate) path: String,
 }

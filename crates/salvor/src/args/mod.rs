@@ -197,6 +197,9 @@ pub(crate) enum Command {
     /// Do nothing; runs in a pod that holds a volume.
     #[command(hide = true)]
     Hold,
+    /// Read files of a container that has no tar; runs in an ephemeral container beside it.
+    #[command(hide = true, subcommand)]
+    Reader(agent::ReaderCommand),
     /// Install what a server needs in a cluster.
     Install(Box<install::InstallArgs>),
     /// Remove the server, its kinds and its namespace from a cluster; backups stay where they are stored.

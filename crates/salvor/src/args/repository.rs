@@ -332,6 +332,21 @@ pub(crate) struct VolumeExportArgs {
     /// How long nothing may come before it is given up.
     #[arg(long, default_value = "5m0s", value_name = "DURATION")]
     pub(crate) stall: GoDuration,
+    /// Image of Salvor for the ephemeral container that reads the files where the container's image has no tar
+    /// [default: that of this version].
+    #[arg(long, value_name = "IMAGE", conflicts_with = "no_debug_container")]
+    pub(crate) debug_image: Option<String>,
+    /// User of that ephemeral container by number [default: that of the container].
+    #[arg(
+        long,
+        value_name = "UID",
+        conflicts_with = "no_debug_container",
+        value_parser = clap::value_parser!(u32)
+    )]
+    pub(crate) debug_user: Option<u32>,
+    /// Add no ephemeral container: fail where the container's image has no tar.
+    #[arg(long)]
+    pub(crate) no_debug_container: bool,
 }
 
 /// Flags of `volume points`.

@@ -26,7 +26,7 @@ use crate::session::Session;
 /// Who writes what is installed, for its managed fields.
 const FIELD_MANAGER: &str = "salvor-install";
 /// Image of this version.
-const IMAGE: &str = concat!("ghcr.io/salvor-dr/salvor:v", env!("CARGO_PKG_VERSION"));
+pub(super) const IMAGE: &str = concat!("ghcr.io/salvor-dr/salvor:v", env!("CARGO_PKG_VERSION"));
 /// How long the definitions, and with `--wait` the server, are waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
 

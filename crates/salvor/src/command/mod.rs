@@ -34,6 +34,7 @@ pub(crate) mod private_file;
 mod pv;
 mod pvc;
 pub(crate) mod read;
+mod reader;
 mod records;
 mod repository;
 mod restore_create;
@@ -122,6 +123,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::NodeAgent(args) => node_agent::run(&args, session).await,
         Command::Mover(args) => mover::run(&args, session).await,
         Command::Hold => mover::hold(session).await,
+        Command::Reader(command) => reader::run(command, session).await,
         Command::Install(args) => install::run(&args, session).await,
         Command::Uninstall(args) => uninstall::run(&args, session).await,
         Command::Debug(args) => debug::run(&args, session).await,

@@ -18,6 +18,7 @@ mod http;
 mod in_place;
 mod killed;
 mod pods;
+mod reader;
 mod rights;
 mod strict;
 mod volumes;

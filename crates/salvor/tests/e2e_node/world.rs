@@ -46,7 +46,7 @@ impl Installed {
     }
 
     /// The definitions and the namespace only.
-    fn prepared(namespace: &str) -> Option<Self> {
+    pub(crate) fn prepared(namespace: &str) -> Option<Self> {
         let kubeconfig = required_path("SALVOR_E2E_NODE_KUBECONFIG")?;
         let image = required_var("SALVOR_E2E_IMAGE")?;
         let kubectl = required_path("SALVOR_KUBECTL_1_32")?;
@@ -186,6 +186,11 @@ impl Installed {
     /// The binary on this machine, asking the server.
     pub(crate) fn salvor(&self, line: &str) -> Run {
         self.salvor_as(&self.kubeconfig, line)
+    }
+
+    /// The server's image.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
     }
 
     /// The kubeconfig of an administrator.

@@ -5,10 +5,14 @@ use std::process::Stdio;
 use salvor_apiserver::{
     ApiServer, ExecCommand, ExecEnd, ExecHandler, ExecStreams, Options, ServerHandle,
 };
-use salvor_cluster::{ApiResource, WriteOptions};
-use serde_json::json;
+use salvor_cluster::{ApiResource, Cluster, Look, Wait, WriteOptions};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Place, Run, connect};
+
+/// Where the volumes of a container are for one that reads them, and in these tests everything.
+const VOLUMES: &str = "/salvor-reader";
 
 /// How connections to a container end, by its name.
 async fn act(command: ExecCommand, mut to: ExecStreams) -> (ExecStreams, ExecEnd) {
@@ -16,9 +20,13 @@ async fn act(command: ExecCommand, mut to: ExecStreams) -> (ExecStreams, ExecEnd
         let reason = "exec: \"tar\": executable file not found in $PATH".to_owned();
         return (to, ExecEnd::NotStarted(reason));
     }
-    let mut program = tokio::process::Command::new(&command.command[0]);
+    let words = command.command.iter().skip(1);
+    let mut program = match command.command[0].as_str() {
+        "/salvor" => tokio::process::Command::new(env!("CARGO_BIN_EXE_salvor")),
+        program => tokio::process::Command::new(program),
+    };
     let ran = program
-        .args(&command.command[1..])
+        .args(words.map(|word| if word == VOLUMES { "/" } else { word }))
         .stdin(Stdio::null())
         .output()
         .await
@@ -48,6 +56,71 @@ async fn act(command: ExecCommand, mut to: ExecStreams) -> (ExecStreams, ExecEnd
         _ => ExecEnd::Exit(code),
     };
     (to, end)
+}
+
+fn pods() -> ApiResource {
+    ApiResource::known("", "v1", "Pod", "pods", true)
+}
+
+fn list(of: Option<&Value>) -> Vec<Value> {
+    of.and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+/// Reads the pod until it is as it should be.
+async fn seen(cluster: &Cluster, is: impl Fn(&Value) -> bool) -> Value {
+    let wait = Wait {
+        timeout: std::time::Duration::from_secs(60),
+        cancel: CancellationToken::new(),
+    };
+    let look = |pod: Option<&Value>| match pod {
+        Some(pod) if is(pod) => Look::Done,
+        _ => Look::NotYet("not yet".to_owned()),
+    };
+    let pods = pods();
+    let pod = cluster.wait_until(&pods, Some("default"), "db", &wait, look);
+    let pod = pod.await.expect("as it should be").expect("a pod");
+    serde_json::from_slice(&pod).expect("JSON")
+}
+
+async fn say(cluster: &Cluster, statuses: &[Value]) {
+    let status = json!({"status": {"ephemeralContainerStatuses": statuses}}).to_string();
+    let (pods, options) = (pods(), WriteOptions::default());
+    let said = cluster.merge_patch(
+        &pods,
+        Some("default"),
+        "db",
+        Some("status"),
+        status.as_bytes(),
+        &options,
+    );
+    said.await.expect("said");
+}
+
+/// What a kubelet does for ephemeral containers: their program runs, one after the other, or their image is missing.
+async fn run_what_is_added(cluster: Cluster) {
+    let added = |pod: &Value| list(pod.pointer("/spec/ephemeralContainers"));
+    let mut statuses: Vec<Value> = Vec::new();
+    loop {
+        let pod = seen(&cluster, |pod| added(pod).len() > statuses.len()).await;
+        let container = added(&pod)[statuses.len()].clone();
+        let with = |state: Value| json!({"name": container["name"], "state": state});
+        if container["image"] == "gone" {
+            statuses.push(with(json!({"waiting": {"reason": "ErrImageNeverPull"}})));
+            say(&cluster, &statuses).await;
+            continue;
+        }
+        let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_salvor"));
+        for word in list(Some(&container["args"])) {
+            program.arg(word.as_str().expect("a word"));
+        }
+        let mut child = program.stdin(Stdio::null()).spawn().expect("it runs");
+        let at = statuses.len();
+        statuses.push(with(json!({"running": {}})));
+        say(&cluster, &statuses).await;
+        let code = child.wait().await.expect("it ends").code();
+        statuses[at] = with(json!({"terminated": {"exitCode": code}}));
+        say(&cluster, &statuses).await;
+    }
 }
 
 struct World {
@@ -83,14 +156,17 @@ impl World {
         place.block_on(async {
             let cluster = connect(&place.kubeconfig()).await;
             let names = ["main", "cut", "lost", "broken", "restless", "failing", "bare"];
-            let containers: Vec<_> = names.iter().map(|name| json!({"name": name, "image": "localhost/app:1"})).collect();
-            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db"}, "spec": {"containers": containers}});
+            let mount = json!([{"name": "data", "mountPath": home}]);
+            let container = |name| json!({"name": name, "image": "localhost/app:1", "volumeMounts": mount});
+            let containers: Vec<_> = names.iter().map(container).collect();
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db"}, "spec": {"volumes": [{"name": "data", "emptyDir": {}}], "containers": containers}});
             let (pods, options) = (ApiResource::known("", "v1", "Pod", "pods", true), WriteOptions::default());
             let made = cluster.create(&pods, Some("default"), pod.to_string().as_bytes(), &options).await;
             made.expect("created");
             let running = json!({"status": {"phase": "Running"}}).to_string();
             let patched = cluster.merge_patch(&pods, Some("default"), "db", Some("status"), running.as_bytes(), &options);
             patched.await.expect("patched");
+            tokio::spawn(run_what_is_added(cluster));
         });
         Self {
             place,
@@ -176,11 +252,11 @@ fn nothing_but_a_whole_archive_becomes_a_file() {
         ),
         ("/failing", "", 70, "Permission denied"),
         ("/restless", "", 4, "--allow-changes"),
-        ("/bare", "", 4, "kubectl debug"),
+        ("/bare", "", 4, "has no tar"),
         ("/none", "", 3, "it has main, cut"),
         ("", "/gone", 70, "No such file"),
     ] {
-        let run = world.export(container, path, "--output out.tar");
+        let run = world.export(container, path, "--output out.tar --no-debug-container");
         assert_eq!(run.code, code, "{container}: {}", run.err);
         assert!(run.err.contains(part), "{container}: {}", run.err);
         assert!(
@@ -232,4 +308,53 @@ fn a_path_in_a_pod_becomes_a_snapshot_and_half_of_one_none() {
     );
     let listed = world.place.run(&format!("repo snapshots {to}"));
     assert!(listed.expect(0).contains("default/db"), "{}", listed.out);
+}
+
+#[test]
+fn where_there_is_no_tar_a_container_beside_it_reads_and_ends() {
+    let world = World::new();
+    world.export("/main", "", "--output tar.tar").expect(0);
+    let run = world.export(
+        "/bare",
+        "",
+        "--output out.tar --debug-image localhost/salvor:1",
+    );
+    run.expect(0);
+    assert!(run.err.contains("salvor-reader-"), "{}", run.err);
+    let (one, other) = (world.unpacked("tar.tar"), world.unpacked("out.tar"));
+    let same = std::process::Command::new("diff")
+        .arg("-r")
+        .args([one.path(), other.path()])
+        .output()
+        .expect("diff runs");
+    assert!(same.status.success(), "{same:?}");
+    let cluster = world.place.block_on(connect(&world.place.kubeconfig()));
+    let ended = |pod: &Value| {
+        let statuses = list(pod.pointer("/status/ephemeralContainerStatuses"));
+        statuses
+            .iter()
+            .any(|status| status["state"]["terminated"]["exitCode"] == 0)
+    };
+    let pod = world.place.block_on(seen(&cluster, ended));
+    let added = &pod["spec"]["ephemeralContainers"][0];
+    assert_eq!(added["image"], "localhost/salvor:1", "{added}");
+    assert_eq!(added["volumeMounts"][0]["readOnly"], true, "{added}");
+    // What is not there, and what cannot run. A container with tar gets none beside it.
+    let run = world.export("/bare", "/gone", "--output gone.tar");
+    assert!(
+        run.code != 0 && run.err.contains("No such file"),
+        "{}",
+        run.err
+    );
+    let run = world.export("/bare", "", "--output gone.tar --debug-image gone");
+    run.expect(4);
+    assert!(
+        run.err.contains("ErrImageNeverPull") && run.err.contains("--debug-image"),
+        "{}",
+        run.err
+    );
+    assert!(!world.has("gone.tar") && !world.has("gone.tar.part"));
+    world.export("/failing", "", "--output gone.tar").expect(70);
+    let pod = world.place.block_on(seen(&cluster, |_| true));
+    assert_eq!(list(pod.pointer("/spec/ephemeralContainers")).len(), 3);
 }

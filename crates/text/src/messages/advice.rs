@@ -50,10 +50,31 @@ const ADVICE: &[(&str, &str)] = &[
         "확인한 뒤 명령을 다시 실행하세요",
     ),
     (
-        "add a container that has one: `kubectl debug -n NAMESPACE POD --image=busybox --target=CONTAINER -c salvor -- sleep 1d`, \
-         then export NAMESPACE/POD/salvor:/proc/1/root/PATH",
-        "tar 가 있는 컨테이너를 붙이세요: `kubectl debug -n NAMESPACE POD --image=busybox --target=CONTAINER -c salvor -- sleep 1d`. \
-         그다음 NAMESPACE/POD/salvor:/proc/1/root/PATH 를 내보내세요",
+        "leave --no-debug-container out, and an ephemeral container reads the files; or back the volume up with \
+         the node agent (backup create --default-volumes-to-fs-backup)",
+        "--no-debug-container 를 빼면 임시 컨테이너가 파일을 읽습니다. 또는 노드 에이전트로 볼륨을 백업하세요 \
+         (backup create --default-volumes-to-fs-backup)",
+    ),
+    (
+        "name an image of Salvor that the node can have with --debug-image; the container that was added ends by \
+         itself",
+        "노드가 받을 수 있는 Salvor 이미지를 --debug-image 로 지정하세요. 붙인 컨테이너는 스스로 끝납니다",
+    ),
+    (
+        "it needs the verb patch on pods/ephemeralcontainers, and what Pod Security of the namespace asks for; \
+         --debug-user sets another user. The node agent needs neither (backup create --default-volumes-to-fs-backup)",
+        "pods/ephemeralcontainers 의 patch 권한과, 네임스페이스의 Pod Security 가 요구하는 조건이 필요합니다. 다른 사용자는 \
+         --debug-user 로 정합니다. 노드 에이전트에는 둘 다 필요 없습니다 (backup create --default-volumes-to-fs-backup)",
+    ),
+    (
+        "servers before 1.23 have no ephemeral containers unless their feature is switched on: back the volume up \
+         with the node agent (backup create --default-volumes-to-fs-backup), or use an image with tar",
+        "1.23 이전 서버에는 기능을 켜지 않는 한 임시 컨테이너가 없습니다. 노드 에이전트로 볼륨을 백업하거나 \
+         (backup create --default-volumes-to-fs-backup) tar 가 있는 이미지를 쓰세요",
+    ),
+    (
+        "back the volume up with the node agent (backup create --default-volumes-to-fs-backup), or use an image with tar",
+        "노드 에이전트로 볼륨을 백업하거나 (backup create --default-volumes-to-fs-backup) tar 가 있는 이미지를 쓰세요",
     ),
     (
         "stop what writes there, back the volume up instead, or pass --allow-changes to take it as it is",

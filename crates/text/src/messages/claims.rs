@@ -382,6 +382,20 @@ impl Messages {
         )
     }
 
+    /// An ephemeral container read the files of an export.
+    #[must_use]
+    pub fn export_by_reader(self, reader: &str) -> String {
+        self.say(
+            format_args!(
+                "the container has no tar: ephemeral container {reader} read its files, has ended, and is listed in the pod \
+                 for as long as that lives"
+            ),
+            format_args!(
+                "컨테이너에 tar 가 없어 임시 컨테이너 {reader} 가 파일을 읽고 끝났습니다. 파드가 있는 동안 목록에는 남습니다"
+            ),
+        )
+    }
+
     /// A claim has no recovery points.
     #[must_use]
     pub fn no_points(self, claim: &str, location: &str) -> String {

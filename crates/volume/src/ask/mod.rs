@@ -450,7 +450,7 @@ fn cluster_error(doing: &str, source: salvor_cluster::Error) -> MoveError {
 }
 
 /// Digits for a name that nobody else has.
-fn random() -> String {
+pub(crate) fn random() -> String {
     let run = RunId::generate();
     let random = run.as_str().rsplit('-').next().unwrap_or_default();
     random.chars().take(10).collect()

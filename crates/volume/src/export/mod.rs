@@ -3,8 +3,14 @@
 //! The end of a stream from a pod says nothing: connections, proxies and servers lose tails and call it success. An
 //! archive is whole when three things agree: the status of the command came and says success, its exit code with it, and
 //! the archive came to the end that its format has ([`tar_end`]).
+//!
+//! Where the container's image has no `tar`, an ephemeral container of ours reads the files beside it ([`reader`]), and
+//! the same three things are asked for.
 
+mod error;
 pub mod pipe;
+mod pod;
+pub mod reader;
 pub mod tar_end;
 
 use std::fmt;
@@ -12,17 +18,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use salvor_cluster::Cluster;
 use salvor_cluster::exec::{Exec, ExecError, ExecFailure};
-use salvor_cluster::{ApiResource, Cluster};
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub use error::ExportError;
 use pipe::ExportSink;
-use tar_end::{NoTar, TarEnd};
+use pod::Found;
+use reader::ReaderOptions;
+use tar_end::TarEnd;
 
-/// Annotation of a pod: the container that is meant when none is named.
-const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 /// Bytes of the command's errors that are kept: what changed while it was read is told there.
 const KEPT: usize = 64 << 10;
 /// Pieces between the connection and the look at the archive.
@@ -84,8 +90,15 @@ impl fmt::Display for PodPath {
     }
 }
 
+impl PodPath {
+    /// `namespace/name` of the pod.
+    fn shown_pod(&self) -> String {
+        format!("{}/{}", self.namespace, self.pod)
+    }
+}
+
 /// How an export is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ExportOptions {
     /// How long all of it may take.
     pub timeout: Duration,
@@ -93,6 +106,8 @@ pub struct ExportOptions {
     pub stall: Duration,
     /// Take an archive in which files changed while they were read; GNU tar tells it by exit code 1.
     pub allow_changes: bool,
+    /// How the files of a container without `tar` are read; such a container is refused without it.
+    pub reader: Option<ReaderOptions>,
 }
 
 /// An archive that is whole.
@@ -104,169 +119,9 @@ pub struct Exported {
     pub bytes: u64,
     /// What tar said about files that changed while it read them, one line each.
     pub changed: Vec<String>,
-}
-
-/// Why there is no whole archive. What was written of it until then is good for nothing.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExportError {
-    /// The pod cannot be read.
-    #[error("read pod {pod}")]
-    Pod {
-        /// `namespace/name`.
-        pod: String,
-        /// What the server said.
-        #[source]
-        source: salvor_cluster::Error,
-    },
-    /// The pod is not what its kind promises.
-    #[error("understand pod {pod}")]
-    Malformed {
-        /// `namespace/name`.
-        pod: String,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// There is no such pod.
-    #[error("there is no pod {pod}")]
-    NoPod {
-        /// `namespace/name`.
-        pod: String,
-    },
-    /// The pod has no such container.
-    #[error("pod {pod} has no container {container}: it has {}", .known.join(", "))]
-    NoContainer {
-        /// `namespace/name`.
-        pod: String,
-        /// The container.
-        container: String,
-        /// Those that it has.
-        known: Vec<String>,
-    },
-    /// The container's image has no `tar`.
-    #[error(
-        "container {container} of pod {pod} has no tar: its image ({image}) does not bring one"
-    )]
-    NoTar {
-        /// `namespace/name`.
-        pod: String,
-        /// The container.
-        container: String,
-        /// Its image.
-        image: String,
-    },
-    /// `tar` failed, or it is not known how it ended.
-    #[error(transparent)]
-    Exec(ExecError),
-    /// Files changed while they were read.
-    #[error("files changed while they were read: {what}")]
-    Changed {
-        /// What tar said.
-        what: String,
-    },
-    /// What came is no archive.
-    #[error("what tar in the container wrote is no archive: {0}")]
-    Archive(NoTar),
-    /// Everything says success, but the archive was cut on its way.
-    #[error(
-        "the archive was cut on its way: {bytes} bytes came and no end, though tar says that it succeeded"
-    )]
-    Cut {
-        /// Bytes that came.
-        bytes: u64,
-    },
-    /// Nothing came for too long.
-    #[error("nothing came for {} s, after {bytes} bytes; tar in the container was ended", .stall.as_secs())]
-    Stalled {
-        /// How long.
-        stall: Duration,
-        /// Bytes that came.
-        bytes: u64,
-    },
-    /// Who takes the archive failed; it knows why.
-    #[error("the archive cannot be put where it should go")]
-    NotTaken,
-}
-
-impl ExportError {
-    /// What to do next; empty where the error says it.
-    #[must_use]
-    pub fn advice(&self) -> &'static str {
-        match self {
-            Self::NoTar { .. } => {
-                "add a container that has one: `kubectl debug -n NAMESPACE POD --image=busybox --target=CONTAINER -c salvor -- sleep 1d`, \
-                 then export NAMESPACE/POD/salvor:/proc/1/root/PATH"
-            }
-            Self::Changed { .. } => {
-                "stop what writes there, back the volume up instead, or pass --allow-changes to take it as it is"
-            }
-            Self::Cut { .. } | Self::Stalled { .. } => {
-                "repeat the command; nothing of this attempt counts"
-            }
-            _ => "",
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Pod {
-    metadata: Meta,
-    spec: Spec,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Meta {
-    annotations: Option<std::collections::BTreeMap<String, String>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Spec {
-    containers: Vec<Container>,
-    ephemeral_containers: Vec<Container>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct Container {
-    name: String,
-    image: String,
-}
-
-/// The container that is meant.
-async fn container(cluster: &Cluster, what: &PodPath) -> Result<Container, ExportError> {
-    let shown = format!("{}/{}", what.namespace, what.pod);
-    let pods = ApiResource::known("", "v1", "Pod", "pods", true);
-    let found = cluster.get(&pods, Some(&what.namespace), &what.pod).await;
-    let found = found.map_err(|source| ExportError::Pod {
-        pod: shown.clone(),
-        source,
-    })?;
-    let Some(found) = found else {
-        return Err(ExportError::NoPod { pod: shown });
-    };
-    let pod: Pod = serde_json::from_slice(&found).map_err(|source| ExportError::Malformed {
-        pod: shown.clone(),
-        source,
-    })?;
-    let annotations = pod.metadata.annotations.unwrap_or_default();
-    let all: Vec<Container> = [pod.spec.containers, pod.spec.ephemeral_containers].concat();
-    let named = what
-        .container
-        .as_ref()
-        .or(annotations.get(DEFAULT_CONTAINER));
-    let meant = match named {
-        Some(name) => all.iter().find(|container| container.name == *name),
-        None => all.first(),
-    };
-    meant.cloned().ok_or_else(|| ExportError::NoContainer {
-        pod: shown,
-        container: named.cloned().unwrap_or_default(),
-        known: all.iter().map(|container| container.name.clone()).collect(),
-    })
+    /// The ephemeral container that read the files, where the image has no `tar`. It ends by itself and is listed in
+    /// the pod for as long as the pod lives.
+    pub reader: Option<String>,
 }
 
 /// Streams a path into a sink. A directory's archive has what is in it (`./...`), a file's has the file.
@@ -294,34 +149,68 @@ async fn into_sink(
     sink: &ExportSink,
     cancel: &CancellationToken,
 ) -> Result<Exported, ExportError> {
-    let container = container(cluster, what).await?;
+    let found = pod::find(cluster, what).await?;
+    let (tar, ended) = by_tar(cluster, what, &found, options, sink, cancel).await?;
+    if !ended.as_ref().is_err_and(has_no_tar) {
+        return exported(ended, &tar, options, None);
+    }
+    let Some(with) = &options.reader else {
+        return Err(ExportError::NoTar {
+            pod: what.shown_pod(),
+            container: found.name().to_owned(),
+            image: found.image().to_owned(),
+        });
+    };
+    let times = (options.timeout, options.stall);
+    let reader = reader::start(cluster, what, &found, with, times, cancel).await?;
+    let exec = in_container(what, &reader.container, reader.command.clone(), options);
+    let (tar, ended) = one(cluster, &exec, options, sink, cancel).await?;
+    exported(ended, &tar, options, Some(reader.container))
+}
+
+/// The archive by the container's own `tar`.
+async fn by_tar(
+    cluster: &Cluster,
+    what: &PodPath,
+    found: &Found,
+    options: &ExportOptions,
+    sink: &ExportSink,
+    cancel: &CancellationToken,
+) -> Result<(TarEnd, Result<bool, ExecError>), ExportError> {
     let attempt = |from: String, name: String| {
         let words = ["tar", "-c", "-f", "-", "-C", &from, &name].map(str::to_owned);
         Exec {
-            namespace: what.namespace.clone(),
-            pod: what.pod.clone(),
-            container: container.name.clone(),
-            command: words.to_vec(),
-            stdin: None,
-            timeout: options.timeout,
-            keep: KEPT,
             end_process: true,
+            ..in_container(what, found.name(), words.to_vec(), options)
         }
     };
     let path = what.path.trim_end_matches('/');
     let directory = attempt(format!("{path}/"), ".".to_owned());
-    let (mut tar, mut ended) = one(cluster, &directory, options, sink, cancel).await?;
-    if tar.bytes() == 0 && ended.as_ref().is_err_and(is_no_directory) {
-        let (parent, name) = path.rsplit_once('/').unwrap_or_default();
-        let file = attempt(format!("{parent}/"), format!("./{name}"));
-        (tar, ended) = one(cluster, &file, options, sink, cancel).await?;
+    let (tar, ended) = one(cluster, &directory, options, sink, cancel).await?;
+    if tar.bytes() > 0 || !ended.as_ref().is_err_and(is_no_directory) {
+        return Ok((tar, ended));
     }
-    let changed = verdict(ended, &tar, options, what, &container)?;
-    Ok(Exported {
-        entries: tar.entries(),
-        bytes: tar.bytes(),
-        changed,
-    })
+    let (parent, name) = path.rsplit_once('/').unwrap_or_default();
+    let file = attempt(format!("{parent}/"), format!("./{name}"));
+    one(cluster, &file, options, sink, cancel).await
+}
+
+fn in_container(
+    what: &PodPath,
+    container: &str,
+    command: Vec<String>,
+    options: &ExportOptions,
+) -> Exec {
+    Exec {
+        namespace: what.namespace.clone(),
+        pod: what.pod.clone(),
+        container: container.to_owned(),
+        command,
+        stdin: None,
+        timeout: options.timeout,
+        keep: KEPT,
+        end_process: false,
+    }
 }
 
 /// Runs one command and hands on what comes; how the command ended is left to be judged.
@@ -370,23 +259,15 @@ fn is_no_directory(error: &ExecError) -> bool {
     matches!(error.failure(), ExecFailure::Exit { stderr, .. } if stderr.text().contains("ot a directory"))
 }
 
-/// Judges what came: lines about files that changed, or why the archive does not count.
-fn verdict(
+/// Judges what came.
+fn exported(
     ended: Result<bool, ExecError>,
     tar: &TarEnd,
     options: &ExportOptions,
-    what: &PodPath,
-    container: &Container,
-) -> Result<Vec<String>, ExportError> {
+    reader: Option<String>,
+) -> Result<Exported, ExportError> {
     let changed = match ended {
         Ok(_) => Vec::new(),
-        Err(error) if has_no_tar(&error) => {
-            return Err(ExportError::NoTar {
-                pod: format!("{}/{}", what.namespace, what.pod),
-                container: container.name.clone(),
-                image: container.image.clone(),
-            });
-        }
         Err(error) => match changes(&error) {
             Some(lines) if options.allow_changes => lines,
             Some(lines) => {
@@ -398,26 +279,40 @@ fn verdict(
         },
     };
     // A server that kept the connection open after the status may still have had output: the archive decides.
-    if tar.is_complete() {
-        Ok(changed)
-    } else {
-        Err(ExportError::Cut { bytes: tar.bytes() })
+    if !tar.is_complete() {
+        return Err(ExportError::Cut { bytes: tar.bytes() });
     }
+    Ok(Exported {
+        entries: tar.entries(),
+        bytes: tar.bytes(),
+        changed,
+        reader,
+    })
 }
 
+/// Whether it failed because there is no `tar`, and for nothing else.
 fn has_no_tar(error: &ExecError) -> bool {
-    let says_so = |text: &str| {
-        text.contains("executable file not found") || text.contains("no such file or directory")
-    };
     match error.failure() {
-        ExecFailure::NotStarted { reason } => says_so(reason),
+        ExecFailure::NotStarted { reason } => says_no_tar(reason),
         // Where the runtime reports it like a shell does.
         ExecFailure::Exit {
             code: 126 | 127,
             stderr,
-        } => says_so(&stderr.text()) || stderr.text().is_empty(),
+        } => stderr.text().is_empty() || says_no_tar(&stderr.text()),
         _ => false,
     }
+}
+
+/// Whether a runtime says that the program is missing. A directory that is missing would sound nearly alike, so `tar`
+/// must be named as a word of its own.
+fn says_no_tar(text: &str) -> bool {
+    let text = text.to_lowercase();
+    let names_it = text
+        .split(|c: char| !c.is_alphanumeric())
+        .any(|word| word == "tar");
+    let is_missing = (text.contains("executable file") && text.contains("not found"))
+        || text.contains("no such file or directory");
+    names_it && is_missing
 }
 
 /// What GNU tar says of files that changed, where it says nothing else: then its exit code is 1, and the archive is

@@ -13,10 +13,12 @@ use salvor_repository::source::stream::StreamSource;
 use salvor_repository::{Error, Progress};
 use salvor_text::ByteCount;
 use salvor_volume::export::pipe::{ExportReader, pipe};
+use salvor_volume::export::reader::ReaderOptions;
 use salvor_volume::export::{ExportError, ExportOptions, Exported, PodPath, export};
 
 use super::{holder, lock, open, stoppable};
 use crate::args::repository::{RepositoryArgs, VolumeExportArgs};
+use crate::command::install::IMAGE;
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress as Shown;
 use crate::session::Session;
@@ -34,6 +36,11 @@ pub(super) async fn run(args: &VolumeExportArgs, session: &Session) -> Result<Ex
     for line in &exported.changed {
         session.printer.warning(line);
     }
+    if let Some(reader) = &exported.reader {
+        session
+            .printer
+            .note(&session.messages.export_by_reader(reader));
+    }
     let size = ByteCount(exported.bytes).to_string();
     let text = session
         .messages
@@ -48,6 +55,10 @@ fn options(args: &VolumeExportArgs) -> ExportOptions {
         timeout: args.timeout.0,
         stall: args.stall.0,
         allow_changes: args.allow_changes,
+        reader: (!args.no_debug_container).then(|| ReaderOptions {
+            image: args.debug_image.clone().unwrap_or_else(|| IMAGE.to_owned()),
+            user: args.debug_user.map(i64::from),
+        }),
     }
 }
 
@@ -254,7 +265,10 @@ impl From<ExportError> for Failure {
         let advice = error.advice();
         let exit = match &error {
             ExportError::NoPod { .. } | ExportError::NoContainer { .. } => Exit::NotFound,
-            ExportError::NoTar { .. } | ExportError::Changed { .. } => Exit::Refused,
+            ExportError::NoTar { .. }
+            | ExportError::ReaderRefused { .. }
+            | ExportError::ReaderNotRunning { .. }
+            | ExportError::Changed { .. } => Exit::Refused,
             ExportError::Stalled { .. } => Exit::TimedOut,
             ExportError::Cut { .. } | ExportError::Archive(_) => Exit::VerificationFailed,
             ExportError::Exec(error) => exit_of(error.failure()),
