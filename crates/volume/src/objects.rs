@@ -15,6 +15,8 @@ use crate::{Domain, Moving, Part};
 pub const RESULT: &str = "salvor.dev/result";
 /// Annotation of a PodVolumeBackup: what the snapshot says that it is of, which is how its parent is found.
 pub(crate) const SOURCE: &str = "salvor.dev/source";
+/// Annotation of a PodVolumeBackup: `true` when what is copied is the snapshot of a volume and not the volume.
+pub(crate) const OF_SNAPSHOT: &str = "salvor.dev/of-snapshot";
 /// Annotation of a PodVolumeRestore: the node that the volume is on.
 pub(crate) const NODE: &str = "salvor.dev/node";
 /// Annotation of a PodVolumeRestore: a file in the volume that is made when the data is there.

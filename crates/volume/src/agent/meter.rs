@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use salvor_api::velero::DataPhase;
 
-use crate::objects::{Direction, Movement};
+use crate::objects::{Direction, Movement, OF_SNAPSHOT};
 
 /// Velero's bounds, in seconds: 1, 5, 10, 15 and 30 minutes, 1 to 4 hours.
 const BOUNDS: [i64; 9] = [60, 300, 600, 900, 1800, 3600, 7200, 10_800, 14_400];
@@ -32,6 +32,8 @@ struct Kept {
     enqueued: u64,
     dequeued: u64,
     moved: BTreeMap<(Direction, &'static str), Moved>,
+    /// Snapshots whose data was copied, and volumes that were filled, by how it ended.
+    data: BTreeMap<(Direction, &'static str), u64>,
     latest: VecDeque<Latency>,
 }
 
@@ -111,6 +113,7 @@ impl Meter {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{name}{{node=\"{node}\"}} {value}");
         }
+        kept.data_moves(&mut text, &node);
         kept.latencies(&mut text, &node);
         type Of = fn(&Moved) -> u64;
         let families: [(&str, &str, Of); 4] = [
@@ -160,6 +163,10 @@ impl Kept {
             DataPhase::Canceled => "cancelled",
             _ => "failed",
         };
+        // Velero tells data of snapshots from copied files also in restores; here both come back in the same way.
+        if movement.direction == Direction::Restore || movement.annotations[OF_SNAPSHOT] == "true" {
+            *self.data.entry((movement.direction, result)).or_default() += 1;
+        }
         let outcome = movement.outcome().unwrap_or_default();
         let moved = self.moved.entry((movement.direction, result)).or_default();
         moved.count += 1;
@@ -181,6 +188,34 @@ impl Kept {
                 name: movement.name.clone(),
                 seconds,
             });
+        }
+    }
+
+    /// Velero's counters of DataUploads and DataDownloads. They are there from the beginning, so that a rise from nothing
+    /// is seen.
+    fn data_moves(&self, text: &mut String, node: &str) {
+        for (direction, what, help) in [
+            (
+                Direction::Backup,
+                "data_upload",
+                "Snapshots whose data was to be copied",
+            ),
+            (
+                Direction::Restore,
+                "data_download",
+                "Volumes that were to be filled",
+            ),
+        ] {
+            for (word, result) in [
+                ("success", "completed"),
+                ("failure", "failed"),
+                ("cancel", "cancelled"),
+            ] {
+                let name = format!("podVolume_{what}_{word}_total");
+                let count = self.data.get(&(direction, result)).copied().unwrap_or(0);
+                head(text, &name, &format!("{help}: {result}"), "counter");
+                let _ = writeln!(text, "{name}{{node=\"{node}\"}} {count}");
+            }
         }
     }
 
@@ -256,7 +291,10 @@ mod tests {
 
     fn figures(meter: &Meter) -> Vec<String> {
         let text = meter.text();
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let is_nothing = |line: &str| line.starts_with("podVolume_data_") && line.ends_with(" 0");
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !is_nothing(line));
         let told = lines.filter(|line| !line.contains("_bucket"));
         told.map(str::to_owned).collect()
     }
@@ -302,5 +340,49 @@ mod tests {
             "{shown}"
         );
         assert!(shown.contains("result=\"failed\"} 1"), "{shown}");
+    }
+
+    #[test]
+    fn data_of_snapshots_and_volumes_that_were_filled_are_counted_as_velero_counts_them() {
+        let meter = Meter::new("n");
+        let nothing = meter.text();
+        for what in ["data_upload", "data_download"] {
+            for word in ["success", "failure", "cancel"] {
+                let line = format!("podVolume_{what}_{word}_total{{node=\"n\"}} 0\n");
+                assert!(nothing.contains(&line), "{nothing}");
+            }
+        }
+        let of = |direction: Direction, name: &str, phase: &str, of_snapshot: bool| {
+            let mut movement = at(phase);
+            movement.direction = direction;
+            movement.uid = name.to_owned();
+            if of_snapshot {
+                movement.annotations[OF_SNAPSHOT] = "true".into();
+            }
+            movement
+        };
+        meter.see(&[]);
+        meter.see(&[
+            of(Direction::Backup, "a", "Completed", true),
+            of(Direction::Backup, "b", "Failed", true),
+            of(Direction::Backup, "c", "Completed", false),
+            of(Direction::Restore, "d", "Completed", false),
+            of(Direction::Restore, "e", "Canceled", false),
+        ]);
+        let shown = figures(&meter);
+        let shown: Vec<&str> = shown
+            .iter()
+            .filter(|line| line.contains("_data_"))
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "podVolume_data_upload_success_total{node=\"n\"} 1",
+                "podVolume_data_upload_failure_total{node=\"n\"} 1",
+                "podVolume_data_download_success_total{node=\"n\"} 1",
+                "podVolume_data_download_cancel_total{node=\"n\"} 1",
+            ]
+        );
     }
 }

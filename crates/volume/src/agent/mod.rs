@@ -372,7 +372,8 @@ impl NodeAgent {
                     ErrorKind::Forbidden | ErrorKind::Invalid | ErrorKind::WebhookDenied
                 ) =>
             {
-                Err(NotNow::Never(format!("the mover pod is refused: {error}")))
+                let namespace = &self.options.namespace;
+                Err(NotNow::Never(pod::refused(&error.to_string(), namespace)))
             }
             Err(error) => Err(error.into()),
         }

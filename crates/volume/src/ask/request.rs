@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{AgentMover, Target, random};
 use crate::objects::{
-    DONE_MARKER, Direction, IN_PART, MADE_BY, MANAGED_BY, NODE, PART, RUN, SOURCE,
+    DONE_MARKER, Direction, IN_PART, MADE_BY, MANAGED_BY, NODE, OF_SNAPSHOT, PART, RUN, SOURCE,
 };
 use crate::{BackUpVolume, Domain, FillVolume, OnBehalfOf, Part};
 
@@ -38,6 +38,10 @@ impl Request {
             .metadata
             .annotations
             .insert(SOURCE.to_owned(), source);
+        if job.data_of.is_some() {
+            let annotations = &mut object.metadata.annotations;
+            annotations.insert(OF_SNAPSHOT.to_owned(), "true".to_owned());
+        }
         // Of a claim that is held more is known by now.
         let claim = job.data_of.as_ref().or(target.claim.as_ref());
         if let Some(claim) = claim {
