@@ -269,3 +269,47 @@ async fn a_stopped_or_failed_restore_starts_the_application_again() {
         assert_eq!(replicas(&world).await, (2.into(), Value::Null));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_somebody_else_has_is_left_alone() {
+    let world = World::new(Movers::Run).await;
+    let case = Case::new(&world).await;
+    application(&world).await;
+    let cancel = CancellationToken::new();
+
+    // A pod that nothing can scale away: refused before anything is touched.
+    let own = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "by-hand", "namespace": "shop"},
+        "spec": {"containers": [{"name": "c", "image": "i"}],
+            "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]}});
+    world.create(own).await;
+    let (refused, steps) = case.run(Part::default(), true, &cancel).await;
+    let error = refused.expect_err("refused");
+    assert!(
+        matches!(error, InPlaceError::NotStopped { .. }),
+        "{error:?}"
+    );
+    let chain = std::error::Error::source(&error).map(ToString::to_string);
+    let why = chain.unwrap_or_default();
+    assert!(why.contains("by-hand"), "{error}: {why}");
+    assert!(!steps.contains(&"filling".to_owned()), "{steps:?}");
+    assert_eq!(replicas(&world).await, (2.into(), Value::Null));
+    assert_eq!(case.read("file").as_deref(), Some("spoiled"));
+    world.delete(&pods(), "shop", "by-hand").await;
+
+    // Another run that lives: waited for as long as it takes to see that it does, then left alone.
+    let name = world.list(&leases(), NAMESPACE).await[0]["metadata"]["name"].clone();
+    let name = name.as_str().expect("a name");
+    let options = LeaseOptions::new(NAMESPACE, name, "somebody alive");
+    let held = Lease::new(&world.cluster, options).acquire(&cancel).await;
+    let held = held.expect("acquired").expect("ours");
+    let (refused, steps) = case.run(Part::default(), true, &cancel).await;
+    let error = refused.expect_err("refused");
+    let InPlaceError::Busy { holder, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(holder, "somebody alive");
+    assert_eq!(steps, ["waiting for somebody alive"]);
+    assert_eq!(replicas(&world).await, (2.into(), Value::Null));
+    assert_eq!(case.read("file").as_deref(), Some("spoiled"));
+    held.release().await.expect("released");
+}
