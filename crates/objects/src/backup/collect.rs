@@ -31,8 +31,8 @@ use super::prepare::Selected;
 use super::references::{Binding, Claim, Pod, Volume, custom_resource_definitions};
 use super::runlog::{About, RunLog};
 use super::sink::ArchiveSink;
-use super::volumes::Volumes;
 use super::volumes::decide::Wishes;
+use super::volumes::{Keeps, Volumes};
 use crate::hooks::of_backup::BackupHooks;
 
 /// Everything that a run decides by and collects into.
@@ -49,8 +49,8 @@ pub(crate) struct Collector {
     pub(crate) log: Arc<RunLog>,
     pub(crate) sink: Arc<ArchiveSink>,
     mtime_unix: i64,
-    /// Snapshots may be taken that stay.
-    may_have_snapshots: bool,
+    /// Of which claims snapshots may be taken that stay.
+    keeps: Keeps,
     /// Resources whose objects are all brought by lists.
     listed: HashSet<GroupResource>,
     state: Mutex<State>,
@@ -144,8 +144,10 @@ impl Collector {
             old_definitions: OldDefinitions::of(&plan),
             held: held::Held::default(),
         };
-        let may_have_snapshots =
-            state.volumes.may_keep_snapshots() && Self::serves_snapshots(&plan);
+        let keeps = match Self::serves_snapshots(&plan) {
+            true => state.volumes.may_keep_snapshots(),
+            false => Keeps::None,
+        };
         let lines = plan.resources.iter();
         let listed = lines
             .filter(|line| line.resource.preferred && line.reach == Reach::Listed)
@@ -154,7 +156,7 @@ impl Collector {
             .collect();
         Self {
             listed,
-            may_have_snapshots,
+            keeps,
             plan,
             spec,
             filter,

@@ -6,6 +6,7 @@ mod backup_faults;
 mod backup_hooks;
 mod backup_snapshots;
 mod backup_volumes;
+mod block_devices;
 #[path = "../../../volume/tests/it/csi/driver.rs"]
 #[expect(dead_code, reason = "shared with the tests of snapshots")]
 mod csi_driver;

@@ -7,7 +7,7 @@ use salvor_location::Location;
 use serde_json::{Value, json};
 
 use crate::csi_driver::{Driver, definitions};
-use crate::world::World;
+use crate::world::{World, namespace};
 
 pub(crate) const DRIVER: &str = "disk.csi.example.io";
 
@@ -28,19 +28,20 @@ pub(crate) async fn world() -> (World, Driver) {
 /// A cluster with the kinds, the namespaces and the storage class, and no class of snapshots.
 pub(crate) async fn empty() -> (World, Driver) {
     let world = World::empty();
+    world.create(namespace("shop")).await;
+    let driver = with_snapshots(&world).await;
+    (world, driver)
+}
+
+/// Adds the kinds, the driver, its storage class and namespace `velero`.
+pub(crate) async fn with_snapshots(world: &World) -> Driver {
     for definition in definitions() {
         world.create(definition).await;
     }
-    for namespace in ["shop", "velero"] {
-        world
-            .create(
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
-            )
-            .await;
-    }
+    world.create(namespace("velero")).await;
     let driver = Driver::start(&world.cluster, DRIVER);
     world.create(storage_class("Immediate")).await;
-    (world, driver)
+    driver
 }
 
 pub(crate) fn storage_class(binding: &str) -> Value {

@@ -14,6 +14,7 @@ use super::{Collector, is_core};
 use crate::backup::error::BackupError;
 use crate::backup::item::Header;
 use crate::backup::runlog::About;
+use crate::backup::volumes::Keeps;
 
 /// Bytes of claims that wait: some ten thousand.
 const ROOM: usize = 32 << 20;
@@ -33,12 +34,15 @@ pub(super) struct Held {
 impl Collector {
     /// Keeps a claim back that may come to have a snapshot; false when it has to be written as it is.
     pub(super) fn hold(&self, key: &ObjectKey, resource: &ApiResource, body: &[u8]) -> bool {
-        if !self.may_have_snapshots || !is_core(key, "persistentvolumeclaims") {
+        if self.keeps == Keeps::None || !is_core(key, "persistentvolumeclaims") {
             return false;
         }
         let Ok(claim) = serde_json::from_slice::<Value>(body) else {
             return false;
         };
+        if self.keeps == Keeps::OfBlocks && claim["spec"]["volumeMode"] != "Block" {
+            return false;
+        }
         let has_volume = claim["spec"]["volumeName"].is_string();
         let mut state = self.lock();
         if !has_volume || !is_adjustable(&claim) || state.held.bytes + body.len() > ROOM {

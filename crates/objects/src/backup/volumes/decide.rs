@@ -244,6 +244,10 @@ fn copy(case: &Case, wishes: &Wishes, asked: Asked) -> Choice {
         (Kind::Unclaimed, _) => refused(asked, Weight::Warning, UNCLAIMED),
         (Kind::OfPod, Reach::Ended) => refused(asked, Weight::Silent, "its pod has ended"),
         (Kind::OfPod, Reach::Unmounted) => refused(asked, Weight::Warning, "its pod does not run"),
+        // Files by default say nothing of a volume that has none: its driver may take a snapshot of it.
+        (Kind::Block, _) if !asked.just_this && wishes.snapshots != Snapshots::Declined => {
+            snapshot(case, wishes)
+        }
         (Kind::Block, _) => refused(asked, unfit, BLOCK),
         _ if !wishes.agent => refused(asked, Weight::Error, NO_AGENT),
         (_, Reach::Pod) => Choice::CopyThroughPod(asked),
@@ -394,7 +398,7 @@ mod tests {
             Files/Pod -> copy through a pod: defaultVolumesToFsBackup
             Files/Unmounted -> copy through the claim: defaultVolumesToFsBackup
             Files/Ended -> copy through the claim: defaultVolumesToFsBackup
-            Block/Pod -> Warning though defaultVolumesToFsBackup: it is a block device, which is not copied file by file: it needs a snapshot
+            Block/Pod -> snapshot: default
             Pending/Unmounted -> Silent though defaultVolumesToFsBackup: its claim is not bound to a volume: there is no data yet
             Lost/Unmounted -> Error though defaultVolumesToFsBackup: its persistent volume is gone
             KeptOut/Pod -> Silent though defaultVolumesToFsBackup: its claim has the label velero.io/exclude-from-backup=true
@@ -408,7 +412,7 @@ mod tests {
             Files/Pod -> Error though defaultVolumesToFsBackup: no node agent is installed that could copy its files: see `salvor install --use-node-agent`
             Files/Unmounted -> Error though defaultVolumesToFsBackup: no node agent is installed that could copy its files: see `salvor install --use-node-agent`
             Files/Ended -> Error though defaultVolumesToFsBackup: no node agent is installed that could copy its files: see `salvor install --use-node-agent`
-            Block/Pod -> Warning though defaultVolumesToFsBackup: it is a block device, which is not copied file by file: it needs a snapshot
+            Block/Pod -> snapshot: default
             Pending/Unmounted -> Silent though defaultVolumesToFsBackup: its claim is not bound to a volume: there is no data yet
             Lost/Unmounted -> Error though defaultVolumesToFsBackup: its persistent volume is gone
             KeptOut/Pod -> Silent though defaultVolumesToFsBackup: its claim has the label velero.io/exclude-from-backup=true

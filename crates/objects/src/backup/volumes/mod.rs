@@ -35,6 +35,7 @@ use self::decide::{Case, Choice, Kind, Reach, Wishes};
 pub(super) use self::native::Native;
 use self::policy::{Decision, Judge};
 pub(super) use self::snapshot::Snapshotting;
+pub(crate) use self::taken::Keeps;
 use super::item::labels_of;
 use super::references::{Claim, Content, Pod, Volume};
 
@@ -293,10 +294,18 @@ impl Volumes {
             .then_some(true)
     }
 
-    /// True when a snapshot of a claim may come to stay in the storage, so that the claim's body waits for its name.
-    pub(crate) fn may_keep_snapshots(&self) -> bool {
-        !self.wishes.moves
-            && (self.wishes.snapshots != decide::Snapshots::Declined || self.judge.may_snapshot())
+    /// Whether the backup may take snapshots at all.
+    fn may_snapshot(&self) -> bool {
+        self.wishes.snapshots != decide::Snapshots::Declined || self.judge.may_snapshot()
+    }
+
+    /// The claims whose snapshot may come to stay in the storage, so that their bodies wait for its name.
+    pub(crate) fn may_keep_snapshots(&self) -> Keeps {
+        match (self.may_snapshot(), self.wishes.moves) {
+            (false, _) => Keeps::None,
+            (true, true) => Keeps::OfBlocks,
+            (true, false) => Keeps::All,
+        }
     }
 
     /// Notes a pod and the volumes that it mounts.

@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 
 use super::super::error::BackupError;
 use super::super::gather::Run;
-use super::decide::{NO_AGENT, Weight};
+use super::decide::{Kind, NO_AGENT, Weight};
 use super::look::core;
 use super::tell::Ended;
 use super::{Name, Place};
@@ -71,6 +71,11 @@ struct Untaken {
     reason: String,
     /// The driver was asked, and failed.
     by_driver: bool,
+}
+
+/// Whether a claim is for a volume without a file system.
+pub(super) fn is_block(claim: &Value) -> bool {
+    claim["spec"]["volumeMode"] == "Block"
 }
 
 /// True when no driver was asked: the volume or its class is unfit, or we may not make snapshots here.
@@ -195,7 +200,11 @@ impl Run {
                 reason: format!("an annotation of its pod excludes it, and {reason}"),
             };
         }
+        let kind = self.volumes(|volumes| volumes.case(place, None).kind);
         let reason = match (place, self.mover().is_some()) {
+            _ if kind == Kind::Block => {
+                format!("{reason}; it is a block device, which has no files to copy")
+            }
             (Place::Claim(_), true) => format!("{reason}; {HOW_TO_COPY}"),
             (Place::Claim(_), false) => format!("{reason}, and {NO_AGENT}"),
             _ => reason,
@@ -213,12 +222,6 @@ impl Run {
             Ok(snapshots) => snapshots,
             Err(reason) => return Ok(Err(reason.into())),
         };
-        if self.snapshotting.moves && self.mover().is_none() {
-            // Nobody could copy its data.
-            return Ok(Err("the data of snapshots is to be moved"
-                .to_owned()
-                .into()));
-        }
         let (class, is_csi) = self.volumes(|volumes| {
             (
                 volumes.case(place, None).snapshot_class(),
@@ -232,6 +235,12 @@ impl Run {
             Ok(both) => both,
             Err(reason) => return Ok(Err(reason.into())),
         };
+        if self.snapshotting.moves && self.mover().is_none() && !is_block(&claim) {
+            // Nobody could copy its data.
+            return Ok(Err("the data of snapshots is to be moved"
+                .to_owned()
+                .into()));
+        }
         if volume["spec"]["csi"]["driver"].as_str().is_none() {
             return Ok(Err(NOT_OF_A_DRIVER.to_owned().into()));
         }

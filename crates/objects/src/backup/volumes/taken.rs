@@ -17,12 +17,34 @@ use super::super::gather::{Run, blocking};
 use super::super::runlog::About;
 use super::Place;
 use super::act::COPIES;
-use super::snapshot::Taken;
+use super::snapshot::{Taken, is_block};
 use super::tell::{Ended, csi_record};
 use crate::restore::error::chain;
 
 /// Snapshots whose objects are removed at once.
 const RELEASES: usize = 8;
+
+/// Of which claims snapshots may stay in the storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// Of none.
+    None,
+    /// Of those in block mode, whose data cannot be moved.
+    OfBlocks,
+    /// Of any.
+    All,
+}
+
+/// What people have to know of a block device where data was to be moved.
+const NOT_MOVED: &str = "it is a block device, which has no files to copy: its snapshot stays in the storage and goes when that \
+     is lost";
+
+impl Taken {
+    fn with_note(mut self, note: &str) -> Self {
+        self.snapshot.notes.push(note.to_owned());
+        self
+    }
+}
 
 impl Run {
     /// Settles what becomes of the snapshots that were taken, all of them to their end.
@@ -32,9 +54,10 @@ impl Run {
     pub(super) async fn settle_snapshots(&self) -> Result<(), BackupError> {
         let taken = self.snapshotting.drain();
         self.all(taken, COPIES, |taken| async move {
-            match self.snapshotting.moves {
-                true => self.move_one(taken).await,
-                false => self.keep_one(taken).await,
+            match (self.snapshotting.moves, is_block(&taken.claim)) {
+                (true, false) => self.move_one(taken).await,
+                (true, true) => self.keep_one(taken.with_note(NOT_MOVED)).await,
+                (false, _) => self.keep_one(taken).await,
             }
         })
         .await

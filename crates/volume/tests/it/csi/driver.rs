@@ -489,10 +489,11 @@ impl Controller {
                 .insert(volume.clone(), handle.to_owned());
             let reference = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace,
                 "name": name, "uid": claim["metadata"]["uid"]});
+            let mode = claim["spec"]["volumeMode"].as_str().unwrap_or("Filesystem");
             let object = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume},
                 "spec": {"capacity": claim["spec"]["resources"]["requests"], "accessModes": claim["spec"]["accessModes"],
                     "storageClassName": self.driver, "persistentVolumeReclaimPolicy": "Retain", "claimRef": reference,
-                    "csi": {"driver": self.driver, "volumeHandle": volume}}});
+                    "volumeMode": mode, "csi": {"driver": self.driver, "volumeHandle": volume}}});
             self.create("PersistentVolume", &object).await?;
             let bound = json!({"spec": {"volumeName": volume}});
             return self
