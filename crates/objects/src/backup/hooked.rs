@@ -1,9 +1,10 @@
 //! Pods with hooks: each is captured, with its claims, their volumes and the files of these, between its pre and its
-//! post hooks.
+//! post hooks. Pods whose claims are in one group stand still together ([`super::block`]).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use salvor_api::resource::{GroupResource, ObjectKey};
 use salvor_api::velero::HookStatus;
@@ -16,10 +17,10 @@ use super::error::BackupError;
 use super::gather::Run;
 use super::references::Claim;
 use super::runlog::About;
-use crate::hooks::of_backup::Command;
+use crate::hooks::of_backup::{Command, PodHooks};
 use crate::hooks::{OpenPod, Pod, run};
 
-/// Pods that are between their hooks at once. Each may hold an application still, so they are few.
+/// Pods, or blocks of pods, that are between their hooks at once. Each may hold an application still, so they are few.
 const AT_ONCE: usize = 4;
 const HOOK_FAILED: &str = "a pre hook failed";
 
@@ -28,6 +29,16 @@ const HOOK_FAILED: &str = "a pre hook failed";
 pub(super) struct HookCounts {
     attempted: AtomicU64,
     failed: AtomicU64,
+}
+
+/// A pod whose pre hooks have run, and whose post hooks have not.
+struct Opened {
+    key: ObjectKey,
+    pod: Pod,
+    body: Bytes,
+    hooks: PodHooks,
+    open: OpenPod,
+    pre: Pre,
 }
 
 /// What the pre hooks of a pod came to.
@@ -76,11 +87,11 @@ impl Run {
             let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
             first.get_or_insert(error);
         };
-        stream::iter(self.collector.hooked())
-            .for_each_concurrent(AT_ONCE, |key| {
+        stream::iter(self.blocks(self.collector.hooked()).await?)
+            .for_each_concurrent(AT_ONCE, |block| {
                 let (pods, note) = (&pods, &note);
                 async move {
-                    if let Err(error) = self.take_pod(pods, &key).await {
+                    if let Err(error) = self.take_block(pods, &block).await {
                         note(error);
                     }
                 }
@@ -99,6 +110,43 @@ impl Run {
         resource: &Arc<ApiResource>,
         key: &ObjectKey,
     ) -> Result<(), BackupError> {
+        self.take_block(resource, std::slice::from_ref(key)).await
+    }
+
+    /// Captures pods that stand still together: the pre hooks of all of them, then the pods, then the post hooks, as
+    /// Velero does with what it takes as one.
+    async fn take_block(
+        &self,
+        resource: &Arc<ApiResource>,
+        keys: &[ObjectKey],
+    ) -> Result<(), BackupError> {
+        let mut pods = Vec::with_capacity(keys.len());
+        let mut begun = Ok(());
+        for key in keys {
+            match self.open_pod(resource, key).await {
+                Ok(pod) => pods.extend(pod),
+                Err(error) => {
+                    begun = Err(error);
+                    break;
+                }
+            }
+        }
+        let captured = match begun {
+            Ok(()) => self.take_opened(resource, &pods).await,
+            Err(error) => Err(error),
+        };
+        for pod in &pods {
+            self.close_pod(pod).await;
+        }
+        captured
+    }
+
+    /// Runs the pre hooks of a pod; `None` when there is nothing to run in it, and it is dealt with.
+    async fn open_pod(
+        &self,
+        resource: &Arc<ApiResource>,
+        key: &ObjectKey,
+    ) -> Result<Option<Opened>, BackupError> {
         self.check_cancelled()?;
         let get = self
             .cluster
@@ -110,18 +158,19 @@ impl Run {
                     About::Object(key),
                     "skipped: it is gone since it was listed",
                 );
-                return Ok(());
+                return Ok(None);
             }
             Err(error) => {
                 self.log().error(About::Object(key), &error.to_string());
-                return Ok(());
+                return Ok(None);
             }
         };
         let takes = self.collector.would_take(key, resource, &body);
         let pod = Pod::read(&body).filter(|pod| takes && !pod.has_ended());
         let Some(pod) = pod else {
             // Nothing runs in it, or it is left out: taking it says why.
-            return self.take_body(body, resource, Origin::Fetched).await;
+            self.take_body(body, resource, Origin::Fetched).await?;
+            return Ok(None);
         };
         let hooks = self.collector.hooks.of(&pod);
         for problem in &hooks.problems {
@@ -138,26 +187,60 @@ impl Run {
                  begin: {error}"
             );
             self.log().error(About::Object(key), &text);
-            return Ok(());
+            return Ok(None);
         }
         let pre = self.run_pre(&pod, key, &hooks.pre).await;
-        let captured = if pre.failed {
-            self.collector.skip(key, HOOK_FAILED);
-            self.leave_volumes_of(key, &body).await
-        } else {
-            match self.capture(resource, key, &pod).await {
-                Ok(()) => self.take_volumes_of(key, pre.consistency()).await,
-                Err(error) => Err(error),
+        Ok(Some(Opened {
+            key: key.clone(),
+            pod,
+            body,
+            hooks,
+            open,
+            pre,
+        }))
+    }
+
+    /// Captures pods that stand still, their claims and the volumes of all of them.
+    async fn take_opened(
+        &self,
+        resource: &Arc<ApiResource>,
+        pods: &[Opened],
+    ) -> Result<(), BackupError> {
+        let mut standing = Vec::new();
+        for Opened {
+            key,
+            pod,
+            body,
+            pre,
+            ..
+        } in pods
+        {
+            if pre.failed {
+                self.collector.skip(key, HOOK_FAILED);
+                self.leave_volumes_of(key, body).await?;
+            } else {
+                self.capture(resource, key, pod).await?;
+                standing.push(key);
             }
+        }
+        // A group is as good as the worst of its pods.
+        let whole = |pod: &Opened| pod.pre.consistency() == Consistency::Application;
+        let consistency = match pods.iter().all(whole) {
+            true => Consistency::Application,
+            false => Consistency::Files,
         };
-        if pre.ran || !pre.failed {
-            self.run_post(&pod, key, &hooks.post).await;
+        self.take_volumes_of(&standing, consistency).await
+    }
+
+    /// Runs the post hooks of a pod.
+    async fn close_pod(&self, pod: &Opened) {
+        if pod.pre.ran || !pod.pre.failed {
+            self.run_post(&pod.pod, &pod.key, &pod.hooks.post).await;
         }
-        if let Err(error) = self.ledger.close(&open).await {
+        if let Err(error) = self.ledger.close(&pod.open).await {
             let text = format!("the record that its hooks have ended was not kept: {error}");
-            self.log().warn(About::Object(key), &text);
+            self.log().warn(About::Object(&pod.key), &text);
         }
-        captured
     }
 
     async fn run_pre(&self, pod: &Pod, key: &ObjectKey, commands: &[Command]) -> Pre {

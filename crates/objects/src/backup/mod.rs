@@ -18,6 +18,7 @@
 //! Start with [`run`]; [`plan`] and [`namespaces`] decide what is taken, [`collect`] takes it.
 
 mod action;
+mod block;
 mod collect;
 mod engine;
 mod error;

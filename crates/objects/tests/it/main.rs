@@ -14,6 +14,7 @@ mod diff;
 mod extension;
 mod fixtures;
 mod hook_world;
+mod hooked_groups;
 mod kept_snapshots;
 mod movers;
 mod native_snapshots;

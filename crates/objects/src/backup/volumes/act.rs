@@ -44,28 +44,29 @@ impl Run {
         self.collector.volumes(act)
     }
 
-    /// Takes the volumes of a pod that was captured between its hooks, all of them at once, as it stands still for
+    /// Takes the volumes of pods that were captured between their hooks, all of them at once, as they stand still for
     /// them.
     ///
     /// # Errors
-    /// What ends the run, when all copies of the pod have ended.
+    /// What ends the run, when all copies of the pods have ended.
     pub(in crate::backup) async fn take_volumes_of(
         &self,
-        pod: &ObjectKey,
+        pods: &[&ObjectKey],
         consistency: Consistency,
     ) -> Result<(), BackupError> {
-        let pod = &(pod.namespace.clone().unwrap_or_default(), pod.name.clone());
-        let places = self.volumes(|volumes| volumes.places_of(pod));
         let (mut copies, mut snapshots) = (Vec::new(), Vec::new());
-        for place in places {
-            if self.study(&place).await?.is_err() {
-                // Said at the end, when it is looked at once more.
-                continue;
-            }
-            match self.volumes(|volumes| volumes.begin_through(&place, pod)) {
-                Some(Begun::Copy(asked, at)) => copies.push(Copy { place, at, asked }),
-                Some(Begun::Snapshot(asked)) => snapshots.push((place, asked)),
-                None => {}
+        for pod in pods {
+            let pod = &(pod.namespace.clone().unwrap_or_default(), pod.name.clone());
+            for place in self.volumes(|volumes| volumes.places_of(pod)) {
+                if self.study(&place).await?.is_err() {
+                    // Said at the end, when it is looked at once more.
+                    continue;
+                }
+                match self.volumes(|volumes| volumes.begin_through(&place, pod)) {
+                    Some(Begun::Copy(asked, at)) => copies.push(Copy { place, at, asked }),
+                    Some(Begun::Snapshot(asked)) => snapshots.push((place, asked)),
+                    None => {}
+                }
             }
         }
         // Both to their end.

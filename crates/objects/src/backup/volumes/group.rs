@@ -26,6 +26,21 @@ struct Member {
 }
 
 impl Run {
+    /// The label by whose value claims are in a group; `None` where groups are not snapshotted at one moment.
+    ///
+    /// # Errors
+    /// The run was cancelled.
+    pub(in crate::backup) async fn label_of_groups(&self) -> Result<Option<String>, BackupError> {
+        if !self.volumes(|volumes| volumes.may_snapshot()) {
+            return Ok(None);
+        }
+        let serves = self
+            .snapshots()
+            .await?
+            .is_ok_and(|snapshots| snapshots.serves_groups());
+        Ok(serves.then(|| self.volumes(|volumes| volumes.wishes.group_label.clone())))
+    }
+
     /// Takes snapshots of volumes, groups together, so many at once.
     ///
     /// # Errors
