@@ -17,9 +17,11 @@ macro_rules! shared {
 
 shared! {
     backup "../it/backup.rs",
+    block_devices "../it/block_devices.rs",
     csi_driver "../../../volume/tests/it/csi/driver.rs",
     diff "../it/diff.rs",
     kept_snapshots "../it/kept_snapshots.rs",
+    movers "../it/movers.rs",
     policies "../it/policies.rs",
     restore "../it/restore.rs",
     restore_damage "../it/restore_damage.rs",
