@@ -124,6 +124,14 @@ pub enum MemberError {
         /// The first finding.
         finding: String,
     },
+    /// The others say that its data is not theirs.
+    #[error(
+        "the data of {endpoint} differs from the others' (alarm CORRUPT): no snapshot of it is taken"
+    )]
+    Corrupt {
+        /// Who.
+        endpoint: String,
+    },
     /// The member is behind the others.
     #[error(
         "the snapshot of {endpoint} has revision {revision}, and {newest} was reached before: it is behind"
@@ -232,8 +240,13 @@ async fn take(
         let mut candidates = connect(endpoints, access, &mut failures).await?;
         let mut remarks = Vec::new();
         let newest = newest(&mut candidates, &mut remarks).await;
-        order(&mut candidates, &mut remarks).await;
+        let corrupt = order(&mut candidates, &mut remarks).await;
         for mut candidate in candidates {
+            if corrupt.contains(&candidate.status.member) {
+                let endpoint = candidate.member.endpoint().to_string();
+                failures.push(MemberError::Corrupt { endpoint });
+                continue;
+            }
             match from_member(&mut candidate, newest, target).await {
                 Ok((mut saved, file)) => {
                     let failed = failures.iter().map(|error| with_causes(error));
@@ -306,8 +319,8 @@ async fn newest(candidates: &mut [Candidate], remarks: &mut Vec<String>) -> Opti
     None
 }
 
-/// Puts the best member first: no alarm about its data, with a vote, a follower, and the newest.
-async fn order(candidates: &mut [Candidate], remarks: &mut Vec<String>) {
+/// Puts the best member first: with a vote, a follower, and the newest. Gives those with an alarm about their data.
+async fn order(candidates: &mut [Candidate], remarks: &mut Vec<String>) -> Vec<u64> {
     let mut corrupt = Vec::new();
     if let Some(first) = candidates.first_mut() {
         match first.member.alarms().await {
@@ -328,12 +341,12 @@ async fn order(candidates: &mut [Candidate], remarks: &mut Vec<String>) {
     }
     candidates.sort_by_key(|Candidate { status, .. }| {
         (
-            corrupt.contains(&status.member),
             status.is_learner,
             status.leader == status.member,
             std::cmp::Reverse(status.revision),
         )
     });
+    corrupt
 }
 
 async fn from_member(

@@ -2,6 +2,7 @@
 //!
 //! Start with [`Snapshot::open`], then [`status()`] or [`verify()`].
 
+mod release;
 mod report;
 mod revisions;
 mod rows;
@@ -18,6 +19,7 @@ use salvor_seal::{Digest, Hasher};
 
 use crate::bolt::{self, Database};
 
+pub use release::release;
 pub use report::{Level, Outcome, Report};
 pub(crate) use revisions::Revisions;
 pub use status::{Status, status};

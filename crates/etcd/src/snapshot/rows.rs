@@ -89,11 +89,11 @@ fn alarm(key: &[u8], level: &mut Level) -> Result<(), String> {
         NO_SPACE => level.notice(format!(
             "member {member:x} had used up its space (alarm NOSPACE)"
         )),
-        CORRUPT => {
-            return Err(format!(
-                "the data of member {member:x} differed from the others' (alarm CORRUPT)"
-            ));
-        }
+        // Every member has the row. Nothing in the file says of whom it is.
+        CORRUPT => level.notice(format!(
+            "the data of member {member:x} differed from the others' (alarm CORRUPT): if this file is of that member, \
+             take one of another"
+        )),
         _ => {}
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Pages, snapshots and data directories: written, damaged, read; and with real etcd on both sides.
 
+mod alarms;
 mod bolt;
 mod capture;
 mod chains;

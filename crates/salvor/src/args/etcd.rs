@@ -260,6 +260,9 @@ pub(crate) struct TargetArgs {
     /// Leave revisions as they are, also with data of Kubernetes, for which they are raised otherwise.
     #[arg(long, conflicts_with_all = ["bump_revision", "mark_compacted"])]
     pub(crate) exact: bool,
+    /// Release of the members that will be started, such as 3.5: refused when it is older than the data.
+    #[arg(long, value_parser = release, value_name = "RELEASE")]
+    pub(crate) etcd_version: Option<(u32, u32)>,
     /// Keep a directory that is there under a name with the time, and put the new one in its place.
     #[arg(long)]
     pub(crate) replace: bool,
@@ -289,6 +292,15 @@ pub(crate) struct RestoreArgs {
         value_name = "FORMAT"
     )]
     pub(crate) output: ReportFormat,
+}
+
+/// Reads `3.5`, `v3.5.16`.
+fn release(text: &str) -> Result<(u32, u32), String> {
+    let mut parts = text.strip_prefix('v').unwrap_or(text).split('.');
+    let mut number = || parts.next()?.parse().ok();
+    number()
+        .zip(number())
+        .ok_or_else(|| format!("`{text}` is no release of etcd such as 3.5"))
 }
 
 fn owner(text: &str) -> Result<(u32, u32), String> {

@@ -222,7 +222,16 @@ fn what_a_killed_stream_captured_is_listed_and_restored() {
 
     bench.is_pruned(last);
 
+    // The members were 3.5.16.
+    for (version, code) in [("3.4", 4), ("v3.5.30", 0)] {
+        let line = format!(
+            "etcd restore --latest --identity id.txt --data-dir {version} --etcd-version {version}"
+        );
+        bench.run(&line).expect(code);
+        assert_eq!(home.join(version).exists(), code == 0);
+    }
     for (line, code) in [
+        ("--latest --identity id.txt --etcd-version three", 2),
         ("--to-revision 99999 --identity id.txt", 3),
         ("--to-time 2000-01-01T00:00:00Z --identity id.txt", 3),
         ("--to-time 2999-01-01T00:00:00Z --identity id.txt", 3),

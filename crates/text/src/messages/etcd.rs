@@ -423,4 +423,15 @@ impl Messages {
             format_args!("아직 아무것도 시작하지 않았습니다. 파일을 둘 곳과 다음 명령: {place}"),
         )
     }
+
+    /// Which members a restored directory is for.
+    #[must_use]
+    pub fn etcd_release_needed(self, release: &str) -> String {
+        self.say(
+            format_args!(
+                "the data is that of etcd {release}: start members of this release or a later one"
+            ),
+            format_args!("데이터가 etcd {release}의 것입니다. 이 버전 이상의 멤버를 시작하세요"),
+        )
+    }
 }

@@ -5,7 +5,7 @@ use salvor_etcd::points::Error;
 use salvor_etcd::restore::{Revisions, restore_history};
 use salvor_location::Location;
 
-use super::restore::{options, told};
+use super::restore::{fits, options, told};
 use super::source::{identities, work_folder};
 use super::stoppable;
 use crate::args::etcd::{PlaceArgs, RecoverArgs};
@@ -28,6 +28,7 @@ pub(super) async fn run(args: &RecoverArgs, session: &Session) -> Result<Exit, F
             .messages
             .etcd_found(found.revision, &base, found.segments, &at),
     );
+    fits(&found.snapshot, &args.target, session)?;
     let exact = options.revisions == Revisions::Exact;
     let (snapshot, mut history) = found.into_history(exact, args.quota_backend_bytes);
     let restored = stoppable(session, move |stop| {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use salvor_etcd::membership::{Cluster, PeerUrls};
 use salvor_etcd::restore::{DEFAULT_RAISE, Options, Restored, Revisions, restore_snapshot};
+use salvor_etcd::snapshot::{self, Snapshot};
 use serde_json::json;
 
 use super::source::{Source, open};
@@ -19,6 +20,7 @@ pub(super) async fn run(args: &RestoreArgs, session: &Session) -> Result<Exit, F
         Source::Open(snapshot) => snapshot,
         Source::Closed(_) => return Err(Failure::usage(session.messages.etcd_identity_needed())),
     };
+    fits(&snapshot, &args.target, session)?;
     let restored = stoppable(session, move |stop| {
         restore_snapshot(&snapshot, &options, stop)
     });
@@ -43,6 +45,35 @@ pub(super) fn told(
         ReportFormat::Table => session.printer.result(&text(restored, session))?,
     }
     Ok(Exit::Done)
+}
+
+/// Refuses data that is newer than the members that are named; says which ones it takes where none are.
+pub(super) fn fits(
+    snapshot: &Snapshot,
+    args: &TargetArgs,
+    session: &Session,
+) -> Result<(), Failure> {
+    let Some((major, minor)) = snapshot::release(snapshot)? else {
+        return Ok(());
+    };
+    let needed = format!("{major}.{minor}");
+    match args.etcd_version {
+        Some(own) if own < (major, minor) => {
+            let (own_major, own_minor) = own;
+            let text = format!(
+                "the data is that of etcd {needed}, and a member of {own_major}.{own_minor} would not start with it, or \
+                 damage it; nothing was changed"
+            );
+            Err(Failure::new(Exit::Refused, text)
+                .hint("start members of that release, or restore an older snapshot"))
+        }
+        Some(_) => Ok(()),
+        None => {
+            let said = session.messages.etcd_release_needed(&needed);
+            session.printer.note(&said);
+            Ok(())
+        }
+    }
 }
 
 /// What the flags ask for.
