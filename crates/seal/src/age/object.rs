@@ -45,6 +45,8 @@ pub struct SealedDigests {
 /// Makes an object. What goes out counts only when [`ObjectSealer::finish`] has succeeded.
 pub struct ObjectSealer {
     zstd: Encoder<'static>,
+    /// What one step of zstd gives.
+    step: Zeroizing<Vec<u8>>,
     age: Sealer,
     content: Hasher,
     object: Hasher,
@@ -68,6 +70,7 @@ impl ObjectSealer {
         let age = Sealer::begin(recipients, out)?;
         let mut sealer = Self {
             zstd: Encoder::new(LEVEL).map_err(AgeError::Compress)?,
+            step: Zeroizing::new(vec![0; STEP]),
             age,
             content: Hasher::new(),
             object: Hasher::new(),
@@ -83,12 +86,11 @@ impl ObjectSealer {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), AgeError> {
         let from = out.len();
         self.content.update(bytes);
-        let mut step = Zeroizing::new(vec![0; STEP]);
         let mut rest = bytes;
         while !rest.is_empty() {
-            let done = self.zstd.run_on_buffers(rest, &mut step);
+            let done = self.zstd.run_on_buffers(rest, &mut self.step);
             let done = done.map_err(AgeError::Compress)?;
-            self.age.push(&step[..done.bytes_written], out);
+            self.age.push(&self.step[..done.bytes_written], out);
             rest = &rest[done.bytes_read..];
         }
         self.object.update(&out[from..]);
@@ -101,9 +103,8 @@ impl ObjectSealer {
     /// zstd fails.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<SealedDigests, AgeError> {
         let from = out.len();
-        let mut step = Zeroizing::new(vec![0; STEP]);
         loop {
-            let mut target = zstd::stream::raw::OutBuffer::around(step.as_mut_slice());
+            let mut target = zstd::stream::raw::OutBuffer::around(self.step.as_mut_slice());
             let left = self
                 .zstd
                 .finish(&mut target, true)
@@ -133,6 +134,8 @@ impl ObjectSealer {
 pub struct ObjectOpener {
     age: Opener,
     zstd: Decoder<'static>,
+    /// What one step of zstd gives.
+    step: Zeroizing<Vec<u8>>,
     /// The last bytes, which may be the frame with the digest.
     held: Zeroizing<Vec<u8>>,
     is_open: bool,
@@ -157,6 +160,7 @@ impl ObjectOpener {
         Ok(Self {
             age: Opener::new(identities),
             zstd: Decoder::new().map_err(AgeError::Decompress)?,
+            step: Zeroizing::new(vec![0; STEP]),
             held: Zeroizing::new(Vec::new()),
             is_open: false,
             content: Hasher::new(),
@@ -208,16 +212,15 @@ impl ObjectOpener {
 
     /// Decompresses the first of the bytes that are held.
     fn decompress(&mut self, ready: usize, out: &mut Vec<u8>) -> Result<(), AgeError> {
-        let mut step = Zeroizing::new(vec![0; STEP]);
         let mut at = 0;
         loop {
             let done = self
                 .zstd
-                .run_on_buffers(&self.held[at..ready], &mut step)
+                .run_on_buffers(&self.held[at..ready], &mut self.step)
                 .map_err(AgeError::Decompress)?;
             at += done.bytes_read;
-            self.content.update(&step[..done.bytes_written]);
-            out.extend_from_slice(&step[..done.bytes_written]);
+            self.content.update(&self.step[..done.bytes_written]);
+            out.extend_from_slice(&self.step[..done.bytes_written]);
             if done.bytes_read > 0 || done.bytes_written > 0 {
                 self.is_open = done.remaining > 0;
             }

@@ -130,9 +130,7 @@ impl Opener {
         loop {
             // The last piece is only known at the end.
             while self.held.len() > PIECE + TAG {
-                let later = self.held.split_off(PIECE + TAG);
-                let piece = std::mem::replace(&mut *self.held, later);
-                self.open(piece, false, out)?;
+                self.open(PIECE + TAG, false, out)?;
             }
             if bytes.is_empty() {
                 return Ok(());
@@ -152,9 +150,8 @@ impl Opener {
         if self.key.is_none() || self.held.len() < TAG {
             return Err(AgeError::CutOff { at });
         }
-        let piece = std::mem::take(&mut *self.held);
-        let is_empty = piece.len() == TAG;
-        match self.open(piece, true, out) {
+        let is_empty = self.held.len() == TAG;
+        match self.open(self.held.len(), true, out) {
             // Only a file without content ends with an empty piece.
             Ok(()) if is_empty && at > 0 => Err(AgeError::Damaged { at }),
             other => other,
@@ -176,13 +173,16 @@ impl Opener {
         Ok(())
     }
 
-    fn open(&mut self, mut piece: Vec<u8>, last: bool, out: &mut Vec<u8>) -> Result<(), AgeError> {
+    /// Opens the first bytes that are held, where they are.
+    fn open(&mut self, length: usize, last: bool, out: &mut Vec<u8>) -> Result<(), AgeError> {
         let at = self.count * PIECE as u64;
         let key = self.key.as_ref().ok_or(AgeError::CutOff { at })?;
-        let is_whole = piece.len() == PIECE + TAG;
-        match key.open_in_place(nonce(self.count, last), Aad::empty(), &mut piece) {
+        let is_whole = length == PIECE + TAG;
+        let piece = &mut self.held[..length];
+        match key.open_in_place(nonce(self.count, last), Aad::empty(), piece) {
             Ok(opened) => {
                 out.extend_from_slice(opened);
+                self.held.drain(..length);
                 self.count += 1;
                 Ok(())
             }
