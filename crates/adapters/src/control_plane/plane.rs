@@ -33,6 +33,35 @@ pub struct Plane {
     /// Token of etcd's membership for a restored cluster; empty for a name that is made from `cluster`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token: String,
+    /// How traffic of workloads is kept away while the cluster is recovered; without it nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery_mode: Option<RecoveryMode>,
+    /// Files and folders that belong to it beside those in the usual places: all of them go into its points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PathBuf>,
+    /// What must work before a recovery is over, such as that the monitoring scrapes again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
+}
+
+/// Commands of this machine, program and arguments, that may be run again without harm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecoveryMode {
+    /// Keeps traffic away.
+    pub enter: Vec<String>,
+    /// Lets it in again.
+    pub leave: Vec<String>,
+}
+
+/// A command of this machine that ends with code 0 once something works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Probe {
+    /// What works then: `prometheus scrapes the API servers`.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
 }
 
 /// How components run on a machine.

@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod host;
+mod restore;
 mod services;
+mod source;
 mod sshd;

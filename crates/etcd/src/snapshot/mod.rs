@@ -173,6 +173,18 @@ impl Snapshot {
         })
     }
 
+    /// The same snapshot once more, for work beside this one.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let file = self.file.try_clone().map_err(|source| Error::Open {
+            path: self.path.clone(),
+            source,
+        })?;
+        Self::of_file(file, &self.path)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -82,6 +82,13 @@ pub(crate) struct AccessArgs {
         value_name = "HOST:PORT"
     )]
     pub(crate) endpoints: Vec<String>,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+}
+
+/// Who asks members, and whom they are checked against.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CredentialArgs {
     /// Certificates of the authorities that members are checked against.
     #[arg(long, env = "ETCDCTL_CACERT", value_name = "FILE")]
     pub(crate) cacert: Option<PathBuf>,

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod backup;
 pub(crate) mod choice;
 pub(crate) mod claims;
+pub(crate) mod control_plane;
 pub(crate) mod etcd;
 pub(crate) mod etcd_chain;
 pub(crate) mod etcd_install;
@@ -161,6 +162,9 @@ pub(crate) enum Command {
     /// Save and recover etcd, without its tools.
     #[command(subcommand)]
     Etcd(etcd::EtcdCommand),
+    /// Recover the control plane of a cluster.
+    #[command(subcommand)]
+    ControlPlane(control_plane::ControlPlaneCommand),
     /// Find volumes without a claim and give them to one.
     #[command(subcommand)]
     Pv(claims::PvCommand),

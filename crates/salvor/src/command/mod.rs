@@ -44,6 +44,7 @@ mod restore_get;
 mod restore_logs;
 mod restore_wait;
 mod retention_plan;
+mod runs;
 mod schedule;
 mod served;
 mod server;
@@ -83,6 +84,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Volume(command) => repository::run_volume(command, session).await,
         Command::Point(command) => point::run(command, session).await,
         Command::Etcd(command) => Box::pin(etcd::run(command, session)).await,
+        Command::ControlPlane(command) => Box::pin(etcd::control_plane::run(command, session)).await,
         Command::Pv(PvCommand::Released(args)) => pv::released::run(&args, session).await,
         Command::Pv(PvCommand::Rebind(args)) => pv::rebind::run(&args, session).await,
         Command::Pvc(PvcCommand::Check(args)) => pvc::check::run(&args, session).await,

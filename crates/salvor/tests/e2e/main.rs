@@ -13,6 +13,7 @@ mod behaviours;
 mod claims;
 mod clusters;
 mod comparison;
+mod control_plane;
 mod counted;
 mod encrypted;
 mod etcd_objects;

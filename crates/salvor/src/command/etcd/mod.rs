@@ -3,6 +3,7 @@
 mod as_backup;
 mod compact;
 mod install;
+pub(crate) mod control_plane;
 mod look;
 mod objects;
 mod opened;

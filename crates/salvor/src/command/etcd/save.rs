@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use super::look::shown;
 use super::source::work_folder;
-use crate::args::etcd::{AccessArgs, SaveArgs};
+use crate::args::etcd::{CredentialArgs, SaveArgs};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// Saves a snapshot.
 pub(super) async fn run(args: &SaveArgs, session: &Session) -> Result<Exit, Failure> {
-    let access = access(&args.access)?;
+    let access = access(&args.access.credentials)?;
     let (saved, more, said) = match &args.file {
         Some(file) => {
             let saved = save(&args.access.endpoints, &access, file, &session.cancel).await?;
@@ -96,7 +96,7 @@ fn metadata(saved: &Saved, more: Value) -> Value {
 }
 
 /// Certificates, keys and passwords of the flags.
-pub(super) fn access(args: &AccessArgs) -> Result<Access, Failure> {
+pub(super) fn access(args: &CredentialArgs) -> Result<Access, Failure> {
     let authorities = args.cacert.as_deref().map(read).transpose()?;
     let identity = match (&args.cert, &args.key) {
         (Some(certificate), Some(key)) => Some((read(certificate)?, secret(key)?)),

@@ -16,7 +16,7 @@ pub(super) async fn run(args: &StreamArgs, session: &Session) -> Result<Exit, Fa
     let location = session.location(None)?;
     let options = Options {
         endpoints: args.access.endpoints.clone(),
-        access: access(&args.access)?,
+        access: access(&args.access.credentials)?,
         folder: work_folder(args.work_dir.as_deref()),
         objective: Duration::from_secs(args.rpo),
         idle: Duration::from_secs(args.idle),

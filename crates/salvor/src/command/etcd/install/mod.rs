@@ -123,8 +123,8 @@ fn write(folder: &Path, file: &Rendered, replace: bool) -> Result<(), Failure> {
 impl Jobs<'_> {
     /// Refuses what would not work, or would show a secret.
     fn check(&self) -> Result<(), Failure> {
-        let access = &self.args.access;
-        if access
+        let credentials = &self.args.access.credentials;
+        if credentials
             .user
             .as_deref()
             .is_some_and(|user| user.contains(':'))
@@ -149,10 +149,10 @@ impl Jobs<'_> {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let access = &self.args.access;
         let files = [
-            &access.cacert,
-            &access.cert,
-            &access.key,
-            &access.password_file,
+            &access.credentials.cacert,
+            &access.credentials.cert,
+            &access.credentials.key,
+            &access.credentials.password_file,
         ];
         files.into_iter().filter_map(|file| file.as_deref())
     }
@@ -183,16 +183,16 @@ impl Jobs<'_> {
         let access = &self.args.access;
         words.extend(["--endpoints".to_owned(), access.endpoints.join(",")]);
         for (flag, file) in [
-            ("--cacert", &access.cacert),
-            ("--cert", &access.cert),
-            ("--key", &access.key),
-            ("--password-file", &access.password_file),
+            ("--cacert", &access.credentials.cacert),
+            ("--cert", &access.credentials.cert),
+            ("--key", &access.credentials.key),
+            ("--password-file", &access.credentials.password_file),
         ] {
             if let Some(file) = file {
                 words.extend([flag.to_owned(), file.display().to_string()]);
             }
         }
-        if let Some(user) = &access.user {
+        if let Some(user) = &access.credentials.user {
             words.extend(["--user".to_owned(), user.clone()]);
         }
         let work = match self.args.form {

@@ -1,0 +1,322 @@
+//! `control-plane restore`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use salvor_adapters::control_plane::Plane;
+use salvor_adapters::control_plane::restore::{Live, Origin, Restoration};
+use salvor_cluster::ConnectOptions;
+use salvor_etcd::chain::Target;
+use salvor_etcd::membership::Cluster;
+use salvor_etcd::points::{self, Details};
+use salvor_etcd::restore::{DEFAULT_RAISE, Options, Revisions, restore_history};
+use salvor_etcd::snapshot::Snapshot;
+use salvor_location::Location;
+use serde::{Deserialize, Serialize};
+
+use super::recover::{Versions, find};
+use super::save::access;
+use super::source::{identities, work_folder};
+use super::stoppable;
+use crate::args::control_plane::{ControlPlaneCommand, RestoreArgs};
+use crate::command::runs;
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// How a user goes on with a run.
+const COMMAND: &str = "control-plane restore";
+
+/// What a run was asked to do: all that is needed to go on with it, and no secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    plane: Plane,
+    from: From,
+    into_other_cluster: bool,
+    exact: bool,
+    skip_digest: bool,
+}
+
+/// What is restored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum From {
+    /// A file.
+    File { path: PathBuf },
+    /// A point of the location.
+    Point {
+        id: String,
+        cluster: u64,
+        taken: Timestamp,
+        etcd_version: String,
+    },
+    /// A captured state of the location.
+    Captured {
+        cluster: u64,
+        revision: u64,
+        at: Option<Timestamp>,
+        etcd_version: String,
+    },
+}
+
+impl From {
+    fn name(&self) -> String {
+        match self {
+            Self::File { path } => path.display().to_string(),
+            Self::Point { id, .. } => format!("point {id}"),
+            Self::Captured { revision, .. } => format!("captured revision {revision}"),
+        }
+    }
+}
+
+/// Runs a command of `control-plane`.
+pub(crate) async fn run(command: ControlPlaneCommand, session: &Session) -> Result<Exit, Failure> {
+    match command {
+        ControlPlaneCommand::Restore(args) => restore(*args, session).await,
+    }
+}
+
+async fn restore(mut args: RestoreArgs, session: &Session) -> Result<Exit, Failure> {
+    let journal = runs::journal(&args.work).await?;
+    let begun = journal.history().begun.as_ref();
+    let (request, opened) = match begun.map(|begun| begun.parameters.clone()) {
+        Some(parameters) => {
+            let read = serde_json::from_value(parameters);
+            let request: Request = read.map_err(|error| {
+                let doing = "read what the run was asked to do";
+                Failure::caused(Exit::Usage, doing, error)
+            })?;
+            let opened = match args.work.undo {
+                true => None,
+                false => Some(open(&request.from, &mut args, session).await?),
+            };
+            (request, opened)
+        }
+        None => asked(&mut args, session).await?,
+    };
+    let parameters = serde_json::to_value(&request)
+        .map_err(|error| Failure::caused(Exit::Internal, "note what is asked for", error))?;
+    let location = location(&request, session)?;
+    let restoration = restoration(request, opened, &args, location.clone(), session)?;
+    if args.work.dry_run {
+        return look(restoration, parameters, journal, session).await;
+    }
+    let journal = runs::with_copy(journal, location.as_ref());
+    let runbook = restoration.runbook(parameters);
+    runs::work(&runbook, journal, &args.work, COMMAND, session).await
+}
+
+/// Prints what is found, and the steps.
+async fn look(
+    restoration: Restoration,
+    parameters: serde_json::Value,
+    journal: salvor_runbook::Journal,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let facts = restoration.look().await;
+    let facts = facts.map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
+    session.printer.result(&facts.question(&restoration))?;
+    for finding in &facts.against {
+        session.printer.error(&finding.0);
+    }
+    runs::preview(&restoration.runbook(parameters), journal, session).await?;
+    session.printer.note(&session.messages.dry_run());
+    Ok(match facts.against.is_empty() {
+        true => Exit::Done,
+        false => Exit::Refused,
+    })
+}
+
+/// The location, where the snapshot is from there or one was named: the safety point and a copy of the journal go there.
+fn location(request: &Request, session: &Session) -> Result<Option<Location>, Failure> {
+    let named = session.global.location.is_some();
+    match (&request.from, named) {
+        (From::File { .. }, false) => Ok(None),
+        _ => session.location(None).map(Some),
+    }
+}
+
+/// What the flags ask for, and the snapshot.
+async fn asked(
+    args: &mut RestoreArgs,
+    session: &Session,
+) -> Result<(Request, Option<Snapshot>), Failure> {
+    let path = args.plane.clone().unwrap_or_default();
+    let reading = |error| Failure::caused(Exit::Usage, format!("read {}", path.display()), error);
+    let text = std::fs::read_to_string(&path).map_err(reading)?;
+    let plane = Plane::from_yaml(&text)
+        .map_err(|error| Failure::caused(Exit::Usage, format!("{}", path.display()), error))?;
+    let (from, opened) = match &args.from {
+        Some(from) => match from.strip_prefix("point:") {
+            Some(id) => point(id, args, session).await?,
+            None => {
+                let path = std::path::absolute(from).map_err(reading)?;
+                let from = From::File { path };
+                let opened = open(&from, args, session).await?;
+                (from, opened)
+            }
+        },
+        None => {
+            let target = match (args.to_revision, args.to_time) {
+                (Some(revision), _) => Target::Revision(revision),
+                (None, Some(time)) => Target::Time(time),
+                (None, None) => Target::Latest,
+            };
+            captured(target, args, session).await?
+        }
+    };
+    let skip_digest = args.skip_hash_check || matches!(from, From::Captured { .. });
+    let request = Request {
+        plane,
+        from,
+        into_other_cluster: args.into_other_cluster,
+        exact: args.exact,
+        skip_digest,
+    };
+    Ok((request, Some(opened)))
+}
+
+/// Opens what a run restores.
+async fn open(from: &From, args: &mut RestoreArgs, session: &Session) -> Result<Snapshot, Failure> {
+    match from {
+        From::File { path } => {
+            let path = path.clone();
+            stoppable(session, move |_| Snapshot::open(&path)).await
+        }
+        From::Point { id, cluster, .. } => {
+            args.place.cluster = Some(*cluster);
+            Ok(point(id, args, session).await?.1)
+        }
+        From::Captured {
+            cluster, revision, ..
+        } => {
+            args.place.cluster = Some(*cluster);
+            let target = Target::Revision(*revision);
+            Ok(captured(target, args, session).await?.1)
+        }
+    }
+}
+
+async fn point(
+    id: &str,
+    args: &RestoreArgs,
+    session: &Session,
+) -> Result<(From, Snapshot), Failure> {
+    let identities = identities(&args.place)?;
+    if identities.is_empty() {
+        return Err(Failure::usage(session.messages.etcd_identity_needed()));
+    }
+    let location = session.location(None)?;
+    let found = points::find(&location, id, args.place.cluster).await?;
+    let folder = work_folder(args.place.work_dir.as_deref());
+    let snapshot = points::fetch(&location, &found, &identities, &folder).await?;
+    let details = Details::of_point(&found)?;
+    let from = From::Point {
+        id: found.id.to_string(),
+        cluster: u64::from_str_radix(&details.cluster, 16).unwrap_or_default(),
+        taken: found.created,
+        etcd_version: details.etcd_version,
+    };
+    Ok((from, snapshot))
+}
+
+/// A captured state, merged into one database whose file has lost its name when this returns.
+async fn captured(
+    target: Target,
+    args: &RestoreArgs,
+    session: &Session,
+) -> Result<(From, Snapshot), Failure> {
+    let found = find(target, Versions::Needed, &args.place, session).await?;
+    let details = Details::of_point(&found.point)?;
+    let from = From::Captured {
+        cluster: u64::from_str_radix(&details.cluster, 16).unwrap_or_default(),
+        revision: found.revision,
+        at: found.at,
+        etcd_version: details.etcd_version,
+    };
+    let (snapshot, mut history) = found.into_history(args.exact, args.quota_backend_bytes);
+    let folder = work_folder(args.place.work_dir.as_deref());
+    let merged = tempfile::Builder::new()
+        .prefix(".salvor-merged-")
+        .tempdir_in(&folder);
+    let merged = merged.map_err(|error| {
+        let doing = format!("make a folder in {}", folder.display());
+        Failure::caused(Exit::Internal, doing, error)
+    })?;
+    let url = "http://localhost:2380";
+    let wrong = |error| Failure::caused(Exit::Internal, "name a member", error);
+    let options = Options {
+        cluster: Cluster::new(&format!("merged={url}"), "merged").map_err(wrong)?,
+        name: "merged".to_owned(),
+        peer_urls: url.parse().map_err(wrong)?,
+        data_dir: merged.path().join("data"),
+        wal_dir: None,
+        skip_digest: false,
+        // Raised once, with the directories.
+        revisions: Revisions::Exact,
+        replace: false,
+        owner: None,
+    };
+    let database = options.data_dir.join("member/snap/db");
+    stoppable(session, move |stop| {
+        restore_history(&snapshot, &mut history, &options, stop)
+    })
+    .await?;
+    let opened = stoppable(session, move |_| Snapshot::open(&database)).await?;
+    Ok((from, opened))
+}
+
+fn restoration(
+    request: Request,
+    snapshot: Option<Snapshot>,
+    args: &RestoreArgs,
+    location: Option<Location>,
+    session: &Session,
+) -> Result<Restoration, Failure> {
+    let (cluster, taken, etcd_version) = match &request.from {
+        From::File { .. } => (None, None, None),
+        From::Point {
+            cluster,
+            taken,
+            etcd_version,
+            ..
+        } => (Some(*cluster), Some(*taken), Some(etcd_version.clone())),
+        From::Captured {
+            cluster,
+            at,
+            etcd_version,
+            ..
+        } => (Some(*cluster), *at, Some(etcd_version.clone())),
+    };
+    let work = work_folder(args.place.work_dir.as_deref());
+    let running = Live {
+        access: access(&args.credentials)?,
+        api: Some(ConnectOptions {
+            kubeconfig: session.global.kubeconfig.clone(),
+            context: session.global.context.clone(),
+            ..ConnectOptions::default()
+        }),
+        location,
+        folder: runs::folder(&args.work),
+        work: work.clone(),
+    };
+    Ok(Restoration {
+        origin: Origin {
+            snapshot: snapshot.map(Arc::new),
+            name: request.from.name(),
+            cluster,
+            taken,
+            etcd_version,
+            skip_digest: request.skip_digest,
+        },
+        plane: request.plane,
+        revisions: match request.exact {
+            true => Revisions::Exact,
+            false => Revisions::RaiseForKubernetes(DEFAULT_RAISE),
+        },
+        into_other_cluster: request.into_other_cluster,
+        work,
+        running: Arc::new(running),
+    })
+}

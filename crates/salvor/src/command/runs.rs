@@ -1,0 +1,212 @@
+//! Runs of several steps: where their journals are, who agrees to what, and how they are told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use salvor_location::{Location, RunId};
+use salvor_runbook::{
+    Approver, Check, Decision, End, Event, Executor, Gate, Journal, Record, Runbook, StepError,
+};
+use salvor_storage::FsStore;
+
+use crate::args::control_plane::RunArgs;
+use crate::exit::{Exit, Failure};
+use crate::session::Session;
+
+/// Folder of journals in a location.
+const IN_LOCATION: &str = "plugins/salvor/runs";
+
+impl From<salvor_runbook::Error> for Failure {
+    fn from(error: salvor_runbook::Error) -> Self {
+        use salvor_runbook::Error as E;
+        let exit = match &error {
+            E::NoRun { .. } => Exit::NotFound,
+            E::AnotherPlan { .. } | E::Undone { .. } | E::Fenced { .. } => Exit::Refused,
+            E::Damaged { .. } => Exit::VerificationFailed,
+            E::Store { .. } | E::CopyBehind { .. } => Exit::Unavailable,
+            _ => Exit::Internal,
+        };
+        Self::caused(exit, "", error)
+    }
+}
+
+/// Where journals of this machine are.
+pub(crate) fn folder(args: &RunArgs) -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    args.journal.clone().unwrap_or_else(|| {
+        let state = variable("XDG_STATE_HOME").map(PathBuf::from);
+        let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+        let state = state.or_else(home);
+        state
+            .unwrap_or_else(|| PathBuf::from("/var/lib"))
+            .join("salvor/runs")
+    })
+}
+
+/// The journal of the run that is named, or of a new one.
+pub(crate) async fn journal(args: &RunArgs) -> Result<Journal, Failure> {
+    let store = Arc::new(FsStore::new(folder(args)));
+    Ok(match &args.run {
+        Some(run) => Journal::open_begun(store, "", RunId::from(run.clone())).await?,
+        None => Journal::open(store, "", RunId::generate()).await?,
+    })
+}
+
+/// The same with a copy in a location, which outlives this machine.
+pub(crate) fn with_copy(journal: Journal, location: Option<&Location>) -> Journal {
+    match location {
+        Some(location) => journal.with_copy(Arc::clone(location.store()), IN_LOCATION),
+        None => journal,
+    }
+}
+
+/// Prints the steps, and what each would find now.
+pub(crate) async fn preview(
+    runbook: &Runbook,
+    journal: Journal,
+    session: &Session,
+) -> Result<(), Failure> {
+    let approver = Asking {
+        session,
+        yes: false,
+    };
+    let nobody = |_: &Record| {};
+    let executor = Executor::new(runbook, journal, &approver, &nobody, session.cancel.clone());
+    let found = executor.preview().await;
+    let mut text = String::new();
+    for (step, (name, check)) in runbook.steps.iter().zip(found) {
+        let check = match check {
+            Ok(Check::Done) => "nothing to do".to_owned(),
+            Ok(Check::ToDo) => "to do".to_owned(),
+            Ok(Check::Blocked(why)) => format!("blocked: {why}"),
+            Err(error) => format!("cannot be looked at: {error}"),
+        };
+        text.push_str(&format!("{name} ({check}): {}\n", step.title()));
+    }
+    session.printer.result(&text)
+}
+
+/// Works through a runbook, forward or backward, and says how it ended. `command` is how a user goes on.
+pub(crate) async fn work(
+    runbook: &Runbook,
+    journal: Journal,
+    args: &RunArgs,
+    command: &str,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let messages = session.messages;
+    let run = journal.run().to_string();
+    session
+        .printer
+        .note(&messages.run_begins(&run, &runbook.target));
+    let approver = Asking {
+        session,
+        yes: args.confirm.yes,
+    };
+    let observer = |record: &Record| tell(runbook, record, session);
+    let executor = Executor::new(
+        runbook,
+        journal,
+        &approver,
+        &observer,
+        session.cancel.clone(),
+    );
+    let end = match args.undo {
+        true => executor.undo().await,
+        false => executor.run().await,
+    };
+    let resume = messages.run_resume(command, &run);
+    let (exit, text) = match end.map_err(|error| Failure::from(error).hint(resume.clone()))? {
+        End::Succeeded => {
+            let text = messages.run_succeeded(&run, &runbook.target);
+            session.printer.result(&format!("{text}\n"))?;
+            return Ok(Exit::Done);
+        }
+        End::Undone(remains) => {
+            for (step, why) in &remains {
+                session.printer.warning(&messages.run_remains(step, why));
+            }
+            let text = messages.run_undone(&run);
+            session.printer.result(&format!("{text}\n"))?;
+            return Ok(match remains.is_empty() {
+                true => Exit::Done,
+                false => Exit::Partial,
+            });
+        }
+        End::Failed { step, stage, error } => {
+            let text = format!("{step} ({stage}): {}", chain(error.as_ref()));
+            (Exit::Internal, text)
+        }
+        End::Blocked { step, reason } => (Exit::Refused, format!("{step}: {reason}")),
+        End::Refused { step, .. } => (
+            Exit::Refused,
+            format!("{step}: {}", messages.not_confirmed()),
+        ),
+        End::Cancelled => (Exit::Cancelled, format!("run {run} was stopped")),
+    };
+    Err(Failure::new(exit, text).hint(resume))
+}
+
+/// Says what happened, as it happens.
+fn tell(runbook: &Runbook, record: &Record, session: &Session) {
+    let messages = session.messages;
+    let title = |name: &str| {
+        let step = runbook.steps.iter().find(|step| step.name() == name);
+        step.map(|step| step.title()).unwrap_or_default()
+    };
+    let text = match &record.event {
+        Event::Applying { step, .. } => messages.run_step(step, &title(step)),
+        Event::Applied { step, output } if step != "look" => {
+            let output = match output {
+                serde_json::Value::Null => String::new(),
+                output => output.to_string(),
+            };
+            messages.run_step_done(step, &output)
+        }
+        Event::Found { step } => messages.run_step_found(step),
+        Event::Undone { step, .. } => messages.run_step_undone(step),
+        _ => return,
+    };
+    session.printer.note(&text);
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let own = cause.to_string();
+        if !text.contains(&own) {
+            text.push_str(": ");
+            text.push_str(&own);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Has the name of the target typed on the terminal.
+struct Asking<'a> {
+    session: &'a Session,
+    yes: bool,
+}
+
+#[async_trait]
+impl Approver for Asking<'_> {
+    async fn decide(&self, gate: &Gate) -> Result<Decision, StepError> {
+        self.session.printer.remark(&gate.question);
+        let confirmed = self.session.confirm(self.yes, &gate.target).await;
+        let (granted, comment) = match confirmed {
+            Ok(()) if self.yes => (true, "--yes".to_owned()),
+            Ok(()) => (true, format!("typed {}", gate.target)),
+            Err(failure) => (false, failure.chain()),
+        };
+        let by = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+        Ok(Decision {
+            granted,
+            by,
+            comment,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! About runs of several steps.
+
+use super::Messages;
+
+impl Messages {
+    /// A run begins, or is gone on with.
+    #[must_use]
+    pub fn run_begins(self, run: &str, target: &str) -> String {
+        self.say(
+            format_args!("run {run} on {target}"),
+            format_args!("실행 {run}, 대상 {target}"),
+        )
+    }
+
+    /// A step is applied from now on.
+    #[must_use]
+    pub fn run_step(self, step: &str, title: &str) -> String {
+        self.say(
+            format_args!("{step}: {title}"),
+            format_args!("{step} 시작: {title}"),
+        )
+    }
+
+    /// A step is done.
+    #[must_use]
+    pub fn run_step_done(self, step: &str, output: &str) -> String {
+        self.say(
+            format_args!("{step}: done {output}"),
+            format_args!("{step} 완료 {output}"),
+        )
+    }
+
+    /// Nothing was to be done for a step.
+    #[must_use]
+    pub fn run_step_found(self, step: &str) -> String {
+        self.say(
+            format_args!("{step}: nothing to do"),
+            format_args!("{step}: 할 일이 없습니다"),
+        )
+    }
+
+    /// A step is taken back.
+    #[must_use]
+    pub fn run_step_undone(self, step: &str) -> String {
+        self.say(
+            format_args!("{step}: taken back"),
+            format_args!("{step}: 되돌렸습니다"),
+        )
+    }
+
+    /// All steps are done.
+    #[must_use]
+    pub fn run_succeeded(self, run: &str, target: &str) -> String {
+        self.say(
+            format_args!("run {run} is done: {target} is recovered"),
+            format_args!("실행 {run} 완료: {target}을(를) 복구했습니다"),
+        )
+    }
+
+    /// All is taken back.
+    #[must_use]
+    pub fn run_undone(self, run: &str) -> String {
+        self.say(
+            format_args!("run {run} is undone"),
+            format_args!("실행 {run}을(를) 되돌렸습니다"),
+        )
+    }
+
+    /// What cannot be taken back.
+    #[must_use]
+    pub fn run_remains(self, step: &str, why: &str) -> String {
+        self.say(
+            format_args!("{step} could not be taken back: {why}"),
+            format_args!("{step}은(는) 되돌릴 수 없습니다: {why}"),
+        )
+    }
+
+    /// How a run is gone on with, or undone.
+    #[must_use]
+    pub fn run_resume(self, command: &str, run: &str) -> String {
+        self.say(
+            format_args!("go on with `salvor {command} --run {run}`, or take it back with `salvor {command} --run {run} --undo`"),
+            format_args!("계속하려면 `salvor {command} --run {run}`, 되돌리려면 `salvor {command} --run {run} --undo`"),
+        )
+    }
+}
