@@ -12,6 +12,42 @@ use super::etcd::{CredentialArgs, PlaceArgs};
 pub(crate) enum ControlPlaneCommand {
     /// Take the control plane of a cluster back to a snapshot of its etcd, on all members, in the right order.
     Restore(Box<RestoreArgs>),
+    /// Save what etcd's data is worth nothing without, certificates, keys, manifests and configuration, into the location.
+    Backup(BackupArgs),
+    /// Put such files back where they differ.
+    RestoreFiles(RestoreFilesArgs),
+}
+
+/// Flags of `backup`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Description of the control plane.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plane: PathBuf,
+}
+
+/// Flags of `restore-files`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RestoreFilesArgs {
+    /// Id of the point, or `latest`.
+    pub(crate) point: String,
+    /// Description of the control plane.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plane: PathBuf,
+    /// File with the identities (AGE-SECRET-KEY-1...) of a recipient; may be repeated.
+    #[arg(long, required = true, value_name = "FILE")]
+    pub(crate) identity: Vec<PathBuf>,
+    /// Only these members; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) member: Vec<String>,
+    /// Folder of the members for an archive of what is replaced [default: /var/lib/salvor].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) aside: Option<String>,
+    /// Only print what differs, without what is in it; exit code 1 where something does.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) confirm: super::ConfirmArgs,
 }
 
 /// Flags of commands whose work has several steps, a journal, and a way back.

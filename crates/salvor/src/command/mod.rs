@@ -84,7 +84,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<Exit, Fai
         Command::Volume(command) => repository::run_volume(command, session).await,
         Command::Point(command) => point::run(command, session).await,
         Command::Etcd(command) => Box::pin(etcd::run(command, session)).await,
-        Command::ControlPlane(command) => Box::pin(etcd::control_plane::run(command, session)).await,
+        Command::ControlPlane(command) => {
+            Box::pin(etcd::control_plane::run(command, session)).await
+        }
         Command::Pv(PvCommand::Released(args)) => pv::released::run(&args, session).await,
         Command::Pv(PvCommand::Rebind(args)) => pv::rebind::run(&args, session).await,
         Command::Pvc(PvcCommand::Check(args)) => pvc::check::run(&args, session).await,

@@ -6,6 +6,7 @@ mod arguments;
 mod browse;
 mod bucket;
 mod chart;
+mod control_plane_files;
 mod copies;
 #[path = "../../../volume/tests/it/csi/driver.rs"]
 #[expect(dead_code, reason = "shared with the tests of snapshots")]

@@ -1,6 +1,6 @@
 //! About runs of several steps.
 
-use super::Messages;
+use super::{Messages, count};
 
 impl Messages {
     /// A run begins, or is gone on with.
@@ -72,6 +72,34 @@ impl Messages {
         self.say(
             format_args!("{step} could not be taken back: {why}"),
             format_args!("{step}은(는) 되돌릴 수 없습니다: {why}"),
+        )
+    }
+
+    /// A point of a control plane.
+    #[must_use]
+    pub fn control_plane_saved(self, id: &str, location: &str, machines: u64) -> String {
+        self.say(
+            format_args!(
+                "the files of {} are point {id} of {location}",
+                count(machines, "machine", "machines")
+            ),
+            format_args!(
+                "머신 {machines}대의 파일을 {location}의 복구 지점 {id}(으)로 저장했습니다"
+            ),
+        )
+    }
+
+    /// Files of a machine are back.
+    #[must_use]
+    pub fn control_plane_put_back(self, member: &str, files: u64, aside: &str) -> String {
+        self.say(
+            format_args!(
+                "{member}: {} put back; what was there is in {aside}",
+                count(files, "file", "files")
+            ),
+            format_args!(
+                "{member}: 파일 {files}개를 되돌렸습니다. 전에 있던 것은 {aside}에 있습니다"
+            ),
         )
     }
 

@@ -15,6 +15,7 @@ use salvor_etcd::snapshot::Snapshot;
 use salvor_location::Location;
 use serde::{Deserialize, Serialize};
 
+use super::control_plane_files as files;
 use super::recover::{Versions, find};
 use super::save::access;
 use super::source::{identities, work_folder};
@@ -74,6 +75,8 @@ impl From {
 pub(crate) async fn run(command: ControlPlaneCommand, session: &Session) -> Result<Exit, Failure> {
     match command {
         ControlPlaneCommand::Restore(args) => restore(*args, session).await,
+        ControlPlaneCommand::Backup(args) => files::backup(&args, session).await,
+        ControlPlaneCommand::RestoreFiles(args) => files::restore(&args, session).await,
     }
 }
 
@@ -144,9 +147,7 @@ async fn asked(
 ) -> Result<(Request, Option<Snapshot>), Failure> {
     let path = args.plane.clone().unwrap_or_default();
     let reading = |error| Failure::caused(Exit::Usage, format!("read {}", path.display()), error);
-    let text = std::fs::read_to_string(&path).map_err(reading)?;
-    let plane = Plane::from_yaml(&text)
-        .map_err(|error| Failure::caused(Exit::Usage, format!("{}", path.display()), error))?;
+    let plane = files::plane(&path)?;
     let (from, opened) = match &args.from {
         Some(from) => match from.strip_prefix("point:") {
             Some(id) => point(id, args, session).await?,

@@ -2,8 +2,9 @@
 
 mod as_backup;
 mod compact;
-mod install;
 pub(crate) mod control_plane;
+mod control_plane_files;
+mod install;
 mod look;
 mod objects;
 mod opened;

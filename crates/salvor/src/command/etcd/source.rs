@@ -105,8 +105,13 @@ async fn open_point(wanted: &str, place: &PlaceArgs, session: &Session) -> Resul
 
 /// The identities of the flags.
 pub(super) fn identities(args: &PlaceArgs) -> Result<Vec<Identity>, Failure> {
+    identities_of(&args.identity)
+}
+
+/// The identities in files.
+pub(super) fn identities_of(files: &[PathBuf]) -> Result<Vec<Identity>, Failure> {
     let mut identities = Vec::new();
-    for path in &args.identity {
+    for path in files {
         let text = secret(path)?;
         let read = Identity::of_lines(text.expose()).map_err(|error| {
             Failure::caused(Exit::Usage, format!("read {}", path.display()), error)
