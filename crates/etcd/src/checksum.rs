@@ -12,6 +12,15 @@ impl Crc32c {
         Self(Digest::new(CrcAlgorithm::Crc32Iscsi))
     }
 
+    /// Goes on from a value.
+    pub(crate) fn from(value: u32) -> Self {
+        // What runs is the complement.
+        Self(Digest::new_with_init_state(
+            CrcAlgorithm::Crc32Iscsi,
+            (!value).into(),
+        ))
+    }
+
     /// Takes more bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);

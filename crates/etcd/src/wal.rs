@@ -1,8 +1,12 @@
 //! The log of a member: what a restored one begins with, and a reader that checks every record.
 
+mod tail;
+
 use crate::checksum::Crc32c;
 use crate::membership::{Cluster, Member};
 use crate::protobuf::{Malformed, Message, fields};
+
+pub use tail::{Tail, first_index, tail};
 
 /// Name of the first file.
 pub const FIRST_FILE: &str = "0000000000000000-0000000000000000.wal";
@@ -88,6 +92,12 @@ pub enum Error {
         /// What it should be.
         expected: u32,
     },
+    /// A file of another name.
+    #[error("`{0}` is no name of a file of a log")]
+    Name(String),
+    /// Nothing says whose it is.
+    #[error("the log does not say whose it is")]
+    NoIdentity,
 }
 
 /// The log that member `own` of a cluster begins with; zeros up to [`FILE_LENGTH`] follow it.
@@ -188,34 +198,52 @@ impl Log {
 /// A record is cut off, malformed, or not what its checksum says.
 pub fn read(log: &[u8]) -> Result<Vec<Record>, Error> {
     let mut records = Vec::new();
+    let (_, _, end) = scan(log, |_, record| records.push(record));
+    end.map(|()| records)
+}
+
+/// Goes through the records of a file. Returns how many bytes hold whole records, the checksum behind them, and why it ended.
+fn scan(log: &[u8], mut take: impl FnMut(usize, Record)) -> (usize, Crc32c, Result<(), Error>) {
     let mut crc = Crc32c::new();
     let mut at = 0;
     loop {
-        let Some(field) = log.get(at..at + 8) else {
-            return if at == log.len() {
-                Ok(records)
-            } else {
-                Err(Error::Truncated(at))
-            };
-        };
-        let field = field
-            .iter()
-            .rev()
-            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        if field == 0 {
-            return Ok(records);
+        let mut behind = crc.clone();
+        match next(log, at, &mut behind) {
+            Ok(Some((record, end))) => {
+                take(at, record);
+                (at, crc) = (end, behind);
+            }
+            Ok(None) => return (at, crc, Ok(())),
+            Err(error) => return (at, crc, Err(error)),
         }
-        let length = field & ((1 << 56) - 1);
-        let padding = if field >> 63 == 1 { field >> 56 & 7 } else { 0 };
-        let end = (at as u64 + 8)
-            .checked_add(length + padding)
-            .filter(|end| *end <= log.len() as u64)
-            .ok_or(Error::Truncated(at))?;
-        // Both are at most the length of the slice.
-        let record = &log[at + 8..at + 8 + length as usize];
-        records.push(record_of(record, at, &mut crc)?);
-        at = end as usize;
     }
+}
+
+/// The record at a place, and where it ends.
+fn next(log: &[u8], at: usize, crc: &mut Crc32c) -> Result<Option<(Record, usize)>, Error> {
+    let Some(field) = log.get(at..at + 8) else {
+        return if at == log.len() {
+            Ok(None)
+        } else {
+            Err(Error::Truncated(at))
+        };
+    };
+    let field = field
+        .iter()
+        .rev()
+        .fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    if field == 0 {
+        return Ok(None);
+    }
+    let length = field & ((1 << 56) - 1);
+    let padding = if field >> 63 == 1 { field >> 56 & 7 } else { 0 };
+    let end = (at as u64 + 8)
+        .checked_add(length + padding)
+        .filter(|end| *end <= log.len() as u64)
+        .ok_or(Error::Truncated(at))?;
+    // Both are at most the length of the slice.
+    let record = &log[at + 8..at + 8 + length as usize];
+    Ok(Some((record_of(record, at, crc)?, end as usize)))
 }
 
 fn record_of(bytes: &[u8], at: usize, crc: &mut Crc32c) -> Result<Record, Error> {
@@ -233,7 +261,10 @@ fn record_of(bytes: &[u8], at: usize, crc: &mut Crc32c) -> Result<Record, Error>
     let kind = Kind::of(kind).ok_or(Error::Kind { at, kind })?;
     crc.update(data);
     let (found, expected) = (sum as u32, crc.value());
-    if found != expected {
+    if kind == Kind::Checksum && expected == 0 {
+        // A file behind others begins with the checksum of those.
+        *crc = Crc32c::from(found);
+    } else if found != expected {
         return Err(Error::Checksum {
             at,
             found,

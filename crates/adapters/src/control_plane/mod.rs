@@ -1,5 +1,6 @@
 //! The control plane of a cluster: which machines it has, what runs there, and how that is stopped and started.
 
+pub mod members;
 pub mod plane;
 pub mod restore;
 pub mod services;
