@@ -24,6 +24,7 @@ mod hold;
 mod location;
 mod repository;
 mod restore;
+mod run;
 mod runs;
 mod served;
 mod server;

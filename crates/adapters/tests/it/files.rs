@@ -45,7 +45,12 @@ fn cluster() -> Cluster {
 impl Fake {
     /// Where these are lost: they do not run, and what they had is no use.
     pub(crate) fn losing(lost: &[&'static str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory where that can be had: files are flushed thousands of times.
+        let memory = Path::new("/dev/shm");
+        let folder = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory).unwrap(),
+            false => tempfile::tempdir().unwrap(),
+        };
         let path = folder.path();
         let cluster = cluster();
         for own in cluster.members() {

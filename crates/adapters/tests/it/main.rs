@@ -1,7 +1,6 @@
 //! Hosts, and the components of a control plane, with real processes of this machine.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod fake;
 mod files;
 mod host;
 mod members;

@@ -8,6 +8,7 @@ use salvor_etcd::points::TEMPLATE;
 
 pub(crate) use super::etcd_chain::{CompactArgs, PruneArgs, RecoverArgs, StreamArgs, TimelineArgs};
 use super::etcd_install::EtcdInstallArgs;
+use super::etcd_member::{MemberCommand, RecoverQuorumArgs};
 use super::etcd_objects::{BlameArgs, DiffArgs, EtcdBrowseArgs, ExportArgs, GetArgs, InspectArgs};
 
 /// `etcd`.
@@ -41,6 +42,11 @@ pub(crate) enum EtcdCommand {
     /// Print what makes a host or a cluster take snapshots and capture changes by itself: systemd units, a static pod, or
     /// a CronJob.
     Install(Box<EtcdInstallArgs>),
+    /// List the members of a cluster, and replace one that is lost.
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// Make a cluster that lost its majority of the member that knows most, and let the others join it.
+    RecoverQuorum(Box<RecoverQuorumArgs>),
 }
 
 /// `etcd snapshot`.

@@ -8,6 +8,7 @@ pub(crate) mod control_plane;
 pub(crate) mod etcd;
 pub(crate) mod etcd_chain;
 pub(crate) mod etcd_install;
+pub(crate) mod etcd_member;
 pub(crate) mod etcd_objects;
 pub(crate) mod extension;
 pub(crate) mod filters;

@@ -6,6 +6,7 @@ pub(crate) mod control_plane;
 mod control_plane_files;
 mod install;
 mod look;
+mod member;
 mod objects;
 mod opened;
 mod prune;
@@ -56,6 +57,8 @@ pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit,
         EtcdCommand::Blame(args) => objects::blame(&args, session).await,
         EtcdCommand::Diff(args) => as_backup::diff(&args, session).await,
         EtcdCommand::Export(args) => as_backup::export(&args, session).await,
+        EtcdCommand::Member(command) => member::run(command, session).await,
+        EtcdCommand::RecoverQuorum(args) => member::recover(&args, session).await,
         EtcdCommand::Browse(args) => as_backup::browse(&args, session).await,
         EtcdCommand::Install(args) => install::run(&args, session),
     }
