@@ -40,7 +40,7 @@ pub async fn survivor(setting: &Setting, left_out: &[String]) -> Result<Survivor
         }
     }
     // Of several that know the same, the first one.
-    found.sort_by(|a, b| b.1.cmp(&a.1));
+    found.sort_by_key(|one| std::cmp::Reverse(one.1));
     let mut found = found.into_iter();
     let Some((name, last)) = found.next() else {
         return Err(Error::NoSurvivor {
