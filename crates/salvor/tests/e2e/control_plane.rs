@@ -180,7 +180,7 @@ impl Rig {
                 .filter(|name| name.to_string_lossy().starts_with(prefix))
                 .count()
         };
-        MEMBERS.iter().map(|member| count(&member)).collect()
+        MEMBERS.iter().map(count).collect()
     }
 
     /// Runs the binary and kills it as soon as it says a text.
@@ -192,16 +192,15 @@ impl Rig {
         let mut child = salvor.spawn().expect("the binary runs");
         let said = BufReader::new(child.stderr.take().expect("piped"));
         let mut all = String::new();
-        for line in said.lines().map_while(Result::ok) {
+        let found = said.lines().map_while(Result::ok).any(|line| {
             all += &line;
             all.push('\n');
-            if line.contains(text) {
-                child.kill().expect("it runs");
-                child.wait().expect("it ends");
-                return;
-            }
-        }
-        panic!("it never said {text}:\n{all}");
+            line.contains(text)
+        });
+        // It has ended by itself where it never said that.
+        let _ = child.kill();
+        child.wait().expect("it ends");
+        assert!(found, "it never said {text}:\n{all}");
     }
 }
 
