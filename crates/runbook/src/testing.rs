@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{StreamExt, stream};
 use salvor_location::RunId;
 use salvor_storage::MemoryStore;
 use serde_json::Value;
@@ -28,6 +29,9 @@ pub trait World: Send + Sync {
     /// not part of it.
     async fn state(&self) -> Value;
 }
+
+/// Worlds that are there at once: steps spend most of their time waiting for what they started.
+const AT_ONCE: usize = 6;
 
 /// How a step is disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +60,27 @@ pub const FAULTS: [Fault; 4] = [Fault::Before, Fault::After, Fault::Killed, Faul
 pub async fn prove<W: World>(make: impl AsyncFn() -> W) -> Result<usize, String> {
     let (first, goal) = undisturbed(&make).await?;
     let count = make().await.runbook().steps.len();
-    let mut held = 1;
+    let mut cases = Vec::new();
     for index in 0..count {
         for fault in FAULTS {
-            let case = Case { index, fault };
-            case.resumed(&make().await, &goal).await?;
-            case.undone(&make().await, &first).await?;
-            held += 2;
+            cases.push((Case { index, fault }, Then::Resumed));
+            cases.push((Case { index, fault }, Then::Undone));
         }
-        undo_killed(&make().await, index, &first).await?;
-        held += 1;
+        let fault = Fault::Killed;
+        cases.push((Case { index, fault }, Then::UndoKilled));
+    }
+    let held = 1 + cases.len();
+    let proofs = cases.iter().map(|(case, then)| async {
+        let world = make().await;
+        match then {
+            Then::Resumed => case.resumed(&world, &goal).await,
+            Then::Undone => case.undone(&world, &first).await,
+            Then::UndoKilled => undo_killed(&world, case.index, &first).await,
+        }
+    });
+    let mut proofs = stream::iter(proofs).buffer_unordered(AT_ONCE);
+    while let Some(proof) = proofs.next().await {
+        proof?;
     }
     Ok(held)
 }
@@ -93,6 +108,13 @@ async fn undisturbed<W: World>(make: &impl AsyncFn() -> W) -> Result<(Value, Val
         &first,
     )?;
     Ok((first, goal))
+}
+
+/// What follows a disturbance.
+enum Then {
+    Resumed,
+    Undone,
+    UndoKilled,
 }
 
 struct Case {

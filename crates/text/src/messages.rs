@@ -24,7 +24,6 @@ mod hold;
 mod location;
 mod repository;
 mod restore;
-mod run;
 mod runs;
 mod served;
 mod server;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ConfirmArgs;
-use super::etcd::AccessArgs;
+use super::control_plane::RunArgs;
+use super::etcd::{AccessArgs, CredentialArgs};
 
 /// `etcd member`.
 #[derive(Debug, Subcommand)]
@@ -16,32 +16,19 @@ pub(crate) enum MemberCommand {
     Replace(Box<ReplaceArgs>),
 }
 
-/// How a run of several steps is begun, gone on with, and taken back.
+/// What every run on the members takes.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct SettingArgs {
     /// Description of the control plane: its machines, how they are reached, and how their components run.
     #[arg(long, value_name = "FILE")]
     pub(crate) plane: PathBuf,
-    /// Certificates and passwords for the members; their addresses are those of the description.
     #[command(flatten)]
-    pub(crate) access: AccessArgs,
-    /// Go on with a run that failed, was stopped or killed.
-    #[arg(long, value_name = "ID")]
-    pub(crate) run: Option<String>,
-    /// Take back what a run did, last step first.
-    #[arg(long, requires = "run", conflicts_with = "dry_run")]
-    pub(crate) undo: bool,
-    /// Look at every step and change nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    pub(crate) credentials: CredentialArgs,
     /// Do it although it does not seem to be needed.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Folder of the journals of runs [default: salvor/runs in the user's state directory].
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) journal: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) confirm: ConfirmArgs,
+    pub(crate) work: RunArgs,
 }
 
 /// Flags of `member replace`.
@@ -51,7 +38,7 @@ pub(crate) struct ReplaceArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     #[command(flatten)]
-    pub(crate) run: RunArgs,
+    pub(crate) setting: SettingArgs,
 }
 
 /// Flags of `recover-quorum`.
@@ -64,5 +51,5 @@ pub(crate) struct RecoverQuorumArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) leave_out: Vec<String>,
     #[command(flatten)]
-    pub(crate) run: RunArgs,
+    pub(crate) setting: SettingArgs,
 }

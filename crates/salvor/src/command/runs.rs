@@ -9,13 +9,14 @@ use salvor_runbook::{
     Approver, Check, Decision, End, Event, Executor, Gate, Journal, Record, Runbook, StepError,
 };
 use salvor_storage::FsStore;
+use salvor_text::Table;
 
 use crate::args::control_plane::RunArgs;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// Folder of journals in a location.
-const IN_LOCATION: &str = "plugins/salvor/runs";
+const IN_LOCATION: &str = "plugins/salvor/journal";
 
 impl From<salvor_runbook::Error> for Failure {
     fn from(error: salvor_runbook::Error) -> Self {
@@ -61,12 +62,13 @@ pub(crate) fn with_copy(journal: Journal, location: Option<&Location>) -> Journa
     }
 }
 
-/// Prints the steps, and what each would find now.
+/// Prints the steps, and what each would find now. Refused where the first must not be done: what a later one finds may only be
+/// so because those before it have not run.
 pub(crate) async fn preview(
     runbook: &Runbook,
     journal: Journal,
     session: &Session,
-) -> Result<(), Failure> {
+) -> Result<Exit, Failure> {
     let approver = Asking {
         session,
         yes: false,
@@ -74,17 +76,28 @@ pub(crate) async fn preview(
     let nobody = |_: &Record| {};
     let executor = Executor::new(runbook, journal, &approver, &nobody, session.cancel.clone());
     let found = executor.preview().await;
-    let mut text = String::new();
-    for (step, (name, check)) in runbook.steps.iter().zip(found) {
-        let check = match check {
-            Ok(Check::Done) => "nothing to do".to_owned(),
-            Ok(Check::ToDo) => "to do".to_owned(),
-            Ok(Check::Blocked(why)) => format!("blocked: {why}"),
-            Err(error) => format!("cannot be looked at: {error}"),
+    let mut table = Table::new(&["STEP", "FOUND", "WHAT"]);
+    let mut exit = Exit::Done;
+    for (index, (step, (name, check))) in runbook.steps.iter().zip(found).enumerate() {
+        let state = match check {
+            Ok(Check::Done) => "done",
+            Ok(Check::ToDo) => "to do",
+            Ok(Check::Blocked(why)) if index == 0 => {
+                session.printer.error(&why);
+                exit = Exit::Refused;
+                "blocked"
+            }
+            Err(error) if index == 0 => {
+                session.printer.error(&chain(error.as_ref()));
+                exit = Exit::Unavailable;
+                "unknown"
+            }
+            Ok(Check::Blocked(_)) | Err(_) => "later",
         };
-        text.push_str(&format!("{name} ({check}): {}\n", step.title()));
+        table.row(&[name, state.to_owned(), step.title()]);
     }
-    session.printer.result(&text)
+    session.printer.result(&table.to_string())?;
+    Ok(exit)
 }
 
 /// Works through a runbook, forward or backward, and says how it ended. `command` is how a user goes on.

@@ -111,4 +111,17 @@ impl Messages {
             format_args!("계속하려면 `salvor {command} --run {run}`, 되돌리려면 `salvor {command} --run {run} --undo`"),
         )
     }
+
+    /// Which member a cluster is made of.
+    #[must_use]
+    pub fn etcd_survivor(self, name: &str, index: u64, term: u64) -> String {
+        self.say(
+            format_args!(
+                "member {name} knows most: its log ends with entry {index} of term {term}"
+            ),
+            format_args!(
+                "멤버 {name}의 기록이 가장 깁니다. 마지막 항목은 {index}, 임기는 {term}입니다"
+            ),
+        )
+    }
 }

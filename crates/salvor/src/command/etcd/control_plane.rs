@@ -123,10 +123,10 @@ async fn look(
     for finding in &facts.against {
         session.printer.error(&finding.0);
     }
-    runs::preview(&restoration.runbook(parameters), journal, session).await?;
+    let exit = runs::preview(&restoration.runbook(parameters), journal, session).await?;
     session.printer.note(&session.messages.dry_run());
     Ok(match facts.against.is_empty() {
-        true => Exit::Done,
+        true => exit,
         false => Exit::Refused,
     })
 }
