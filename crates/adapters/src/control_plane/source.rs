@@ -225,6 +225,8 @@ pub async fn put_back(
         "-C",
         "/",
         "--numeric-owner",
+        // Each by its own name: a folder would take what is below it, which then counts as not found.
+        "--no-recursion",
         "--",
     ];
     let names = differences.iter().map(|one| one.path.as_str());
