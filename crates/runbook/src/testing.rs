@@ -31,7 +31,7 @@ pub trait World: Send + Sync {
 }
 
 /// Worlds that are there at once: steps spend most of their time waiting for what they started.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 12;
 
 /// How a step is disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -138,6 +138,12 @@ async fn each_step_of_a_replacement_fails_and_is_killed_in_turn() {
 }
 
 #[tokio::test]
+async fn each_step_of_a_recovery_fails_and_is_killed_in_turn() {
+    let held = prove(async || Fake::losing(&["m1", "m3"])).await.unwrap();
+    assert!(held > 9 * 9, "{held}");
+}
+
+#[tokio::test]
 async fn a_preview_looks_only() {
     let world = Fake::losing(&["m2"]);
     let runbook = replace(&world.setting(), "m2", false).unwrap();
