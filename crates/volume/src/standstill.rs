@@ -139,7 +139,9 @@ pub async fn users_of(
     for (group, version, kind, plural) in SCALABLE {
         let resource = ApiResource::known(group, version, kind, plural, true);
         for object in list(cluster, &resource, namespace).await? {
-            if object["metadata"]["annotations"][STOPPED_FOR] == claim {
+            // A deployment's annotations are copied onto its replica sets, the old ones too; nothing that is owned was stopped by us.
+            let is_noted = object["metadata"]["annotations"][STOPPED_FOR] == claim;
+            if is_noted && controller(&object).is_none() {
                 if users.pods.is_empty() {
                     users.place(&object["spec"]["template"]["spec"]);
                 }

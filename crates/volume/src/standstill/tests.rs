@@ -102,6 +102,21 @@ async fn a_deployment_stands_still_and_gets_its_replicas_back() {
         (0.into(), "2".into())
     );
 
+    // As the controller of deployments does, on those of earlier rollouts too.
+    let sets = scalable("ReplicaSet").expect("known");
+    let notes = json!({"metadata": {"annotations": {REPLICAS_BEFORE: "2", STOPPED_FOR: "data"}}});
+    let options = WriteOptions::default();
+    let body = notes.to_string();
+    let noted = cluster.merge_patch(
+        &sets,
+        Some("default"),
+        "web-1",
+        None,
+        body.as_bytes(),
+        &options,
+    );
+    noted.await.expect("patched");
+
     // Whoever comes after a kill finds it, though no pod is left.
     let again = users_of(&cluster, "default", "data").await.expect("found");
     assert_eq!(again.workloads, stopped.workloads);
