@@ -57,7 +57,7 @@ pub use error::{Error, Result};
 pub use files::{Files, Kind};
 pub use format::key_file::Work;
 pub use format::node::{Node, NodeKind};
-pub use format::snapshot::{Snapshot, Summary};
+pub use format::snapshot::{Root, Snapshot, Summary};
 pub use id::{BlobId, FileId};
 pub use index::Index;
 pub use progress::Progress;

@@ -22,7 +22,7 @@ use jiff::{Timestamp, Zoned};
 
 use crate::error::{Error, Result};
 use crate::files::Kind;
-use crate::format::snapshot::{Snapshot, Summary};
+use crate::format::snapshot::{Root, Snapshot, Summary};
 use crate::id::{BlobId, FileId};
 use crate::index::Index;
 use crate::lock::Lock;
@@ -122,8 +122,13 @@ pub fn run(
         .parent
         .map(|id| repository.read_document::<Snapshot>(Kind::Snapshot, &id))
         .transpose()?;
-    let root = parent.map(|parent| parent.tree);
-    let (tree, counts, stored) = pipeline(repository, &index, source, root, options, progress)?;
+    let before = parent.map(|parent| parent.tree);
+    let own = source.root().map_err(|source| Error::Source {
+        what: "read the directory itself".to_owned(),
+        source,
+    })?;
+    let root = own.as_ref().map(Root::of);
+    let (tree, counts, stored) = pipeline(repository, &index, source, before, options, progress)?;
     lock.check()?;
     progress.check()?;
     let summary = summary(&begin, &counts, stored);
@@ -140,6 +145,7 @@ pub fn run(
         tags: (!options.tags.is_empty()).then(|| options.tags.clone()),
         original: None,
         program_version: options.program.clone(),
+        root,
         summary: Some(summary),
     };
     // The commit point: everything that it reaches is stored.

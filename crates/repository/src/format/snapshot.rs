@@ -1,7 +1,13 @@
 //! Snapshot files: the recovery points of a repository.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::node::{Node, NodeKind, Xattr};
 use crate::id::{BlobId, FileId};
 
 /// A snapshot.
@@ -41,9 +47,63 @@ pub struct Snapshot {
     /// Who wrote it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub program_version: String,
+    /// The source's own directory; absent where the source has none, and from snapshots of restic, which keeps nothing of it.
+    #[serde(
+        default,
+        rename = "salvor_root",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub root: Option<Root>,
     /// What was counted; absent from snapshots of older restics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+}
+
+/// What is known of a source's own directory, which no tree has an entry of. restic ignores it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Permission bits, with set-uid, set-gid and sticky as in Unix (`0o7777`).
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// When its content changed.
+    pub mtime: Timestamp,
+    /// Extended attributes, ACLs among them, by name; values in base64.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub xattrs: BTreeMap<String, String>,
+}
+
+impl Root {
+    /// Of the directory that a node describes.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        let xattrs = node.xattrs.iter();
+        Self {
+            mode: node.mode,
+            uid: node.uid,
+            gid: node.gid,
+            mtime: node.mtime,
+            xattrs: xattrs
+                .map(|one| (one.name.clone(), BASE64.encode(&one.value)))
+                .collect(),
+        }
+    }
+
+    /// A node of the directory; attributes whose value is none are left out.
+    #[must_use]
+    pub fn node(&self) -> Node {
+        let mut node = Node::new(NodeKind::Dir, b".".to_vec());
+        (node.mode, node.uid, node.gid) = (self.mode & 0o7777, self.uid, self.gid);
+        (node.mtime, node.atime) = (self.mtime, self.mtime);
+        let xattrs = self.xattrs.iter().filter_map(|(name, value)| {
+            let (name, value) = (name.clone(), BASE64.decode(value).ok()?);
+            Some(Xattr { name, value })
+        });
+        node.xattrs = xattrs.collect();
+        node
+    }
 }
 
 /// What a backup counted, in restic's words; `errors` is ours.

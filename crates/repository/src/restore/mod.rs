@@ -14,8 +14,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::OFlags;
+
 use crate::error::{Error, Result};
 use crate::format::node::Node;
+use crate::format::snapshot::Root;
 use crate::id::BlobId;
 use crate::index::Index;
 use crate::progress::Progress;
@@ -105,6 +108,31 @@ pub fn run(
     walk.run(tree)?;
     let restored = tally.0.into_inner();
     Ok(restored.unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Gives the restored directory itself, once everything is in it, the owner, mode, times and attributes that it had. What could not
+/// be set is a failure of one more entry.
+///
+/// # Errors
+/// The target is no directory.
+pub fn root(
+    root: &Root,
+    target: &Path,
+    options: &RestoreOptions,
+    restored: &mut Restored,
+) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(target, flags, rustix::fs::Mode::empty());
+    let fd = opened.map_err(|error| local("open", target, std::io::Error::from(error)))?;
+    let refused = metadata::apply_to(&fd, &root.node(), options);
+    if !refused.is_empty() {
+        restored.failed += 1;
+        restored.failures.push(Failure {
+            path: ".".to_owned(),
+            why: refused.join("; "),
+        });
+    }
+    Ok(())
 }
 
 /// Restores one entry that is no directory into the directory `target`.

@@ -397,8 +397,27 @@ impl<'r> Walk<'r> {
         }
     }
 
-    /// Removes what stands at a path. False when that failed, which is then noted.
+    /// Removes what stands at a path. False when that failed, which is then noted; a directory with something in it stays where
+    /// nothing extra is to be removed.
     fn clear(&self, path: &Path) -> Result<bool> {
+        if !self.site.options.delete_extra {
+            let is_full = self.site.target.parent(path).and_then(|(parent, name)| {
+                Ok(kind_of(&parent, name)? == FileType::Directory && {
+                    let fd = open_directory(&parent, name)?;
+                    !names_in(&fd)?.is_empty()
+                })
+            });
+            match is_full {
+                Ok(false) => {}
+                Ok(true) => {
+                    let why = "a directory with something in it is in its place: move it away, or have what is not in the \
+                               snapshot removed (--delete-extra)";
+                    self.fail(path, &why);
+                    return Ok(false);
+                }
+                Err(error) => return self.trouble(path, error).map(|()| false),
+            }
+        }
         let removed = self
             .site
             .target
@@ -497,18 +516,21 @@ fn names_in(fd: &std::os::fd::OwnedFd) -> std::result::Result<Vec<OsString>, Err
     Ok(names)
 }
 
+fn open_directory(
+    parent: &std::os::fd::OwnedFd,
+    name: &Path,
+) -> std::result::Result<std::os::fd::OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
 /// Removes an entry and everything below it, without following a link. Returns how many entries.
 fn remove(parent: &std::os::fd::OwnedFd, name: &Path) -> std::result::Result<u64, Errno> {
     if kind_of(parent, name)? != FileType::Directory {
         rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
         return Ok(1);
     }
-    let fd = rustix::fs::openat(
-        parent,
-        name,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    let fd = open_directory(parent, name)?;
     let mut count = 1;
     for name in names_in(&fd)? {
         count += remove(&fd, Path::new(&name))?;

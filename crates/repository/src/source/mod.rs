@@ -51,6 +51,14 @@ pub trait Source: Send {
     /// The file cannot be opened; it is then counted as failed.
     fn open(&mut self) -> io::Result<Box<dyn Content + '_>>;
 
+    /// The directory that is backed up, where it is one; no step tells it.
+    ///
+    /// # Errors
+    /// It cannot be read: no snapshot is written.
+    fn root(&self) -> io::Result<Option<Node>> {
+        Ok(None)
+    }
+
     /// Whether an unchanged file keeps its change time and inode from one backup to the next. Not so for
     /// copies of a volume.
     fn keeps_inodes(&self) -> bool {

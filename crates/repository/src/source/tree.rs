@@ -178,6 +178,14 @@ impl TreeSource {
 }
 
 impl Source for TreeSource {
+    fn root(&self) -> io::Result<Option<Node>> {
+        let Some(level) = self.open.first() else {
+            return Ok(None);
+        };
+        let stat = rustix::fs::fstat(&level.fd)?;
+        self.node(&level.fd, c".", &stat).map(Some)
+    }
+
     fn next(&mut self) -> io::Result<Step> {
         loop {
             self.current = None;

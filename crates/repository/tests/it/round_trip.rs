@@ -45,6 +45,72 @@ fn every_kind_of_entry_comes_back() {
 }
 
 #[test]
+fn the_directory_itself_comes_back_as_it_was() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let (tree, back) = (place.path("tree"), place.path("back"));
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("a"), "a").unwrap();
+    rustix::fs::setxattr(
+        &tree,
+        "user.root",
+        b"of it",
+        rustix::fs::XattrFlags::empty(),
+    )
+    .unwrap();
+    std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o2710)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&tree, Some(1000), Some(2000)).unwrap();
+        std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o2710)).unwrap();
+    }
+    let repository = place.init(false);
+    let written = back_up(&repository, &tree, &options());
+    let mut restored = restore_into(&repository, "latest", &back, &RestoreOptions::default());
+    let root = written.snapshot.root.unwrap();
+    salvor_repository::restore::root(&root, &back, &RestoreOptions::default(), &mut restored)
+        .unwrap();
+    assert_eq!(restored.failures, []);
+    let of = |path: &std::path::Path| {
+        let found = std::fs::metadata(path).unwrap();
+        (found.mode(), found.uid(), found.gid(), found.mtime_nsec())
+    };
+    assert_eq!(of(&back), of(&tree));
+    let mut value = [0; 16];
+    let length = rustix::fs::getxattr(&back, "user.root", &mut value).unwrap();
+    assert_eq!(&value[..length], b"of it");
+}
+
+#[test]
+fn a_full_directory_in_the_place_of_a_file_stays_unless_extra_is_to_go() {
+    let place = Place::new();
+    let (tree, back) = (place.path("tree"), place.path("back"));
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("a"), "a").unwrap();
+    let repository = place.init(false);
+    let _written = back_up(&repository, &tree, &options());
+    std::fs::create_dir_all(back.join("a/b")).unwrap();
+    std::fs::write(back.join("a/b/keep"), "kept").unwrap();
+    let mut wanted = RestoreOptions {
+        existing: Existing::Overwrite,
+        ..RestoreOptions::default()
+    };
+    let restored = restore_into(&repository, "latest", &back, &wanted);
+    assert_eq!(restored.failed, 1, "{restored:?}");
+    assert!(
+        restored.failures[0].why.contains("delete-extra"),
+        "{restored:?}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(back.join("a/b/keep")).unwrap(),
+        "kept"
+    );
+    wanted.delete_extra = true;
+    let restored = restore_into(&repository, "latest", &back, &wanted);
+    assert_eq!(restored.failed, 0, "{restored:?}");
+    assert_eq!(std::fs::read_to_string(back.join("a")).unwrap(), "a");
+}
+
+#[test]
 fn an_unchanged_tree_stores_nothing_and_a_change_stores_little() {
     let place = Place::new();
     let tree = place.path("tree");

@@ -108,7 +108,12 @@ impl Engine {
             let (tree, into) = (&snapshot.tree, self.directory.as_path());
             let (only, progress) = (&self.part.only, &self.progress);
             if only.is_empty() {
-                return restore::run(&repository, &index, tree, into, &options, progress);
+                let mut restored =
+                    restore::run(&repository, &index, tree, into, &options, progress)?;
+                if let Some(root) = &snapshot.root {
+                    restore::root(root, into, &options, &mut restored)?;
+                }
+                return Ok(restored);
             }
             let only: Vec<PathBuf> = only.iter().map(PathBuf::from).collect();
             restore::some(&repository, &index, tree, &only, into, &options, progress)
