@@ -305,7 +305,8 @@ fn rig_kubernetes(root: &Path, server: &Path, manager: &Path, clients: &[u16]) {
 }
 
 #[test]
-fn a_control_plane_goes_back_to_a_snapshot_killed_twice_on_the_way_and_undone() {
+fn a_control_plane_goes_back_to_a_snapshot_killed_twice_on_the_way_undone_and_goes_back_from_a_location()
+ {
     let Some(rig) = Rig::new() else { return };
     rig.start();
     let create = |name: &str, value: &str| {
@@ -357,7 +358,8 @@ fn a_control_plane_goes_back_to_a_snapshot_killed_twice_on_the_way_and_undone() 
         told.contains("- configmaps: 1 gone, 1 back, 1 as they were"),
         "{told}"
     );
-    assert!(told.contains("stop-etcd (to do)"), "{told}");
+    let stops = told.lines().find(|line| line.starts_with("stop-etcd "));
+    assert!(stops.is_some_and(|line| line.contains("to do")), "{told}");
     assert!(!rig.path("journal").exists());
     // Without a yes, and nobody to ask.
     let refused = rig.run(&begin[..begin.len() - 1]);
@@ -413,4 +415,72 @@ fn a_control_plane_goes_back_to_a_snapshot_killed_twice_on_the_way_and_undone() 
     assert_eq!(rig.kept("member.undone-"), [1, 1, 1]);
     rig.run(&undo).expect(0);
     assert!(rig.has("after"));
+    from_a_location(&rig);
+}
+
+/// The same from a recovery point, and from what was captured since, with a copy of the journal in the location.
+fn from_a_location(rig: &Rig) {
+    let location = format!("file://{}", rig.path("location").display());
+    fs::create_dir(rig.path("location")).expect("a folder");
+    let identity = rig.path("id.txt").display().to_string();
+    let at = |line: &[&str]| {
+        let all = [&["--location", &location], line].concat();
+        rig.run(&all)
+    };
+    at(&["backup-location", "init", "--new-identity", &identity]).expect(0);
+    let endpoint = format!("http://127.0.0.1:{}", rig.clients[0]);
+    let save = ["etcd", "snapshot", "save", "--endpoints", &endpoint];
+    at(&save).expect(0);
+    let create = |name: &str| {
+        let created = rig.kubectl(&["create", "configmap", name]);
+        created.expect("created");
+    };
+    create("behind-the-point");
+    let line = ["--location", &location].into_iter();
+    let line: Vec<&str> = line
+        .chain("etcd stream --rpo 1 --idle 1 --lease 2 --endpoints".split(' '))
+        .chain([endpoint.as_str()])
+        .collect();
+    let mut stream = rig.salvor(&line).spawn().expect("the binary runs");
+    let reaches = || {
+        let listed = at(&["etcd", "timeline", "-o", "json"]);
+        let listed: serde_json::Value = serde_json::from_str(listed.expect(0)).expect("JSON");
+        listed[0]["histories"][0]["reachable"][0]["to"].as_u64()
+    };
+    rig.wait("a base", || reaches().is_some());
+    create("captured");
+    let made = "jsonpath={.metadata.resourceVersion}";
+    let made = rig.kubectl(&["get", "configmap", "captured", "-o", made]);
+    let made: u64 = made.expect("it is there").parse().expect("a revision");
+    rig.wait("its capture", || reaches() >= Some(made));
+    stream.kill().expect("it runs");
+    stream.wait().expect("it ends");
+    create("lost");
+
+    let plane = rig.path("plane.yaml").display().to_string();
+    for (from, folder) in [("--latest", "captured"), ("point:latest", "point")] {
+        let journal = rig.path(folder).display().to_string();
+        let line = [
+            "control-plane",
+            "restore",
+            from,
+            "--plane",
+            &plane,
+            "--journal",
+            &journal,
+            "--identity",
+            &identity,
+            "--into-other-cluster",
+            "--yes",
+        ];
+        at(&line).expect(0);
+        rig.wait("the API", || rig.has("before"));
+        assert!(!rig.has("lost"), "{from}");
+        for name in ["behind-the-point", "captured"] {
+            assert_eq!(rig.has(name), from == "--latest", "{from} {name}");
+        }
+    }
+    let copies = rig.path("location/plugins/salvor/journal");
+    let copies = fs::read_dir(copies).expect("a folder");
+    assert_eq!(copies.count(), 2);
 }

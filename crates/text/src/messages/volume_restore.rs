@@ -184,4 +184,17 @@ impl Messages {
             ),
         )
     }
+
+    /// A claim is back but for some entries, which warnings name.
+    #[must_use]
+    pub fn claim_restored_in_part(self, claim: &str, point: &str, written: &str) -> String {
+        self.say(
+            format_args!(
+                "claim {claim} is NOT as in {point}: what the warnings name is missing or half of it older; {written} written"
+            ),
+            format_args!(
+                "클레임 {claim}의 상태가 {point}와 다릅니다. 경고에 나온 항목이 없거나 일부만 복원됨. 쓴 양 {written}"
+            ),
+        )
+    }
 }

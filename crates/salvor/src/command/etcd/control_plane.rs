@@ -8,9 +8,8 @@ use salvor_adapters::control_plane::Plane;
 use salvor_adapters::control_plane::restore::{Live, Origin, Restoration};
 use salvor_cluster::ConnectOptions;
 use salvor_etcd::chain::Target;
-use salvor_etcd::membership::Cluster;
 use salvor_etcd::points::{self, Details};
-use salvor_etcd::restore::{DEFAULT_RAISE, Options, Revisions, restore_history};
+use salvor_etcd::restore::{self, DEFAULT_RAISE, Revisions, merge};
 use salvor_etcd::snapshot::Snapshot;
 use salvor_location::Location;
 use serde::{Deserialize, Serialize};
@@ -222,7 +221,7 @@ async fn point(
     Ok((from, snapshot))
 }
 
-/// A captured state, merged into one database whose file has lost its name when this returns.
+/// A captured state, merged into one snapshot whose file has no name.
 async fn captured(
     target: Target,
     args: &RestoreArgs,
@@ -238,33 +237,11 @@ async fn captured(
     };
     let (snapshot, mut history) = found.into_history(args.exact, args.quota_backend_bytes);
     let folder = work_folder(args.place.work_dir.as_deref());
-    let merged = tempfile::Builder::new()
-        .prefix(".salvor-merged-")
-        .tempdir_in(&folder);
-    let merged = merged.map_err(|error| {
-        let doing = format!("make a folder in {}", folder.display());
-        Failure::caused(Exit::Internal, doing, error)
-    })?;
-    let url = "http://localhost:2380";
-    let wrong = |error| Failure::caused(Exit::Internal, "name a member", error);
-    let options = Options {
-        cluster: Cluster::new(&format!("merged={url}"), "merged").map_err(wrong)?,
-        name: "merged".to_owned(),
-        peer_urls: url.parse().map_err(wrong)?,
-        data_dir: merged.path().join("data"),
-        wal_dir: None,
-        skip_digest: false,
-        // Raised once, with the directories.
-        revisions: Revisions::Exact,
-        replace: false,
-        owner: None,
-    };
-    let database = options.data_dir.join("member/snap/db");
-    stoppable(session, move |stop| {
-        restore_history(&snapshot, &mut history, &options, stop)
+    let opened = stoppable(session, move |stop| {
+        let merged = merge(&snapshot, &mut history, &folder, stop)?;
+        Ok::<_, restore::Error>(Snapshot::of_file(merged.file, &folder)?)
     })
     .await?;
-    let opened = stoppable(session, move |_| Snapshot::open(&database)).await?;
     Ok((from, opened))
 }
 

@@ -342,7 +342,11 @@ fn ended(
         session.printer.warning(problem);
     }
     let written = ByteCount(filled.bytes).to_string();
-    let text = messages.claim_restored(&target.name(), &point.backup, filled.entries, &written);
+    let (name, backup) = (target.name(), &point.backup);
+    let text = match filled.failed {
+        0 => messages.claim_restored(&name, backup, filled.entries, &written),
+        _ => messages.claim_restored_in_part(&name, backup, &written),
+    };
     session.printer.result(&format!("{text}\n"))?;
     if filled.failed > 0 {
         session

@@ -1,7 +1,7 @@
 //! `volume backup`, `ls`, `cat` and `restore`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use salvor_repository::backup::{self as backing_up, BackupOptions};
@@ -23,8 +23,7 @@ use crate::session::Session;
 
 /// Backs up a directory.
 pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result<Exit, Failure> {
-    let directory =
-        std::path::absolute(&args.directory).map_err(|e| unreadable(&args.directory, e))?;
+    let directory = plain(&args.directory).map_err(|e| unreadable(&args.directory, e))?;
     let tree = TreeOptions {
         one_file_system: args.one_file_system,
         access_times: false,
@@ -144,11 +143,14 @@ impl Wanted {
             }
             return repository.snapshot(&self.snapshot);
         }
+        // Older snapshots have their paths as they were given.
+        let same = |path: &String| plain(Path::new(path)).unwrap_or_else(|_| path.into());
+        let source = source.as_ref().map(same);
         let is_meant = |snapshot: &Snapshot| {
             host.as_ref().is_none_or(|host| *host == snapshot.hostname)
                 && source
                     .as_ref()
-                    .is_none_or(|source| snapshot.paths.contains(source))
+                    .is_none_or(|source| snapshot.paths.iter().any(|path| same(path) == *source))
         };
         let mut all = repository.snapshots()?;
         all.retain(|(_, snapshot)| is_meant(snapshot));
@@ -172,6 +174,22 @@ impl Wanted {
             ))),
         }
     }
+}
+
+/// A path from the root, without `.`, `..` and a slash at its end, as restic has it: one directory is one source, however it is
+/// named.
+fn plain(path: &Path) -> std::io::Result<PathBuf> {
+    let mut clean = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        match part {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            part => clean.push(part),
+        }
+    }
+    Ok(clean)
 }
 
 /// Takes away snapshots that are known to lack data: `latest` is one that restores. Where all of them do, the newest is
@@ -338,7 +356,6 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
     let inside = args.path.clone();
     let working = Arc::clone(&progress);
     let into = target.clone();
-    let tree = snapshot.tree;
     let restored = stoppable(
         session,
         &progress,
@@ -349,7 +366,7 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
         move || {
             restore_part(
                 &repository,
-                &tree,
+                &snapshot,
                 inside.as_deref(),
                 &into,
                 &options,
@@ -387,17 +404,22 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
 
 fn restore_part(
     repository: &Repository,
-    tree: &BlobId,
+    snapshot: &Snapshot,
     inside: Option<&Path>,
     target: &Path,
     options: &RestoreOptions,
     progress: &Progress,
 ) -> Result<restoring::Restored, Error> {
     let index = repository.load_index_for_reading()?;
-    let inside = inside.unwrap_or(Path::new("/"));
-    match path::find(repository, &index, tree, inside)? {
+    let within = inside.unwrap_or(Path::new("/"));
+    match path::find(repository, &index, &snapshot.tree, within)? {
         Found::Directory(tree) => {
-            restoring::run(repository, &index, &tree, target, options, progress)
+            let mut restored =
+                restoring::run(repository, &index, &tree, target, options, progress)?;
+            if let (Some(root), None) = (&snapshot.root, inside) {
+                restoring::root(root, target, options, &mut restored)?;
+            }
+            Ok(restored)
         }
         Found::Entry(node) => restoring::one(repository, &index, *node, target, options, progress),
     }
