@@ -420,23 +420,39 @@ fn a_control_plane_goes_back_to_a_snapshot_killed_twice_on_the_way_undone_and_go
 
 /// The same from a recovery point, and from what was captured since, with a copy of the journal in the location.
 fn from_a_location(rig: &Rig) {
-    let location = format!("file://{}", rig.path("location").display());
-    fs::create_dir(rig.path("location")).expect("a folder");
+    let place = rig.path("location");
+    fs::create_dir(&place).expect("a folder");
+    let config = rig.path("config.yaml").display().to_string();
+    let text = format!(
+        "version: 1\nlocations:\n  off:\n    url: file://{}\n",
+        place.display()
+    );
+    fs::write(&config, text).expect("a file");
     let identity = rig.path("id.txt").display().to_string();
     let at = |line: &[&str]| {
-        let all = [&["--location", &location], line].concat();
+        let all = [&["--config-file", &config, "--location", "off"], line].concat();
         rig.run(&all)
     };
-    at(&["backup-location", "init", "--new-identity", &identity]).expect(0);
+    at(&[
+        "backup-location",
+        "init",
+        "off",
+        "--new-identity",
+        &identity,
+    ])
+    .expect(0);
     let endpoint = format!("http://127.0.0.1:{}", rig.clients[0]);
     let save = ["etcd", "snapshot", "save", "--endpoints", &endpoint];
     at(&save).expect(0);
+    let points = at(&["point", "get", "-o", "json"]);
+    let points: serde_json::Value = serde_json::from_str(points.expect(0)).expect("JSON");
+    let point = format!("point:{}", points[0]["id"].as_str().expect("an id"));
     let create = |name: &str| {
         let created = rig.kubectl(&["create", "configmap", name]);
         created.expect("created");
     };
     create("behind-the-point");
-    let line = ["--location", &location].into_iter();
+    let line = ["--config-file", &config, "--location", "off"].into_iter();
     let line: Vec<&str> = line
         .chain("etcd stream --rpo 1 --idle 1 --lease 2 --endpoints".split(' '))
         .chain([endpoint.as_str()])
@@ -458,7 +474,7 @@ fn from_a_location(rig: &Rig) {
     create("lost");
 
     let plane = rig.path("plane.yaml").display().to_string();
-    for (from, folder) in [("--latest", "captured"), ("point:latest", "point")] {
+    for (from, folder) in [("--latest", "captured"), (point.as_str(), "point")] {
         let journal = rig.path(folder).display().to_string();
         let line = [
             "control-plane",
