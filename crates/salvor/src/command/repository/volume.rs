@@ -9,9 +9,7 @@ use salvor_repository::chunk::ChunkerKind;
 use salvor_repository::path::{self, Found};
 use salvor_repository::restore::{self as restoring, Existing, RestoreOptions};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
-use salvor_repository::{
-    BlobId, Error, FileId, Node, NodeKind, Progress, Repository, Snapshot, damage,
-};
+use salvor_repository::{Error, FileId, Node, NodeKind, Progress, Repository, Snapshot, damage};
 use salvor_text::ByteCount;
 use salvor_text::align::Table;
 
