@@ -39,6 +39,20 @@ struct Rig {
     _undertaker: Server,
 }
 
+impl Drop for Rig {
+    /// They are nobody's children: what starts them ends.
+    fn drop(&mut self) {
+        let Ok(files) = fs::read_dir(self.path("run")) else {
+            return;
+        };
+        for file in files.flatten() {
+            if let Ok(process) = fs::read_to_string(file.path()) {
+                let _ = Command::new("kill").args(["-9", process.trim()]).status();
+            }
+        }
+    }
+}
+
 fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
     listeners.map(|listener| listener.local_addr().expect("bound").port())
