@@ -55,6 +55,16 @@ pub enum Error {
         /// The record.
         number: u64,
     },
+    /// The name cannot be that of a run.
+    #[error(
+        "{run:?} is no name of a run: {reason}; name a run as it was told when it began, such as 20260102t030405-0123456789abcdef"
+    )]
+    InvalidName {
+        /// The name.
+        run: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No record at all.
     #[error(
         "there is no run {run} in {place}: check the name, and that this is the place of its journal"

@@ -34,10 +34,11 @@ pub struct Journal {
     history: History,
 }
 
-/// Where records are.
+/// Where the records of one run are.
 #[derive(Clone, Debug)]
 struct Place {
     store: Arc<dyn ObjectStore>,
+    /// Folder of the run: one that has keys for all numbers.
     folder: String,
 }
 
@@ -50,25 +51,43 @@ struct Copy {
 }
 
 impl Place {
-    fn key(&self, run: &RunId, number: u64) -> Key {
-        let parts = [self.folder.as_str(), run.as_str()];
-        let folder = parts.iter().filter(|part| !part.is_empty());
-        let folder: Vec<_> = folder.copied().collect();
-        let text = format!("{}/{number:08}.json", folder.join("/"));
-        Key::new(text).expect("folders and names of runs are parts of keys")
+    /// The name of a run comes from a user: it must be the name of one folder, not a way out of it or past it.
+    fn new(store: Arc<dyn ObjectStore>, folder: &str, run: &RunId) -> Result<Self> {
+        let run = run.as_str();
+        let invalid = |reason: String| Error::InvalidName {
+            run: run.to_owned(),
+            reason,
+        };
+        if run.contains('/') {
+            return Err(invalid("it has a `/`".to_owned()));
+        }
+        let own = Key::new(run).map_err(|error| invalid(error.reason.to_owned()))?;
+        let folder = match folder.trim_matches('/') {
+            "" => own.to_string(),
+            folder => format!("{folder}/{own}"),
+        };
+        let place = Self { store, folder };
+        Key::new(place.path(u64::MAX)).map_err(|error| invalid(error.reason.to_owned()))?;
+        Ok(place)
     }
 
-    async fn read(&self, run: &RunId, number: u64) -> Result<Bytes, salvor_storage::Error> {
-        let key = self.key(run, number);
+    fn path(&self, number: u64) -> String {
+        format!("{}/{number:08}.json", self.folder)
+    }
+
+    fn key(&self, number: u64) -> Key {
+        Key::new(self.path(number)).expect("the longest was tried when the place was made")
+    }
+
+    async fn read(&self, number: u64) -> Result<Bytes, salvor_storage::Error> {
+        let key = self.key(number);
         let object = self.store.get(&key, GetOptions::default()).await?;
         object.bytes(LONGEST).await
     }
 
     /// Numbers of the records that are there.
-    async fn numbers(&self, run: &RunId) -> Result<BTreeSet<u64>, salvor_storage::Error> {
-        let first = self.key(run, 1);
-        let (folder, _) = first.as_str().rsplit_once('/').unwrap_or_default();
-        let mut listing = self.store.list(&format!("{folder}/")).await?;
+    async fn numbers(&self) -> Result<BTreeSet<u64>, salvor_storage::Error> {
+        let mut listing = self.store.list(&format!("{}/", self.folder)).await?;
         let mut numbers = BTreeSet::new();
         while let Some(object) = listing.next().await {
             let object = object?;
@@ -84,11 +103,11 @@ impl Journal {
     /// Reads what is there of a run, which may be nothing yet.
     ///
     /// # Errors
-    /// The store fails; a record is missing, is none, or is not the one that its successor was written behind.
+    /// [`Error::InvalidName`]; the store fails; a record is missing, is none, or is not the one that its successor was written
+    /// behind.
     pub async fn open(store: Arc<dyn ObjectStore>, folder: &str, run: RunId) -> Result<Self> {
-        let folder = folder.trim_matches('/').to_owned();
         let mut journal = Self {
-            place: Place { store, folder },
+            place: Place::new(store, folder, &run)?,
             copies: Vec::new(),
             run,
             executor: RunId::generate().to_string(),
@@ -131,12 +150,13 @@ impl Journal {
 
     /// Keeps a copy in another store as well. It may fall behind while that cannot be reached, but not beyond a step that
     /// destroys something.
-    #[must_use]
-    pub fn with_copy(mut self, store: Arc<dyn ObjectStore>, folder: &str) -> Self {
-        let folder = folder.trim_matches('/').to_owned();
-        let place = Place { store, folder };
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] where the folder and the name make no key.
+    pub fn with_copy(mut self, store: Arc<dyn ObjectStore>, folder: &str) -> Result<Self> {
+        let place = Place::new(store, folder, &self.run)?;
         self.copies.push(Copy { place, upto: 0 });
-        self
+        Ok(self)
     }
 
     /// Identity of the run.
@@ -190,7 +210,7 @@ impl Journal {
     /// Creates a record. False where one of ours, that was taken for not written, is there: it is taken in, and the number
     /// goes up.
     async fn create(&mut self, number: u64, bytes: &Bytes) -> Result<bool> {
-        let key = self.place.key(&self.run, number);
+        let key = self.place.key(number);
         let written = self
             .place
             .store
@@ -204,7 +224,7 @@ impl Journal {
             return Err(self.failed("write", error));
         }
         // It may be ours: an answer that was lost, and then a repetition that found it.
-        let Ok(there) = self.place.read(&self.run, number).await else {
+        let Ok(there) = self.place.read(number).await else {
             return Err(self.failed("write", error));
         };
         if there == *bytes {
@@ -250,13 +270,13 @@ impl Journal {
     async fn fill(&mut self, index: usize) -> Result<(), salvor_storage::Error> {
         while self.copies[index].upto < self.last {
             let number = self.copies[index].upto + 1;
-            let bytes = self.place.read(&self.run, number).await?;
+            let bytes = self.place.read(number).await?;
             let place = &self.copies[index].place;
-            let key = place.key(&self.run, number);
+            let key = place.key(number);
             match place.store.put(&key, bytes.clone(), PutMode::Create).await {
                 Ok(_) => {}
                 Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                    if place.read(&self.run, number).await? != bytes {
+                    if place.read(number).await? != bytes {
                         return Err(error.with_detail("it holds another record under that number"));
                     }
                 }
@@ -268,7 +288,7 @@ impl Journal {
     }
 
     async fn read_on(&mut self) -> Result<()> {
-        let numbers = self.place.numbers(&self.run).await;
+        let numbers = self.place.numbers().await;
         let numbers = numbers.map_err(|source| self.failed("list", source))?;
         for (number, expected) in numbers.into_iter().zip(1..) {
             if number != expected {
@@ -287,7 +307,7 @@ impl Journal {
     }
 
     async fn record(&self, number: u64) -> Result<(Record, Bytes)> {
-        let bytes = self.place.read(&self.run, number).await;
+        let bytes = self.place.read(number).await;
         let bytes = bytes.map_err(|source| self.failed("read", source))?;
         Ok((self.decode(number, &bytes)?, bytes))
     }

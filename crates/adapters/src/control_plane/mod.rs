@@ -2,6 +2,7 @@
 
 pub mod members;
 pub mod plane;
+mod poll;
 pub mod restore;
 pub mod services;
 pub mod source;

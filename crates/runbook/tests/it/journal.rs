@@ -83,6 +83,25 @@ async fn a_run_that_never_began_is_named_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_none_of_a_run_is_refused_with_the_reason() {
+    let long = "x".repeat(1020);
+    for name in [
+        "", ".", "..", "../other", "a/b", "a//b", "/a", "a\\b", "a\nb", &long,
+    ] {
+        let store = Arc::new(MemoryStore::new());
+        let run = RunId::from(name.to_owned());
+        let error = Journal::open_begun(store, "journal", run)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::InvalidName { .. }),
+            "{name:?}: {error}"
+        );
+        assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_copy_that_could_not_be_reached_is_filled_and_holds_up_what_destroys() {
     let folder = tempfile::tempdir().unwrap();
     let (store, run) = (Arc::new(MemoryStore::new()), RunId::generate());
@@ -90,7 +109,8 @@ async fn a_copy_that_could_not_be_reached_is_filled_and_holds_up_what_destroys()
     let place = folder.path().join("copy");
     let copy = Arc::new(FsStore::new(&place));
     std::fs::write(&place, "in the way").unwrap();
-    let mut journal = written(&store, &run).await.with_copy(copy.clone(), "");
+    let journal = written(&store, &run).await;
+    let mut journal = journal.with_copy(copy.clone(), "").unwrap();
     journal.append(found("four")).await.unwrap();
     let error = journal.assert_copied("five").await.unwrap_err();
     assert!(matches!(error, Error::CopyBehind { .. }), "{error}");

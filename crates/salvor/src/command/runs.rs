@@ -22,6 +22,7 @@ impl From<salvor_runbook::Error> for Failure {
     fn from(error: salvor_runbook::Error) -> Self {
         use salvor_runbook::Error as E;
         let exit = match &error {
+            E::InvalidName { .. } => Exit::Usage,
             E::NoRun { .. } => Exit::NotFound,
             E::AnotherPlan { .. } | E::Undone { .. } | E::Fenced { .. } => Exit::Refused,
             E::Damaged { .. } => Exit::VerificationFailed,
@@ -55,10 +56,10 @@ pub(crate) async fn journal(args: &RunArgs) -> Result<Journal, Failure> {
 }
 
 /// The same with a copy in a location, which outlives this machine.
-pub(crate) fn with_copy(journal: Journal, location: Option<&Location>) -> Journal {
+pub(crate) fn with_copy(journal: Journal, location: Option<&Location>) -> Result<Journal, Failure> {
     match location {
-        Some(location) => journal.with_copy(Arc::clone(location.store()), IN_LOCATION),
-        None => journal,
+        Some(location) => Ok(journal.with_copy(Arc::clone(location.store()), IN_LOCATION)?),
+        None => Ok(journal),
     }
 }
 

@@ -11,12 +11,12 @@ use salvor_etcd::wal::{self, Tail};
 use salvor_runbook::{Check, Compensation, Context, Effect, Step, StepError};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::time::sleep;
 
 use super::place::{ASIDE, StartAgain, noted, reached};
 use super::replace::LOOK;
-use super::{Error, PATIENCE, PAUSE, Setting, of_hex};
+use super::{Error, PATIENCE, Setting, of_hex};
 use crate::control_plane::plane::Member;
+use crate::control_plane::poll::poll;
 use crate::control_plane::services::Component;
 use crate::host::{Command, Input};
 
@@ -319,19 +319,19 @@ impl Step for StartAlone {
     }
 
     async fn verify(&self, _context: &Context<'_>) -> Result<(), StepError> {
-        loop {
+        poll(|| async {
             let status = self.setting.etcd.status(&self.member).await;
             let members = self.setting.etcd.members(&self.member).await;
-            if let (Ok(status), Ok(members)) = (status, members)
-                && status.leader == status.member
+            let (Ok(status), Ok(members)) = (status, members) else {
+                return Ok(None);
+            };
+            let is_alone = status.leader == status.member
                 && members.len() == 1
                 && members[0].id == status.member
-                && self.setting.etcd.majority(&self.member).await.is_ok()
-            {
-                return Ok(());
-            }
-            sleep(PAUSE).await;
-        }
+                && self.setting.etcd.majority(&self.member).await.is_ok();
+            Ok(is_alone.then_some(()))
+        })
+        .await
     }
 
     async fn compensate(&self, context: &Context<'_>) -> Result<Compensation, StepError> {

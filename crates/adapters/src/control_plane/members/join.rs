@@ -7,12 +7,12 @@ use bytes::Bytes;
 use salvor_etcd::{membership, wal};
 use salvor_runbook::{Check, Compensation, Context, Effect, Step, StepError};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::place::{StartAgain, reached};
 use super::replace::{cluster_of, old_of};
-use super::{Error, PATIENCE, PAUSE, Setting, hex, is_at};
+use super::{Error, PATIENCE, Setting, hex, is_at, once_ready};
 use crate::control_plane::plane::Member;
+use crate::control_plane::poll::poll;
 use crate::control_plane::services::Component;
 use crate::host::{Command, Input};
 
@@ -166,46 +166,42 @@ impl Join {
     }
 
     async fn add(&self, context: &Context<'_>) -> Result<u64, StepError> {
-        loop {
+        poll(|| async {
             let (via, found) = self.joined(context).await?;
             if let Some(found) = found {
-                return Ok(found.id);
+                return Ok(Some(found.id));
             }
             let urls = &self.member.peer_urls;
-            match self.setting.etcd.add_learner(&via, urls).await {
-                Ok(added) => return Ok(added.id),
-                // Members count as connected only after some seconds.
-                Err(error) if error.is_not_ready() => sleep(PAUSE).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
+            // Members count as connected only after some seconds.
+            let added = once_ready(self.setting.etcd.add_learner(&via, urls).await)?;
+            Ok(added.map(|added| added.id))
+        })
+        .await
     }
 
     async fn promote(&self, context: &Context<'_>) -> Result<(), StepError> {
-        loop {
+        poll(|| async {
             let (via, joined) = self.assert_joined(context).await?;
             if !joined.is_learner {
-                return Ok(());
+                return Ok(Some(()));
             }
-            match self.setting.etcd.promote(&via, joined.id).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_not_ready() => sleep(PAUSE).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
+            once_ready(self.setting.etcd.promote(&via, joined.id).await)
+        })
+        .await
     }
 
     async fn leave(&self, context: &Context<'_>) -> Result<(), StepError> {
-        loop {
+        poll(|| async {
             let (via, found) = self.joined(context).await?;
-            let Some(found) = found else { return Ok(()) };
+            let Some(found) = found else {
+                return Ok(Some(()));
+            };
             match self.setting.etcd.remove(&via, found.id).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_not_ready() => sleep(PAUSE).await,
-                Err(error) if error.is_unknown_member() => return Ok(()),
-                Err(error) => return Err(error.into()),
+                Err(error) if error.is_unknown_member() => Ok(Some(())),
+                removed => once_ready(removed),
             }
-        }
+        })
+        .await
     }
 
     fn service(&self) -> StartAgain {
@@ -274,13 +270,12 @@ impl Step for Join {
             return reached(self, context).await;
         }
         let (_, joined) = self.assert_joined(context).await?;
-        loop {
+        poll(|| async {
             let said = self.setting.etcd.status(&self.member).await;
-            if said.is_ok_and(|said| said.member == joined.id) {
-                return Ok(());
-            }
-            sleep(PAUSE).await;
-        }
+            let is_it = said.is_ok_and(|said| said.member == joined.id);
+            Ok(is_it.then_some(()))
+        })
+        .await
     }
 
     async fn compensate(&self, context: &Context<'_>) -> Result<Compensation, StepError> {
@@ -366,12 +361,7 @@ impl Step for Compare {
     }
 
     async fn apply(&self, _context: &Context<'_>) -> Result<Value, StepError> {
-        loop {
-            if let Some(found) = self.once().await? {
-                return Ok(found);
-            }
-            sleep(PAUSE).await;
-        }
+        poll(|| self.once()).await
     }
 
     async fn verify(&self, _context: &Context<'_>) -> Result<(), StepError> {

@@ -28,8 +28,6 @@ pub use replace::replace;
 
 /// How long a member may take to start, to catch up, and to agree with the others.
 const PATIENCE: Duration = Duration::from_secs(900);
-/// Between two questions to members.
-const PAUSE: Duration = Duration::from_millis(250);
 
 /// What steps work on.
 #[derive(Clone, Debug)]
@@ -155,6 +153,15 @@ fn is_at(listed: &membership::Member, member: &Member) -> bool {
 fn names(members: &[Member]) -> String {
     let all: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
     all.join(", ")
+}
+
+/// What a member answered; nothing where it is not ready for the question yet.
+fn once_ready<T>(said: Result<T, salvor_etcd::client::Error>) -> Result<Option<T>, StepError> {
+    match said {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_not_ready() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// An id as etcd writes it.

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use salvor_etcd::membership;
 use salvor_runbook::{Check, Compensation, Context, Effect, Runbook, Step, StepError};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::join::{self, Compare};
 use super::place::{Aside, Stop};
-use super::{Error, PAUSE, Setting, hex, is_at, names, of_hex};
+use super::{Error, Setting, hex, is_at, names, of_hex, once_ready};
 use crate::control_plane::plane::Member;
+use crate::control_plane::poll::poll;
 use crate::control_plane::services::{Component, State};
 
 /// The step whose output has what the others go by: `cluster`, and `old`, the id that is taken out.
@@ -272,15 +272,14 @@ impl Step for Remove {
             return Ok(Value::Null);
         };
         context.note(REMOVED, hex(old)).await?;
-        loop {
+        poll(|| async {
             let (via, _) = self.setting.majority(Some(&self.member.name)).await?;
             match self.setting.etcd.remove(&via, old).await {
-                Ok(()) => return Ok(json!({ "removed": hex(old) })),
-                Err(error) if error.is_unknown_member() => return Ok(Value::Null),
-                Err(error) if error.is_not_ready() => sleep(PAUSE).await,
-                Err(error) => return Err(error.into()),
+                Err(error) if error.is_unknown_member() => Ok(Some(Value::Null)),
+                removed => Ok(once_ready(removed)?.map(|()| json!({ "removed": hex(old) }))),
             }
-        }
+        })
+        .await
     }
 
     async fn verify(&self, context: &Context<'_>) -> Result<(), StepError> {

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use salvor_runbook::{Check, Compensation, Context, Effect, Step, StepError};
 use serde_json::{Value, json};
 
-use super::{Restoration, until};
+use super::Restoration;
+use crate::control_plane::poll::until;
 use crate::host::{Command, Host, Local};
 
 /// How long nodes may take to report: kubelets renew every 10 seconds, and back off while the API is away.

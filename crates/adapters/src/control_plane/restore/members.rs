@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use salvor_runbook::{Check, Compensation, Context, Effect, Step, StepError};
 use serde_json::{Value, json};
 
-use super::{Restoration, until};
+use super::Restoration;
+use crate::control_plane::poll::until;
 use crate::control_plane::services::Component;
 
 /// How long members may take to find a leader: the kubelet looks for manifests every 20 seconds, and a large database is

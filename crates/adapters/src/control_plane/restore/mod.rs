@@ -20,7 +20,6 @@ mod services;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use salvor_etcd::membership::Cluster;
@@ -34,9 +33,6 @@ use super::services::{Component, Services, State};
 
 pub use look::{Facts, Finding};
 pub use running::{Kind, Live, Loss, MemberStatus, Running};
-
-/// Between two looks at something that is waited for.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is restored, and what is known of it.
 #[derive(Clone, Debug)]
@@ -160,20 +156,5 @@ impl Restoration {
 
     async fn runs(&self, member: &Member, component: Component) -> Result<bool, StepError> {
         Ok(self.services(member).state(component).await? == State::Running)
-    }
-}
-
-/// Waits until something is so, or until that long has passed: then the last reason is the error.
-async fn until<T, F: Future<Output = Result<T, StepError>> + Send>(
-    limit: Duration,
-    mut look: impl FnMut() -> F + Send,
-) -> Result<T, StepError> {
-    let end = tokio::time::Instant::now() + limit;
-    loop {
-        match look().await {
-            Ok(found) => return Ok(found),
-            Err(error) if tokio::time::Instant::now() >= end => return Err(error),
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
     }
 }

@@ -104,7 +104,7 @@ async fn restore(mut args: RestoreArgs, session: &Session) -> Result<Exit, Failu
     if args.work.dry_run {
         return look(restoration, parameters, journal, session).await;
     }
-    let journal = runs::with_copy(journal, location.as_ref());
+    let journal = runs::with_copy(journal, location.as_ref())?;
     let runbook = restoration.runbook(parameters);
     runs::work(&runbook, journal, &args.work, COMMAND, session).await
 }

@@ -133,7 +133,7 @@ async fn work(
         Some(_) => Some(session.location(None)?),
         None => None,
     };
-    let journal = runs::with_copy(journal, location.as_ref());
+    let journal = runs::with_copy(journal, location.as_ref())?;
     let command = format!("{command} ... --plane {}", args.plane.display());
     runs::work(runbook, journal, &args.work, &command, session).await
 }
