@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use salvor_location::{Location, Point, RunId};
@@ -22,6 +22,7 @@ use crate::hash_kv::hash_kv;
 use crate::points::{self, Details, KIND, MergedFrom};
 use crate::restore::{self, Merged, merge};
 use crate::snapshot::{self, Snapshot, Status};
+use crate::stop::StopOnDrop;
 
 /// What is merged.
 #[derive(Clone, Copy, Debug)]
@@ -295,14 +296,5 @@ fn with_status(base: Details, status: &Status) -> Details {
         total_size: status.total_size,
         storage_version: status.version.clone(),
         ..base
-    }
-}
-
-/// Whoever drops the merge stops its thread.
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

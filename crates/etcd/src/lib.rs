@@ -32,7 +32,5 @@ pub mod save;
 pub mod snapshot;
 pub mod wal;
 
-mod causes;
 mod checksum;
-
-pub use causes::with_causes;
+mod stop;

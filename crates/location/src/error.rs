@@ -387,3 +387,20 @@ impl Error {
         }
     }
 }
+
+/// An error with its causes in one line, for people: `a: b: c`. A cause that the text before it ends with is left out: some
+/// errors show theirs themselves.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let own = cause.to_string();
+        if !text.ends_with(&own) {
+            text.push_str(": ");
+            text.push_str(&own);
+        }
+        next = cause.source();
+    }
+    text
+}

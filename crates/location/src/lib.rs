@@ -61,7 +61,7 @@ pub use archive::Archived;
 pub use backup::{BackupWriter, FileUpload};
 pub use check::{CheckReport, CheckStep};
 pub use delete::DeletedBackup;
-pub use error::{Error, Result};
+pub use error::{Error, Result, with_causes};
 pub use hold::{Hold, Holds};
 pub use init::InitLocation;
 pub use listing::{Damaged, Listing};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 
+use salvor_location::with_causes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -390,7 +391,7 @@ impl<'a> Executor<'a> {
         let failed = Event::Failed {
             step: step.name().to_owned(),
             stage,
-            error: chain(error.as_ref()),
+            error: with_causes(error.as_ref()),
         };
         self.tell(failed).await?;
         if matches!(error.downcast_ref::<Stopped>(), Some(Stopped::Cancelled)) {
@@ -438,16 +439,4 @@ impl<'a> Executor<'a> {
         (self.observer)(&record);
         Ok(())
     }
-}
-
-/// An error with all its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        text.push_str(": ");
-        text.push_str(&one.to_string());
-        cause = one.source();
-    }
-    text
 }

@@ -14,11 +14,12 @@ mod session;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use salvor_location::points::Writer;
-use salvor_location::{Location, RunId};
+use salvor_location::{Digest, Location, RunId};
 use tokio_util::sync::CancellationToken;
 
-use crate::chain::{Reason, segment};
+use crate::chain::{Reason, SegmentName, segment};
 use crate::client::{self, Access, Endpoint, Member};
 use crate::points;
 
@@ -227,6 +228,32 @@ impl Error {
 struct Held {
     cluster: u64,
     writer: Writer,
+}
+
+impl Held {
+    /// Creates a segment of a chain under its name, which commits it. Gives its digest and the bytes of its object.
+    async fn create_segment(
+        &self,
+        location: &Location,
+        chain: &str,
+        (first, last): (u64, u64),
+        content: Bytes,
+    ) -> Result<(Digest, u64), Error> {
+        self.writer.assert_held().await?;
+        let (cluster, chain) = (self.cluster, chain.to_owned());
+        let name = |digest: &Digest| {
+            let name = SegmentName {
+                first,
+                last,
+                digest: *digest,
+            };
+            name.key(cluster, &chain)
+        };
+        let recipients = self.writer.recipients();
+        let created = location.create_segment(recipients, content, name);
+        let (_, digest, size) = created.await?;
+        Ok((digest, size))
+    }
 }
 
 /// A capture across its connections.

@@ -6,13 +6,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use salvor_location::Digest;
 use tokio::time::Instant;
 
 use super::session::Session;
 use super::{Error, Told};
-use crate::chain::SegmentName;
 use crate::chain::segment::Joined;
 
 /// When segments are put together.
@@ -164,24 +161,11 @@ impl Session<'_, '_> {
         let Some(held) = &self.capture.held else {
             return Ok(0);
         };
-        held.writer.assert_held().await?;
-        let content = joined
-            .content(held.writer.number())
-            .map_err(Error::Encode)?;
-        let ((first, last), cluster) = (joined.span(), self.cluster);
-        let chain = self.chain.name.clone();
-        let name = |digest: &Digest| {
-            let name = SegmentName {
-                first,
-                last,
-                digest: *digest,
-            };
-            name.key(cluster, &chain)
-        };
-        let recipients = held.writer.recipients();
-        let location = self.capture.location;
-        let created = location.create_segment(recipients, Bytes::from(content), name);
-        let (_, _, size) = created.await?;
+        let content = joined.content(held.writer.number());
+        let content = content.map_err(Error::Encode)?;
+        let (location, chain) = (self.capture.location, &self.chain.name);
+        let created = held.create_segment(location, chain, joined.span(), content.into());
+        let (_, size) = created.await?;
         Ok(size)
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::{Current, Plan, plan};
 use super::{Capture, Ended, Error, Options, Told};
 use crate::chain::segment::{Belongs, Builder, Malformed};
-use crate::chain::{CHAIN_RECORD, CHAIN_VERSION, ChainRecord, Reason, SegmentName, Timeline};
+use crate::chain::{CHAIN_RECORD, CHAIN_VERSION, ChainRecord, Reason, Timeline};
 use crate::client::{Event, Member, Watch, Watched};
 use crate::points::{self, Details, Placement, Request};
 
@@ -371,7 +371,6 @@ impl Session<'_, '_> {
         let Some(held) = &self.capture.held else {
             return Ok(());
         };
-        held.writer.assert_held().await?;
         let belongs = Belongs {
             cluster: self.cluster,
             chain: &self.chain.name,
@@ -379,21 +378,11 @@ impl Session<'_, '_> {
             previous: self.chain.previous,
         };
         let content = self.builder.finish(&belongs, now).map_err(Error::Encode)?;
-        let last = self.builder.last();
-        let (first, cluster, chain) = (self.builder.first(), self.cluster, self.chain.name.clone());
-        let name = |digest: &Digest| {
-            let name = SegmentName {
-                first,
-                last,
-                digest: *digest,
-            };
-            name.key(cluster, &chain)
-        };
-        let recipients = held.writer.recipients();
-        let location = self.capture.location;
+        let span = (self.builder.first(), self.builder.last());
+        let (location, chain) = (self.capture.location, &self.chain.name);
         let content = Bytes::from(content);
-        let created = location.create_segment(recipients, content.clone(), name);
-        let (_, digest, size) = created.await?;
+        let created = held.create_segment(location, chain, span, content.clone());
+        let (digest, size) = created.await?;
         self.committed(digest, size);
         self.roll_up(&content, size).await;
         self.capture.write_metrics().await

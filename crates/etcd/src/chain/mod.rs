@@ -2,6 +2,7 @@
 //!
 //! The forms are in `docs/formats/etcd-segments.md`. Start with [`Timeline::load`].
 
+mod collected;
 mod joined;
 mod reading;
 pub mod recover;

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use salvor_location::{Location, Point};
 use salvor_seal::age::Identity;
 
-use super::segment::{self, Item, LARGEST_CONTENT, Malformed};
+use super::collected::Collected;
+use super::segment::{self, LARGEST_CONTENT, Malformed};
 use super::timeline::{Base, Line, Segment, Timeline};
 use crate::points;
 use crate::restore::{Changes, History};
 use crate::snapshot::Snapshot;
-use crate::with_causes;
+use salvor_location::with_causes;
 
 /// What is wanted back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,14 +119,7 @@ pub async fn fetch(
     folder: &Path,
 ) -> Result<Found, Error> {
     let lines = timeline.lines();
-    let (line, base) = choose(&lines, timeline, target)?;
-    let way = Way {
-        location,
-        cluster: timeline.cluster,
-        lines: &lines,
-        line,
-        target,
-    };
+    let (way, base) = Way::choose(location, timeline, &lines, target)?;
     way.fetch(base, identities, folder).await
 }
 
@@ -141,15 +135,8 @@ pub async fn fetch_whole(
     folder: &Path,
 ) -> Result<Found, Error> {
     let lines = timeline.lines();
-    let (line, nearest) = choose(&lines, timeline, target)?;
-    let way = Way {
-        location,
-        cluster: timeline.cluster,
-        lines: &lines,
-        line,
-        target,
-    };
-    let base = oldest(line, nearest, target);
+    let (way, nearest) = Way::choose(location, timeline, &lines, target)?;
+    let base = oldest(way.line, nearest, target);
     match way.fetch(base, identities, folder).await {
         // Where something on the long way is damaged, the short one may still lead there.
         Err(error) if error.is_on_the_way() && base.point.id != nearest.point.id => {
@@ -188,7 +175,25 @@ struct Way<'t> {
     target: Target,
 }
 
-impl Way<'_> {
+impl<'t> Way<'t> {
+    /// The base to begin with, and the way that leads on from it.
+    fn choose(
+        location: &'t Location,
+        timeline: &'t Timeline,
+        lines: &'t [Line<'t>],
+        target: Target,
+    ) -> Result<(Self, &'t Base), Error> {
+        let (line, base) = choose(lines, timeline, target)?;
+        let way = Self {
+            location,
+            cluster: timeline.cluster,
+            lines,
+            line,
+            target,
+        };
+        Ok((way, base))
+    }
+
     /// Fetches a base and what leads on from it.
     async fn fetch(
         &self,
@@ -201,19 +206,8 @@ impl Way<'_> {
             path: folder.to_owned(),
             source,
         };
-        let details = &base.details;
-        let mut collected = Collected {
-            changes: Changes::create(folder).map_err(io)?,
-            leases: BTreeMap::new(),
-            target: self.target,
-            before: details.revision,
-            reached: details.revision,
-            revision: details.revision,
-            compacted: details.compacted,
-            at: None,
-            behind: None,
-            passed: false,
-        };
+        let changes = Changes::create(folder).map_err(io)?;
+        let mut collected = Collected::new(self.target, &base.details, changes);
         let (mut remarks, mut unusable, mut segments) = (Vec::new(), HashSet::new(), 0);
         'path: while let Some(line) = self.line {
             for segment in line.path(collected.reached, &unusable) {
@@ -241,12 +235,14 @@ impl Way<'_> {
             }
             break;
         }
-        let there = || {
+        if !collected.settle() {
             let mut there = described(self.lines);
-            there.extend(remarks.iter().cloned());
-            there.join("; ")
-        };
-        collected.settle(&there)?;
+            there.extend(remarks);
+            return Err(Error::Unreachable {
+                wanted: wanted(self.target),
+                there: there.join("; "),
+            });
+        }
         let reached = collected.reached_by().unwrap_or(base.point.created);
         Ok(Found {
             snapshot,
@@ -380,139 +376,5 @@ fn is_damage(error: &salvor_location::Error) -> bool {
         // With another identity it may open.
         E::Sealed { source, .. } => !matches!(**source, AgeError::NotForUs { .. }),
         error => error.is_not_found(),
-    }
-}
-
-/// What was taken from segments.
-struct Collected {
-    changes: Changes,
-    leases: BTreeMap<i64, i64>,
-    target: Target,
-    /// How far the segments before the one at hand had come.
-    before: u64,
-    /// Up to here nothing is missing.
-    reached: u64,
-    /// What the target stands for, as far as is known.
-    revision: u64,
-    compacted: u64,
-    at: Option<Timestamp>,
-    /// The first mark at or behind a revision that is wanted.
-    behind: Option<Timestamp>,
-    /// Whether a mark behind the time was seen.
-    passed: bool,
-}
-
-impl Collected {
-    /// Whether more segments would change nothing.
-    fn is_complete(&self) -> bool {
-        match self.target {
-            Target::Revision(revision) => self.reached >= revision,
-            Target::Time(_) => self.passed,
-            Target::Latest => false,
-        }
-    }
-
-    /// Takes a segment that was looked at.
-    fn take(&mut self, content: &[u8]) -> io::Result<()> {
-        self.before = self.reached;
-        let mut written = Ok(());
-        let read = segment::read(content, |item| {
-            if let (Ok(()), Err(error)) = (&written, self.item(item)) {
-                written = Err(error);
-            }
-        });
-        written?;
-        read.map(drop).map_err(io::Error::other)
-    }
-
-    fn item(&mut self, item: Item<'_>) -> io::Result<()> {
-        match item {
-            Item::Change {
-                revision,
-                key,
-                value,
-                ..
-            } => {
-                let main = revision.main;
-                let is_within = match self.target {
-                    Target::Revision(target) => main <= target,
-                    Target::Time(_) => !self.passed,
-                    Target::Latest => true,
-                };
-                // What another segment had already is dropped.
-                if is_within && main > self.before {
-                    self.changes.push(main, key, value)?;
-                    self.reached = main;
-                    if !matches!(self.target, Target::Time(_)) {
-                        self.revision = main;
-                    }
-                }
-            }
-            Item::Mark(mark) => self.mark(mark),
-            Item::Lease(id, ttl) => {
-                self.leases.insert(id, ttl);
-            }
-        }
-        Ok(())
-    }
-
-    /// When the revision had been reached.
-    fn reached_by(&self) -> Option<Timestamp> {
-        match self.target {
-            Target::Revision(_) => self.behind,
-            Target::Time(_) | Target::Latest => self.at,
-        }
-    }
-
-    fn mark(&mut self, mark: segment::Mark) {
-        if let Target::Revision(target) = self.target
-            && mark.revision >= target
-            && self.behind.is_none()
-        {
-            self.behind = Timestamp::from_millisecond(mark.millis).ok();
-        }
-        let counts = match self.target {
-            Target::Revision(target) => mark.revision <= target,
-            Target::Time(time) => {
-                self.passed |= mark.millis > time.as_millisecond();
-                !self.passed
-            }
-            Target::Latest => true,
-        };
-        if !counts {
-            return;
-        }
-        if matches!(self.target, Target::Time(_)) {
-            self.revision = self.revision.max(mark.revision);
-        }
-        if mark.compacted <= mark.revision {
-            self.compacted = self.compacted.max(mark.compacted);
-        }
-        self.at = Timestamp::from_millisecond(mark.millis).ok().or(self.at);
-    }
-
-    /// Says whether the target was reached.
-    fn settle(&mut self, there: &dyn Fn() -> String) -> Result<(), Error> {
-        let reached = match self.target {
-            Target::Revision(target) => {
-                // A base that is newer holds older versions.
-                self.revision = target;
-                self.reached >= target
-            }
-            Target::Time(time) => {
-                self.passed
-                    || self
-                        .at
-                        .is_some_and(|at| at.as_millisecond() >= time.as_millisecond())
-            }
-            Target::Latest => true,
-        };
-        match reached {
-            true => Ok(()),
-            false => Err(Error::Unreachable {
-                wanted: wanted(self.target),
-                there: there(),
-            }),
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use super::report::{Level, Outcome, Report};
 use super::{Error, Revisions, Snapshot, not_stopped, rows};
 use crate::bolt::{self, Bucket, Walk};
-use crate::with_causes;
+use salvor_location::with_causes;
 
 /// Buckets without which there is no store.
 const NEEDED: [&str; 2] = ["key", "meta"];

@@ -10,10 +10,10 @@ use salvor_etcd::save::save;
 use salvor_seal::Secret;
 use tokio_util::sync::CancellationToken;
 
+use crate::bench::Bench;
 use crate::capture::reach;
-use crate::chains::{Bench, Running};
 use crate::points::access;
-use crate::real::{Member, Plan, Version, free_ports, wait_for_quorum, with_history};
+use crate::real::{Member, Plan, Version, alone, three, wait_for_quorum, with_history};
 use crate::support::chain;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,18 +54,7 @@ fn a_member_whose_data_differs_is_passed_over_and_told() {
     for index in 0..3 {
         plan.restore(index, &first.path, folder.path(), Revisions::Exact);
     }
-    let members: Vec<Member<'_>> = std::thread::scope(|scope| {
-        let starts: Vec<_> = (0..3)
-            .map(|index| {
-                let (plan, version, folder) = (&plan, &version, folder.path());
-                scope.spawn(move || plan.start(index, version, folder))
-            })
-            .collect();
-        let members = starts
-            .into_iter()
-            .map(|start| start.join().expect("started"));
-        members.collect()
-    });
+    let members = three(&plan, &version, folder.path());
     members.iter().for_each(wait_for_quorum);
     let endpoints: Vec<String> = members.iter().map(|member| member.client.clone()).collect();
     let chosen = take(&endpoints, "second.db");
@@ -89,23 +78,13 @@ fn a_member_without_space_is_saved_and_captured_and_the_restored_one_takes_write
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let [client, peer] = free_ports();
-    let (client, peer) = (
-        format!("http://127.0.0.1:{client}"),
-        format!("http://127.0.0.1:{peer}"),
-    );
-    let member = Member::start_at(
+    let member = alone(
         &version,
-        "full",
-        &folder.path().join("full"),
-        &client,
-        &peer,
-        &format!("full={peer}"),
+        folder.path(),
         &["--quota-backend-bytes", "2000000"],
     );
-    let bench = Bench::of(member.expect("started"), folder.path());
-    let running = Running::start(&bench.location, bench.options());
-    running.wait_to_hear("Base");
+    let bench = Bench::of(member, folder.path());
+    let running = bench.capture();
     let begun = Instant::now();
     let value = "x".repeat(500_000);
     while bench.source.ctl_with(&["put", "large"], &value).is_ok() {
@@ -116,7 +95,7 @@ fn a_member_without_space_is_saved_and_captured_and_the_restored_one_takes_write
     running.stop();
     assert_eq!(timeline.lines()[0].gaps(), []);
     let path = folder.path().join("snapshot.db");
-    let endpoints = [client];
+    let endpoints = [bench.source.client.clone()];
     let (access, stop) = (access(), CancellationToken::new());
     let saved = save(&endpoints, &access, &path, &stop);
     let saved = bench.runtime.block_on(saved).expect("saved");
@@ -143,21 +122,8 @@ fn a_token_that_runs_out_is_followed_by_another() {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let [client, peer] = free_ports();
-    let (client, peer) = (
-        format!("http://127.0.0.1:{client}"),
-        format!("http://127.0.0.1:{peer}"),
-    );
-    let member = Member::start_at(
-        &version,
-        "tokens",
-        &folder.path().join("tokens"),
-        &client,
-        &peer,
-        &format!("tokens={peer}"),
-        &["--auth-token-ttl", "1"],
-    );
-    let bench = Bench::of(member.expect("started"), folder.path());
+    let member = alone(&version, folder.path(), &["--auth-token-ttl", "1"]);
+    let bench = Bench::of(member, folder.path());
     for line in [
         "user add root:secret",
         "user grant-role root root",
@@ -183,8 +149,7 @@ fn a_token_that_runs_out_is_followed_by_another() {
         idle: PATIENCE,
         ..bench.options()
     };
-    let running = Running::start(&bench.location, options);
-    running.wait_to_hear("Base");
+    let running = bench.capture_with(options);
     let first = put("first");
     bench.wait(|timeline| reach(timeline) >= first);
     // Nothing tells when a token is dropped; three of its lives are enough.

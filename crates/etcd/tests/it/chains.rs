@@ -1,131 +1,22 @@
 //! What breaks a capture, and what a chain with something missing still gives.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use salvor_etcd::capture::{self, Bounds, Metrics, Options};
+use salvor_etcd::capture::{Bounds, Options};
 use salvor_etcd::chain::{Found, Reason, Target, Timeline, recover};
 use salvor_etcd::history::{self, Past};
 use salvor_etcd::mvcc::KeyValue;
 use salvor_etcd::restore::{Error, Revisions, restore_history};
-use salvor_location::Location;
-use salvor_seal::age::Identity;
-use salvor_storage::{Key, PutMode};
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
-use crate::capture::{QUOTA, options, reach, wait};
-use crate::points::location_of;
-use crate::real::{self, Member, Plan, with_history};
-use crate::support::{GO_ON, chain};
+use crate::bench::{Bench, Running};
+use crate::capture::{QUOTA, reach};
+use crate::real::{self, Plan};
+use crate::support::GO_ON;
 
-/// A capture on a thread of its own.
-pub(crate) struct Running {
-    stop: CancellationToken,
-    said: Arc<Mutex<String>>,
-    thread: JoinHandle<Metrics>,
-}
-
-impl Running {
-    pub(crate) fn start(location: &Location, options: Options) -> Self {
-        let (stop, said) = (CancellationToken::new(), Arc::<Mutex<String>>::default());
-        let (location, token, text) = (location.clone(), stop.clone(), Arc::clone(&said));
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-            let mut tell = |told: capture::Told<'_>| {
-                let mut text = text.lock().expect("nobody panicked");
-                text.push_str(&format!("{told:?}\n"));
-            };
-            let run = capture::run(&location, &options, &token, &mut tell);
-            runtime
-                .block_on(run)
-                .unwrap_or_else(|error| panic!("{}", chain(&error)))
-        });
-        Self { stop, said, thread }
-    }
-
-    pub(crate) fn wait_to_hear(&self, part: &str) {
-        let begun = std::time::Instant::now();
-        loop {
-            let said = self.said.lock().expect("nobody panicked").clone();
-            if said.contains(part) {
-                return;
-            }
-            assert!(begun.elapsed().as_secs() < 60, "{part}: {said}");
-            std::thread::yield_now();
-        }
-    }
-
-    pub(crate) fn has_said(&self, part: &str) -> bool {
-        self.all_said().contains(part)
-    }
-
-    pub(crate) fn all_said(&self) -> String {
-        self.said.lock().expect("nobody panicked").clone()
-    }
-
-    pub(crate) fn stop(self) -> Metrics {
-        self.stop.cancel();
-        self.thread.join().expect("it ended")
-    }
-}
-
-pub(crate) struct Bench<'a> {
-    pub(crate) runtime: tokio::runtime::Runtime,
-    pub(crate) folder: &'a Path,
-    pub(crate) source: Member<'a>,
-    pub(crate) identity: Identity,
-    pub(crate) location: Location,
-}
-
-impl<'a> Bench<'a> {
-    pub(crate) fn new(version: &'a real::Version, folder: &'a Path) -> Self {
-        Self::of(with_history(version, folder), folder)
-    }
-
-    pub(crate) fn of(source: Member<'a>, folder: &'a Path) -> Self {
-        let place = folder.join("location");
-        std::fs::create_dir(&place).expect("a folder");
-        let identity = Identity::generate().expect("random numbers");
-        Self {
-            runtime: tokio::runtime::Runtime::new().expect("a runtime"),
-            folder,
-            source,
-            location: location_of(&place, &identity),
-            identity,
-        }
-    }
-
-    pub(crate) fn options(&self) -> Options {
-        options(&self.source.client, self.folder)
-    }
-
-    pub(crate) fn wait(&self, is_so: impl Fn(&Timeline) -> bool) -> Timeline {
-        wait(&self.runtime, &self.location, Path::new("/dev/null"), is_so)
-    }
-
-    pub(crate) fn put(&self, times: usize) -> u64 {
-        for time in 0..times {
-            self.source
-                .ctl(&["put", &format!("more{}", time % 5), &time.to_string()]);
-        }
-        self.source.revision()
-    }
-
-    pub(crate) fn fetch(
-        &self,
-        timeline: &Timeline,
-        target: Target,
-    ) -> Result<Found, recover::Error> {
-        let identities = std::slice::from_ref(&self.identity);
-        let fetched = recover::fetch(&self.location, timeline, target, identities, self.folder);
-        self.runtime.block_on(fetched)
-    }
-
+impl Bench<'_> {
     fn fetch_whole(&self, timeline: &Timeline, target: Target) -> Found {
         let identities = std::slice::from_ref(&self.identity);
         let fetched =
@@ -180,16 +71,14 @@ fn a_compaction_of_what_was_not_captured_begins_a_new_history() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let bench = Bench::new(&version, folder.path());
-    let first = Running::start(&bench.location, bench.options());
-    first.wait_to_hear("Base");
+    let first = bench.capture();
     let captured = bench.put(3);
     bench.wait(|timeline| reach(timeline) >= captured);
     assert_eq!(first.stop().captured, captured);
 
     let newest = bench.put(6);
     bench.source.ctl(&["compact", &newest.to_string()]);
-    let second = Running::start(&bench.location, bench.options());
-    second.wait_to_hear("Base");
+    let second = bench.capture();
     let last = bench.put(2);
     let timeline = bench.wait(|timeline| reach(timeline) >= last);
     let lines = timeline.lines();
@@ -248,8 +137,7 @@ fn a_long_chain_is_followed_by_another_and_what_is_damaged_ends_the_way() {
         },
         ..bench.options()
     };
-    let running = Running::start(&bench.location, bounded);
-    running.wait_to_hear("Base");
+    let running = bench.capture_with(bounded);
     let mut last = 0;
     for _ in 0..4 {
         last = bench.put(2);
@@ -295,16 +183,7 @@ fn a_long_chain_is_followed_by_another_and_what_is_damaged_ends_the_way() {
         .iter()
         .find(|segment| segment.first <= within && segment.last >= within);
     let damaged = damaged.expect("one");
-    let path = folder.path().join("location").join(&damaged.key);
-    let mut bytes = std::fs::read(path).expect("there");
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    let key = Key::new(damaged.key.clone()).expect("a key");
-    let put = bench
-        .location
-        .store()
-        .put(&key, bytes.into(), PutMode::Overwrite);
-    bench.runtime.block_on(put).expect("changed");
+    bench.damage(&damaged.key);
     let refused = bench
         .fetch(&timeline, Target::Revision(within))
         .err()
@@ -340,8 +219,7 @@ fn a_member_that_is_killed_and_comes_back_is_watched_on() {
     let plan = Plan::new::<1>();
     let mut bench = Bench::of(plan.start(0, &version, folder.path()), folder.path());
     bench.put(3);
-    let running = Running::start(&bench.location, bench.options());
-    running.wait_to_hear("Base");
+    let running = bench.capture();
     let before = bench.put(3);
     bench.wait(|timeline| reach(timeline) >= before);
     // Dropped first: the new one has its data and its port.

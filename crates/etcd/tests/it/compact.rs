@@ -6,16 +6,14 @@ use salvor_etcd::capture::{Options, RollUps};
 use salvor_etcd::chain::{Target, Timeline};
 use salvor_etcd::compact::{Compacted, Error, Request, compact};
 use salvor_etcd::points::{self, Details};
-use salvor_etcd::restore::{Revisions, restore_history};
 use salvor_location::Location;
-use salvor_storage::Key;
 
-use crate::capture::{QUOTA, reach};
-use crate::chains::{Bench, Running};
-use crate::real::{Plan, Version, run};
-use crate::support::{GO_ON, chain};
+use crate::bench::{Bench, restored};
+use crate::capture::reach;
+use crate::real::{Version, run};
+use crate::support::chain;
 
-fn compacted(
+pub(crate) fn compacted(
     bench: &Bench<'_>,
     timeline: &Timeline,
     target: Option<Target>,
@@ -32,12 +30,6 @@ fn compacted(
         .block_on(compact(&bench.location, timeline, &request))
 }
 
-fn remove(bench: &Bench<'_>, key: &str) {
-    let key = Key::new(key).expect("a key");
-    let removed = bench.runtime.block_on(bench.location.store().delete(&key));
-    removed.expect("removed");
-}
-
 /// Removes the first base, so that whatever is reached is reached from the merged one.
 fn without_first_base(bench: &Bench<'_>, timeline: &Timeline) -> Timeline {
     let first = &timeline.lines()[0].bases()[0].point.clone();
@@ -46,10 +38,9 @@ fn without_first_base(bench: &Bench<'_>, timeline: &Timeline) -> Timeline {
         "plugins/salvor/points/{}/{month}/{}/point.json",
         first.source, first.id
     );
-    remove(bench, &record);
-    remove(bench, &first.objects[0].key);
-    let load = Timeline::load(&bench.location, timeline.cluster);
-    bench.runtime.block_on(load).expect("read")
+    bench.remove(&record);
+    bench.remove(&first.objects[0].key);
+    bench.load(timeline.cluster)
 }
 
 #[test]
@@ -57,8 +48,7 @@ fn a_chain_becomes_a_full_that_is_the_source_s_own_and_what_follows_leads_on_fro
     for version in Version::all() {
         let folder = tempfile::tempdir().expect("a folder");
         let bench = Bench::new(&version, folder.path());
-        let running = Running::start(&bench.location, bench.options());
-        running.wait_to_hear("Base");
+        let running = bench.capture();
         bench.put(6);
         bench.source.ctl(&["del", "more1", "more2"]);
         let middle = bench.put(2);
@@ -123,10 +113,7 @@ fn a_chain_becomes_a_full_that_is_the_source_s_own_and_what_follows_leads_on_fro
         let found = bench
             .fetch(&timeline, Target::Revision(middle))
             .expect("there");
-        let (snapshot, mut history) = found.into_history(true, QUOTA);
-        let plan = Plan::new::<1>();
-        let options = plan.options(0, folder.path(), Revisions::Exact);
-        restore_history(&snapshot, &mut history, &options, &GO_ON).expect("restored");
+        let (_, plan) = restored(found, folder.path());
         let member = plan.start(0, &version, folder.path());
         assert_eq!((member.hash_kv(middle), member.keys(middle)), (hash, keys));
         let nothing = compacted(&bench, &timeline, Some(Target::Revision(middle)));
@@ -151,8 +138,7 @@ fn segments_are_put_together_and_the_way_leads_over_the_longer_ones() {
         }),
         ..bench.options()
     };
-    let running = Running::start(&bench.location, options);
-    running.wait_to_hear("Base");
+    let running = bench.capture_with(options);
     let mut last = 0;
     for _ in 0..12 {
         last = bench.put(2);
@@ -168,7 +154,6 @@ fn segments_are_put_together_and_the_way_leads_over_the_longer_ones() {
     // What was kept at the end was written, too: one has all there is.
     let segments = timeline.chains[0].segments.len();
     assert!(path.len() * 3 < segments, "{} of {segments}", path.len());
-    let hash = bench.source.hash_kv(last);
     let found = bench.fetch(&timeline, Target::Latest).expect("there");
     assert_eq!((found.revision, found.segments), (last, path.len() as u64));
     assert_eq!(found.remarks, [] as [&str; 0]);
@@ -177,18 +162,10 @@ fn segments_are_put_together_and_the_way_leads_over_the_longer_ones() {
     let kept: Vec<String> = path.iter().map(|segment| segment.key.clone()).collect();
     for segment in &timeline.chains[0].segments {
         if !kept.contains(&segment.key) {
-            remove(&bench, &segment.key);
+            bench.remove(&segment.key);
         }
     }
-    let load = Timeline::load(&bench.location, timeline.cluster);
-    let timeline = bench.runtime.block_on(load).expect("read");
-    let found = bench.fetch(&timeline, Target::Latest).expect("there");
-    let (snapshot, mut history) = found.into_history(true, QUOTA);
-    let plan = Plan::new::<1>();
-    let options = plan.options(0, folder.path(), Revisions::Exact);
-    restore_history(&snapshot, &mut history, &options, &GO_ON).expect("restored");
-    let member = plan.start(0, &version, folder.path());
-    assert_eq!(member.hash_kv(last), hash);
+    bench.is_the_source(&version, &bench.load(timeline.cluster));
 }
 
 /// A location of somebody who may not write.
@@ -205,8 +182,7 @@ fn without_recipients_nothing_is_fetched_or_written() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let bench = Bench::new(&version, folder.path());
-    let running = Running::start(&bench.location, bench.options());
-    running.wait_to_hear("Base");
+    let running = bench.capture();
     let last = bench.put(2);
     let timeline = bench.wait(|timeline| reach(timeline) >= last);
     running.stop();

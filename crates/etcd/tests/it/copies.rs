@@ -1,17 +1,15 @@
 //! Points and chains in another location: what was captured comes back from the copy.
 
 use salvor_etcd::chain::{Target, Timeline, recover};
-use salvor_etcd::restore::{Revisions, restore_history};
 use salvor_location::copy::CopyOptions;
 use salvor_location::copy::mirror::{Action, Mirrored, apply, plan};
 use salvor_location::{Error, Location};
-use salvor_storage::{Key, PutMode};
 
-use crate::capture::{QUOTA, reach};
-use crate::chains::{Bench, Running};
+use crate::bench::{Bench, is_the_source};
+use crate::capture::reach;
 use crate::points::location_of;
-use crate::real::{Plan, Version};
-use crate::support::{GO_ON, chain};
+use crate::real::Version;
+use crate::support::chain;
 
 fn mirrored(bench: &Bench<'_>, target: &Location) -> Result<Mirrored, Error> {
     bench.runtime.block_on(async {
@@ -30,8 +28,7 @@ fn a_chain_is_mirrored_and_restored_from_the_copy() {
     let place = folder.path().join("copy");
     std::fs::create_dir(&place).expect("a folder");
     let target = location_of(&place, &bench.identity);
-    let running = Running::start(&bench.location, bench.options());
-    running.wait_to_hear("Base");
+    let running = bench.capture();
     let first = bench.put(3);
     bench.wait(|timeline| reach(timeline) >= first);
     // While the capture goes on.
@@ -49,23 +46,15 @@ fn a_chain_is_mirrored_and_restored_from_the_copy() {
     let segments = &timeline.chains[0].segments;
     let newest = segments.iter().max_by_key(|segment| segment.last);
     let newest = newest.expect("one").clone();
-    let key = Key::new(newest.key.clone()).expect("a key");
     let path = folder.path().join("location").join(&newest.key);
     let sound = std::fs::read(&path).expect("there");
-    let put = |bytes: Vec<u8>| {
-        let put = bench
-            .location
-            .store()
-            .put(&key, bytes.into(), PutMode::Overwrite);
-        bench.runtime.block_on(put).expect("written");
-    };
-    put(vec![7; sound.len()]);
+    bench.overwrite(&newest.key, vec![7; sound.len()]);
     let copied = mirrored(&bench, &target).expect("the rest is copied");
     assert!(
         matches!(&copied.failed[..], [(_, Error::SourceDamaged { .. })]),
         "{copied:?}"
     );
-    put(sound);
+    bench.overwrite(&newest.key, sound);
     mirrored(&bench, &target).expect("copied");
     let made = bench
         .runtime
@@ -98,14 +87,5 @@ fn a_chain_is_mirrored_and_restored_from_the_copy() {
         "holds hold the copy"
     );
     let found = found.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert_eq!(
-        (found.revision, &found.remarks[..]),
-        (last, &[] as &[String])
-    );
-    let (snapshot, mut history) = found.into_history(true, QUOTA);
-    let plan = Plan::new::<1>();
-    let options = plan.options(0, folder.path(), Revisions::Exact);
-    restore_history(&snapshot, &mut history, &options, &GO_ON).expect("restored");
-    let member = plan.start(0, &version, folder.path());
-    assert_eq!(member.hash_kv(last), bench.source.hash_kv(last));
+    is_the_source(found, &bench.source, &version);
 }

@@ -15,46 +15,15 @@ use salvor_etcd::chain::{SegmentName, Target, Timeline};
 use salvor_etcd::history::{self, Past};
 use salvor_etcd::mvcc::{KeyValue, Revision};
 use salvor_etcd::protobuf::Message;
-use salvor_etcd::restore::{Restored, Revisions, restore_history};
 use salvor_etcd::snapshot::{Snapshot, status};
 use serde_json::Value;
 
-use crate::capture::{QUOTA, reach};
-use crate::chains::{Bench, Running};
-use crate::real::{Plan, Version};
-use crate::support::{GO_ON, chain};
+use crate::bench::{Bench, Running, restored};
+use crate::capture::reach;
+use crate::real::Version;
+use crate::support::GO_ON;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Restores a state with its history.
-fn restored(
-    bench: &Bench<'_>,
-    timeline: &Timeline,
-    target: Target,
-    into: &Path,
-) -> (Restored, Plan) {
-    let found = bench.fetch(timeline, target);
-    let found = found.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let (snapshot, mut history) = found.into_history(true, QUOTA);
-    let plan = Plan::new::<1>();
-    let options = plan.options(0, into, Revisions::Exact);
-    let restored = restore_history(&snapshot, &mut history, &options, &GO_ON);
-    let restored = restored.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert_eq!(restored.findings, [] as [&str; 0]);
-    (restored, plan)
-}
-
-/// The last captured state boots, and etcd's own hash over it is that of the source.
-fn is_the_source(bench: &Bench<'_>, version: &Version, timeline: &Timeline) {
-    let folder = tempfile::tempdir_in(bench.folder).expect("a folder");
-    let last = bench.source.revision();
-    let (restored, plan) = restored(bench, timeline, Target::Latest, folder.path());
-    assert_eq!(restored.revision, last);
-    let member = plan.start(0, version, folder.path());
-    assert_eq!(member.revision(), last);
-    assert_eq!(member.hash_kv(last), bench.source.hash_kv(last));
-    assert_eq!(member.keys(last), bench.source.keys(last));
-}
 
 /// The keys in the database of a directory, without a server that could change them.
 fn keys_in(folder: &Path, revision: u64) -> BTreeMap<String, (String, i64)> {
@@ -165,8 +134,7 @@ fn issue_1043_deltas_that_overlap_after_a_handover_are_merged_by_revision() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let bench = Bench::new(&version, folder.path());
-    let running = Running::start(&bench.location, bench.options());
-    running.wait_to_hear("Base");
+    let running = bench.capture();
     for _ in 0..3 {
         let last = bench.put(4);
         bench.source.ctl(&["del", "more1", "more3"]);
@@ -189,7 +157,7 @@ fn issue_1043_deltas_that_overlap_after_a_handover_are_merged_by_revision() {
         }
     }
     let timeline = bench.wait(|timeline| reach(timeline) >= last);
-    is_the_source(&bench, &version, &timeline);
+    bench.is_the_source(&version, &timeline);
 }
 
 #[test]
@@ -207,8 +175,7 @@ fn issue_1044_a_full_that_is_taken_while_others_write_has_the_revision_of_its_co
                 bench.put(1);
             }
         });
-        let running = Running::start(&bench.location, bench.options());
-        running.wait_to_hear("Base");
+        let running = bench.capture();
         enough.store(true, Ordering::Relaxed);
         running
     });
@@ -226,7 +193,7 @@ fn issue_1044_a_full_that_is_taken_while_others_write_has_the_revision_of_its_co
     let found = bench.fetch(&timeline, Target::Revision(revision));
     let content = status(&found.expect("there").snapshot, false, &GO_ON).expect("counted");
     assert_eq!(content.revision, revision);
-    is_the_source(&bench, &version, &timeline);
+    bench.is_the_source(&version, &timeline);
 }
 
 #[test]
@@ -236,8 +203,7 @@ fn issues_1045_and_1046_leases_that_ran_out_take_no_write_and_no_revision_away()
     };
     let folder = tempfile::tempdir().expect("a folder");
     let bench = Bench::new(&version, folder.path());
-    let running = Running::start(&bench.location, bench.options());
-    running.wait_to_hear("Base");
+    let running = bench.capture();
     let granted = bench.source.json(&["lease", "grant", "2"]);
     let lease = format!("{:x}", granted["ID"].as_u64().expect("an id"));
     for key in ["expires1", "expires2"] {
@@ -258,7 +224,8 @@ fn issues_1045_and_1046_leases_that_ran_out_take_no_write_and_no_revision_away()
     for revision in [with, without] {
         let folder = tempfile::tempdir_in(folder.path()).expect("a folder");
         let target = Target::Revision(revision);
-        let (restored, _) = restored(&bench, &timeline, target, folder.path());
+        let found = bench.found(&timeline, target);
+        let (restored, _) = restored(found, folder.path());
         assert_eq!(restored.revision, revision);
         let keys = keys_of(&bench.source.keys(revision));
         assert_eq!(keys_in(folder.path(), revision), keys);
@@ -272,7 +239,7 @@ fn issues_1045_and_1046_leases_that_ran_out_take_no_write_and_no_revision_away()
         );
     }
     assert_eq!(keys_of(&bench.source.keys(with)), before);
-    is_the_source(&bench, &version, &timeline);
+    bench.is_the_source(&version, &timeline);
 }
 
 #[test]
@@ -282,8 +249,7 @@ fn issue_963_changes_that_are_more_than_any_message_are_captured_and_merged() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let bench = Bench::new(&version, folder.path());
-    let running = Running::start(&bench.location, bench.options());
-    running.wait_to_hear("Base");
+    let running = bench.capture();
     let first = bench.put(1);
     bench.wait(|timeline| reach(timeline) >= first);
     running.stop();
@@ -300,7 +266,7 @@ fn issue_963_changes_that_are_more_than_any_message_are_captured_and_merged() {
     let timeline = bench.wait(|timeline| reach(timeline) >= last);
     running.stop();
     assert_eq!(timeline.chains.len(), 1);
-    is_the_source(&bench, &version, &timeline);
+    bench.is_the_source(&version, &timeline);
 }
 
 #[test]
@@ -310,8 +276,7 @@ fn issue_583_every_revision_is_restored_as_that_revision() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let bench = Bench::new(&version, folder.path());
-    let running = Running::start(&bench.location, bench.options());
-    running.wait_to_hear("Base");
+    let running = bench.capture();
     let from = bench.source.revision();
     let txn = |text: &str| {
         let done = bench.source.ctl_with(&["txn"], text);
@@ -331,10 +296,11 @@ fn issue_583_every_revision_is_restored_as_that_revision() {
     for revision in from..=last {
         let folder = tempfile::tempdir_in(folder.path()).expect("a folder");
         let target = Target::Revision(revision);
-        let (restored, _) = restored(&bench, &timeline, target, folder.path());
+        let found = bench.found(&timeline, target);
+        let (restored, _) = restored(found, folder.path());
         assert_eq!(restored.revision, revision);
         let keys = keys_of(&bench.source.keys(revision));
         assert_eq!(keys_in(folder.path(), revision), keys, "at {revision}");
     }
-    is_the_source(&bench, &version, &timeline);
+    bench.is_the_source(&version, &timeline);
 }

@@ -1,6 +1,7 @@
 //! Pages, snapshots and data directories: written, damaged, read; and with real etcd on both sides.
 
 mod alarms;
+mod bench;
 mod bolt;
 mod capture;
 mod chains;

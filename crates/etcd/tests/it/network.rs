@@ -9,8 +9,8 @@ use salvor_etcd::restore::{Revisions, restore_history};
 use salvor_seal::age::Identity;
 use salvor_testkit::tcp_proxy::{Network, TcpProxy};
 
+use crate::bench::Running;
 use crate::capture::{QUOTA, options, reach, wait};
-use crate::chains::Running;
 use crate::points::location_of;
 use crate::real::{Member, Plan, Version, free_ports, wait_for_quorum};
 use crate::support::{GO_ON, chain};

@@ -41,6 +41,17 @@ pub(crate) fn location_of(folder: &Path, identity: &Identity) -> Location {
     })
 }
 
+/// A full in a chain of its own.
+fn request<'a>(endpoints: &'a [String], access: &'a Access, folder: &'a Path) -> Request<'a> {
+    Request {
+        endpoints,
+        access,
+        folder,
+        reason: None,
+        placement: Placement::Chain(None),
+    }
+}
+
 pub(crate) fn access() -> Access {
     Access {
         authorities: None,
@@ -59,12 +70,10 @@ fn a_snapshot_is_saved_to_a_location_and_restored_from_it() {
         let place = tempfile::tempdir().expect("a folder");
         let (location, identity) = location(place.path());
         let endpoints = [source.client.clone()];
+        let access = access();
         let request = Request {
-            endpoints: &endpoints,
-            access: &access(),
-            folder: folder.path(),
             reason: Some("before the upgrade"),
-            placement: Placement::Chain(None),
+            ..request(&endpoints, &access, folder.path())
         };
         let stop = CancellationToken::new();
         let saved = runtime.block_on(points::save(&location, &request, &stop));
@@ -148,13 +157,8 @@ fn what_cannot_be_a_point_leaves_nothing_visible() {
     let place = tempfile::tempdir().expect("a folder");
     let (location, identity) = location(place.path());
     let endpoints = [source.client.clone()];
-    let request = Request {
-        endpoints: &endpoints,
-        access: &access(),
-        folder: folder.path(),
-        reason: None,
-        placement: Placement::Chain(None),
-    };
+    let access = access();
+    let request = request(&endpoints, &access, folder.path());
     let stopped = CancellationToken::new();
     stopped.cancel();
     let refused = runtime.block_on(points::save(&location, &request, &stopped));
@@ -201,13 +205,8 @@ fn a_snapshot_in_a_location_comes_back_with_age_zstd_and_etcdutl_alone() {
     let place = tempfile::tempdir().expect("a folder");
     let (location, identity) = location(place.path());
     let endpoints = [source.client.clone()];
-    let request = Request {
-        endpoints: &endpoints,
-        access: &access(),
-        folder: folder.path(),
-        reason: None,
-        placement: Placement::Chain(None),
-    };
+    let access = access();
+    let request = request(&endpoints, &access, folder.path());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let stop = CancellationToken::new();
     let saved = runtime.block_on(points::save(&location, &request, &stop));

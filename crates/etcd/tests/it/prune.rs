@@ -3,17 +3,15 @@
 use std::time::Duration;
 
 use salvor_etcd::capture::{Bounds, Options as Capture, RollUps};
-use salvor_etcd::chain::{Target, Timeline};
-use salvor_etcd::compact::{Request, compact};
+use salvor_etcd::chain::Target;
 use salvor_etcd::prune::{self, Options, Pruned, look};
-use salvor_etcd::restore::{Revisions, restore_history};
 use salvor_location::points::retention::Policy;
-use salvor_storage::{Key, PutMode};
 
-use crate::capture::{QUOTA, reach};
-use crate::chains::{Bench, Running};
-use crate::real::{Plan, Version};
-use crate::support::{GO_ON, chain};
+use crate::bench::Bench;
+use crate::capture::reach;
+use crate::compact::compacted;
+use crate::real::Version;
+use crate::support::chain;
 
 /// Everything but the newest may go, at once.
 fn strict(policy: &Policy) -> Options<'_> {
@@ -34,11 +32,6 @@ fn pruned(bench: &Bench<'_>, cluster: u64, options: &Options<'_>) -> Pruned {
     let done = prune::prune(&bench.location, cluster, options);
     let done = bench.runtime.block_on(done);
     done.unwrap_or_else(|error| panic!("{}", chain(&error)))
-}
-
-fn load(bench: &Bench<'_>, cluster: u64) -> Timeline {
-    let load = Timeline::load(&bench.location, cluster);
-    bench.runtime.block_on(load).expect("read")
 }
 
 /// Keys of all that stands in the location of etcd.
@@ -71,8 +64,7 @@ fn old_chains_and_covered_segments_go_and_the_newest_state_is_the_source_s() {
         },
         ..bench.options()
     };
-    let running = Running::start(&bench.location, options);
-    running.wait_to_hear("Base");
+    let running = bench.capture_with(options);
     let mut last = 0;
     while load_chains(&bench) < 3 {
         last = bench.put(2);
@@ -115,7 +107,7 @@ fn old_chains_and_covered_segments_go_and_the_newest_state_is_the_source_s() {
     assert_eq!(keys(&bench), before, "nothing goes before its time");
     assert!(
         bench
-            .fetch(&load(&bench, cluster), Target::Revision(first + 1))
+            .fetch(&bench.load(cluster), Target::Revision(first + 1))
             .is_ok()
     );
     let swept = pruned(&bench, cluster, &strict);
@@ -124,7 +116,7 @@ fn old_chains_and_covered_segments_go_and_the_newest_state_is_the_source_s() {
     assert!(swept.swept.points.len() >= 2, "{:?}", swept.swept);
     assert_eq!(swept.posted, None, "{:?}", swept.posted);
 
-    let timeline = load(&bench, cluster);
+    let timeline = bench.load(cluster);
     assert_eq!((timeline.chains.len(), timeline.lines().len()), (1, 1));
     assert_eq!(timeline.chains[0].bases.len(), 1);
     let base = timeline.chains[0].bases[0].details.revision;
@@ -135,44 +127,24 @@ fn old_chains_and_covered_segments_go_and_the_newest_state_is_the_source_s() {
         "nothing is there twice"
     );
     assert!(base > first, "{base} {first}");
-    assert_restored(&bench, &version, &timeline, last);
+    bench.is_the_source(&version, &timeline);
 
     // What nobody committed goes, too; what is no file of ours stays.
     let stray = format!("plugins/salvor/etcd/{cluster:016x}/lost/full-3.db.zst.age");
     let other = format!("plugins/salvor/etcd/{cluster:016x}/lost/notes.txt");
     for key in [&stray, &other] {
-        let key = Key::new(key.clone()).expect("a key");
-        let put = bench
-            .location
-            .store()
-            .put(&key, "x".into(), PutMode::Create);
-        bench.runtime.block_on(put).expect("written");
+        bench.overwrite(key, b"x".to_vec());
     }
     pruned(&bench, cluster, &strict);
     let swept = pruned(&bench, cluster, &strict);
     assert_eq!(swept.swept.removed, 1);
     let left = keys(&bench);
     assert!(left.contains(&other) && !left.contains(&stray));
-    assert_restored(&bench, &version, &load(&bench, cluster), last);
+    bench.is_the_source(&version, &bench.load(cluster));
 }
 
 fn load_chains(bench: &Bench<'_>) -> usize {
     bench.wait(|_| true).chains.len()
-}
-
-fn assert_restored(bench: &Bench<'_>, version: &Version, timeline: &Timeline, last: u64) {
-    let found = bench.fetch(timeline, Target::Latest);
-    let found = found.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert_eq!(
-        (found.revision, &found.remarks[..]),
-        (last, &[] as &[String])
-    );
-    let (snapshot, mut history) = found.into_history(true, QUOTA);
-    let (plan, folder) = (Plan::new::<1>(), tempfile::tempdir().expect("a folder"));
-    let options = plan.options(0, folder.path(), Revisions::Exact);
-    restore_history(&snapshot, &mut history, &options, &GO_ON).expect("restored");
-    let member = plan.start(0, version, folder.path());
-    assert_eq!(member.hash_kv(last), bench.source.hash_kv(last));
 }
 
 #[test]
@@ -190,8 +162,7 @@ fn what_a_damaged_roll_up_covers_stays_and_a_capture_goes_on_beside_it() {
         }),
         ..bench.options()
     };
-    let running = Running::start(&bench.location, options);
-    running.wait_to_hear("Base");
+    let running = bench.capture_with(options);
     let mut last = 0;
     while !running.has_said("RolledUp") {
         last = bench.put(2);
@@ -207,13 +178,7 @@ fn what_a_damaged_roll_up_covers_stays_and_a_capture_goes_on_beside_it() {
         segments.iter().filter(inside).count() > 1
     });
     let rolled = rolled.expect("a roll-up").clone();
-    let key = Key::new(rolled.key.clone()).expect("a key");
-    let put = bench.location.store().put(
-        &key,
-        vec![7; rolled.size as usize].into(),
-        PutMode::Overwrite,
-    );
-    bench.runtime.block_on(put).expect("damaged");
+    bench.overwrite(&rolled.key, vec![7; rolled.size as usize]);
     let policy = newest_only();
     let strict = strict(&policy);
     // The capture goes on meanwhile.
@@ -223,26 +188,16 @@ fn what_a_damaged_roll_up_covers_stays_and_a_capture_goes_on_beside_it() {
         bench.wait(|timeline| reach(timeline) >= last);
     }
     running.stop();
-    let timeline = load(&bench, cluster);
-    let found = bench.fetch(&timeline, Target::Latest);
-    let found = found.unwrap_or_else(|error| panic!("{}", chain(&error)));
-    assert_eq!(found.revision, last);
+    let timeline = bench.load(cluster);
+    assert_eq!(bench.found(&timeline, Target::Latest).revision, last);
 
     // A merged full is a base like any: with a policy that keeps only the newest, the one that it was made of goes.
-    let request = Request {
-        chain: None,
-        target: None,
-        identities: std::slice::from_ref(&bench.identity),
-        folder: bench.folder,
-        reason: None,
-    };
-    let made = compact(&bench.location, &timeline, &request);
-    let made = bench.runtime.block_on(made);
+    let made = compacted(&bench, &timeline, None);
     let made = made.unwrap_or_else(|error| panic!("{}", chain(&error)));
     pruned(&bench, cluster, &strict);
     pruned(&bench, cluster, &strict);
-    let timeline = load(&bench, cluster);
+    let timeline = bench.load(cluster);
     let bases = &timeline.chains[0].bases;
     assert_eq!((bases.len(), &bases[0].point), (1, &made.point));
-    assert_restored(&bench, &version, &timeline, last);
+    bench.is_the_source(&version, &timeline);
 }

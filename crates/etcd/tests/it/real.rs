@@ -181,18 +181,17 @@ impl<'a> Member<'a> {
     }
 }
 
+/// A cluster of one member, empty, started with more flags.
+pub(crate) fn alone<'a>(version: &'a Version, folder: &Path, more: &[&str]) -> Member<'a> {
+    let [client, peer] = free_ports().map(|port| format!("http://127.0.0.1:{port}"));
+    let (data, members) = (folder.join("source"), format!("source={peer}"));
+    Member::start_at(version, "source", &data, &client, &peer, &members, more)
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// A member with a history: transactions, overwrites, deletions, leases, a large value, a compaction.
 pub(crate) fn with_history<'a>(version: &'a Version, folder: &Path) -> Member<'a> {
-    let [client, peer] = free_ports();
-    let peer = format!("http://127.0.0.1:{peer}");
-    let source = Member::start(
-        version,
-        "source",
-        &folder.join("source"),
-        client,
-        &peer,
-        &format!("source={peer}"),
-    );
+    let source = alone(version, folder, &[]);
     for round in 0..6 {
         let puts: String = (0..60)
             .map(|number| {
@@ -298,6 +297,18 @@ impl Plan {
     }
 }
 
+/// Starts three members at once: none is there before most of them are.
+pub(crate) fn three<'a>(plan: &Plan, version: &'a Version, folder: &Path) -> Vec<Member<'a>> {
+    std::thread::scope(|scope| {
+        let start = |index| scope.spawn(move || plan.start(index, version, folder));
+        let starts: Vec<_> = (0..3).map(start).collect();
+        let members = starts
+            .into_iter()
+            .map(|start| start.join().expect("started"));
+        members.collect()
+    })
+}
+
 /// Whether members have elected a leader, asked again until they have: a linearizable read succeeds.
 pub(crate) fn wait_for_quorum(member: &Member<'_>) {
     let begun = Instant::now();
@@ -388,20 +399,7 @@ fn three_members_boot_and_agree() {
                     .revision
             })
             .collect();
-        let members: Vec<Member<'_>> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..3)
-                .map(|index| {
-                    scope.spawn({
-                        let (plan, version, folder) = (&plan, &version, folder.path());
-                        move || plan.start(index, version, folder)
-                    })
-                })
-                .collect();
-            starts
-                .into_iter()
-                .map(|start| start.join().expect("started"))
-                .collect()
-        });
+        let members = three(&plan, &version, folder.path());
         let expected = (source.hash_kv(revisions[0]), source.keys(revisions[0]));
         for member in &members {
             wait_for_quorum(member);

@@ -10,6 +10,8 @@ use salvor_etcd::membership::Cluster;
 use salvor_etcd::mvcc::Revision;
 use salvor_etcd::protobuf::Message;
 
+pub(crate) use salvor_location::with_causes as chain;
+
 /// Buckets by name, entries by key.
 pub(crate) type Contents = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>;
 
@@ -132,15 +134,4 @@ pub(crate) fn seal(path: &Path) {
     let digest = salvor_seal::Digest::of(&bytes);
     bytes.extend_from_slice(digest.as_bytes());
     std::fs::write(path, bytes).expect("a file");
-}
-
-/// The text of an error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

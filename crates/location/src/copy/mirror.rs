@@ -15,9 +15,8 @@ use salvor_api::retention::Guard;
 use tokio::time::Instant;
 
 use crate::copy::place::Place;
-use crate::copy::state::chain;
 use crate::copy::{CopyOptions, copy_holds, identity, points, repositories, restores};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, with_causes};
 use crate::layout;
 use crate::location::{BackupRecord, Location};
 use crate::run::RunId;
@@ -464,7 +463,7 @@ where
             }
             Err(error) if error.is_cancelled() || error.is_write_refused() => return Err(error),
             Err(error) => {
-                tracing::warn!(name, error = chain(&error), "it was not mirrored");
+                tracing::warn!(name, error = with_causes(&error), "it was not mirrored");
                 result.failed.push((name, error));
             }
         }

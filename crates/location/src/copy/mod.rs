@@ -50,7 +50,7 @@ use crate::claim::{Claim, Purpose};
 use crate::commit::{self, Sealed};
 use crate::copy::origin::{Expected, Origin};
 use crate::copy::state::{COPIED_VERSION, CopiedFrom, CopyRecord, CopyState};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, with_causes};
 use crate::layout;
 use crate::location::{BackupRecord, Location};
 use crate::manifest::ManifestEntry;
@@ -206,7 +206,7 @@ impl Location {
             }
             Err(error) => {
                 state.state = CopyState::Failed;
-                state.message = state::chain(error);
+                state.message = with_causes(error);
             }
         }
         self.note_copy(&state).await;

@@ -11,7 +11,7 @@ use crate::backup::digest_of;
 use crate::claim::{Claim, Purpose, read_small};
 use crate::copy::origin::Expected;
 use crate::copy::{Transfer, identity, send};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, with_causes};
 use crate::layout;
 use crate::location::{Location, parse_backup};
 use crate::manifest::{MANIFEST_VERSION, Manifest};
@@ -320,7 +320,7 @@ impl Work<'_> {
 }
 
 fn failed(copy: &Location, error: &dyn std::error::Error) -> String {
-    format!("{}: {}", copy.name(), super::state::chain(error))
+    format!("{}: {}", copy.name(), with_causes(error))
 }
 
 fn said(tried: &[String]) -> String {

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::copy::identity;
 use crate::copy::place::{Place, Separation};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, with_causes};
 use crate::layout;
 use crate::location::{BackupRecord, Location};
 use crate::manifest::ManifestEntry;
@@ -185,7 +185,7 @@ impl Location {
             warn!(
                 backup = copy.backup,
                 location = self.name(),
-                error = chain(&error),
+                error = with_causes(&error),
                 "how its copy stands was not written down"
             );
         }
@@ -205,19 +205,4 @@ fn copy_key(name: &BackupName, target: &str) -> Key {
         format!("at-{}", &Digest::of(target.as_bytes()).to_string()[..16])
     };
     layout::key(format!("{}/{file}.json", layout::copies_folder(name)))
-}
-
-/// An error with its causes, for people.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use salvor_location::{Location, RunId};
+use salvor_location::{Location, RunId, with_causes};
 use salvor_runbook::{
     Approver, Check, Decision, End, Event, Executor, Gate, Journal, Record, Runbook, StepError,
 };
@@ -89,7 +89,7 @@ pub(crate) async fn preview(
                 "blocked"
             }
             Err(error) if index == 0 => {
-                session.printer.error(&chain(error.as_ref()));
+                session.printer.error(&with_causes(error.as_ref()));
                 exit = Exit::Unavailable;
                 "unknown"
             }
@@ -149,7 +149,7 @@ pub(crate) async fn work(
             });
         }
         End::Failed { step, stage, error } => {
-            let text = format!("{step} ({stage}): {}", chain(error.as_ref()));
+            let text = format!("{step} ({stage}): {}", with_causes(error.as_ref()));
             (Exit::Internal, text)
         }
         End::Blocked { step, reason } => (Exit::Refused, format!("{step}: {reason}")),
@@ -183,21 +183,6 @@ fn tell(runbook: &Runbook, record: &Record, session: &Session) {
         _ => return,
     };
     session.printer.note(&text);
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let own = cause.to_string();
-        if !text.contains(&own) {
-            text.push_str(": ");
-            text.push_str(&own);
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// Has the name of the target typed on the terminal.

@@ -242,5 +242,5 @@ impl Step for Look {
 }
 
 fn told(error: &(dyn std::error::Error + 'static)) -> String {
-    salvor_etcd::with_causes(error)
+    salvor_location::with_causes(error)
 }

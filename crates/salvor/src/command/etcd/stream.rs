@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use salvor_etcd::capture::{self, Bounds, Options, RollUps, Told};
-use salvor_etcd::with_causes;
+use salvor_location::with_causes;
 
 use super::save::access;
 use super::source::work_folder;

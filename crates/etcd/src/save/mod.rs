@@ -2,21 +2,26 @@
 //!
 //! Start with [`save`].
 
+mod candidates;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use salvor_location::with_causes;
 use salvor_seal::Digest;
 use tempfile::{NamedTempFile, TempPath};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{self, Access, AlarmKind, Endpoint, Member, Status};
+use crate::client::{self, Access, Status};
 use crate::snapshot::{self, Report, Snapshot};
-use crate::with_causes;
+use crate::stop::StopOnDrop;
+
+use candidates::{Candidate, connect, newest, order};
 
 /// Bytes that are collected before they go to the disk.
 const BUFFER: usize = 1 << 20;
@@ -182,12 +187,6 @@ impl From<client::Error> for Try {
     }
 }
 
-/// A member that answered.
-struct Candidate {
-    member: Member,
-    status: Status,
-}
-
 /// Saves a snapshot to a file. A file of that name is replaced, by a rename, once the new one is whole and verified.
 ///
 /// Of several members a healthy follower is preferred; when one fails, or is behind, the next one is asked.
@@ -268,85 +267,6 @@ async fn take(
         done = work => done,
         () = stop.cancelled() => Err(Error::Stopped),
     }
-}
-
-/// Connects to all that can be reached.
-async fn connect(
-    endpoints: &[String],
-    access: &Access,
-    failures: &mut Vec<MemberError>,
-) -> Result<Vec<Candidate>, Error> {
-    let mut candidates: Vec<Candidate> = Vec::new();
-    for endpoint in endpoints {
-        let connected = async {
-            let endpoint = Endpoint::new(endpoint, access)?;
-            let mut member = Member::connect(&endpoint, access).await?;
-            let status = member.status().await?;
-            Ok(Candidate { member, status })
-        };
-        match connected.await {
-            Ok(candidate) => candidates.push(candidate),
-            Err(error) => failures.push(MemberError::Client(error)),
-        }
-    }
-    if let [first, rest @ ..] = &candidates[..]
-        && let Some(other) = rest
-            .iter()
-            .find(|other| other.status.cluster != first.status.cluster)
-    {
-        return Err(Error::OtherCluster {
-            first: first.member.endpoint().to_string(),
-            second: other.member.endpoint().to_string(),
-        });
-    }
-    Ok(candidates)
-}
-
-/// The newest revision that a majority knows.
-async fn newest(candidates: &mut [Candidate], remarks: &mut Vec<String>) -> Option<u64> {
-    let mut reason = None;
-    for candidate in candidates {
-        match candidate.member.linearizable_read().await {
-            Ok(range) => return Some(range.revision),
-            Err(error) => reason = Some(with_causes(&error)),
-        }
-    }
-    remarks.extend(reason.map(|reason| {
-        format!(
-            "whether the snapshot is the newest state is not known: no majority answers ({reason})"
-        )
-    }));
-    None
-}
-
-/// Puts the best member first: with a vote, a follower, and the newest. Gives those with an alarm about their data.
-async fn order(candidates: &mut [Candidate], remarks: &mut Vec<String>) -> Vec<u64> {
-    let mut corrupt = Vec::new();
-    if let Some(first) = candidates.first_mut() {
-        match first.member.alarms().await {
-            Ok(alarms) => {
-                for alarm in alarms {
-                    let what = match alarm.kind {
-                        AlarmKind::Corrupt => {
-                            corrupt.push(alarm.member);
-                            "its data differs from the others' (alarm CORRUPT)"
-                        }
-                        AlarmKind::NoSpace => "its space is used up (alarm NOSPACE)",
-                    };
-                    remarks.push(format!("member {:x}: {what}", alarm.member));
-                }
-            }
-            Err(error) => remarks.push(format!("alarms are not known: {}", with_causes(&error))),
-        }
-    }
-    candidates.sort_by_key(|Candidate { status, .. }| {
-        (
-            status.is_learner,
-            status.leader == status.member,
-            std::cmp::Reverse(status.revision),
-        )
-    });
-    corrupt
 }
 
 async fn from_member(
@@ -491,14 +411,6 @@ async fn verified(file: &std::fs::File, part: &Path, endpoint: &str) -> Result<V
             endpoint: endpoint.to_owned(),
             finding: "it came without a digest".to_owned(),
         })),
-    }
-}
-
-struct StopOnDrop(Arc<AtomicBool>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
