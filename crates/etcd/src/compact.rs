@@ -17,7 +17,7 @@ use std::time::Instant;
 use salvor_location::{Location, Point, RunId};
 use salvor_seal::age::Identity;
 
-use crate::chain::{Chain, Found, Reason, Target, Timeline, recover};
+use crate::chain::{Chain, Found, Target, Timeline, recover};
 use crate::hash_kv::hash_kv;
 use crate::points::{self, Details, KIND, MergedFrom};
 use crate::restore::{self, Merged, merge};
@@ -144,8 +144,7 @@ pub async fn compact(
             revision,
         });
     }
-    let (chain, mut remarks) = placed(&narrowed, &base, revision);
-    remarks.extend(found.remarks.iter().cloned());
+    let (chain, remarks) = (placed(&narrowed, revision), found.remarks.clone());
     let (base_point, segments, reached) = (found.point.clone(), found.segments, found.reached);
     let ready = merged(found, request.folder.to_owned()).await?;
     let details = Details {
@@ -202,23 +201,12 @@ fn target(timeline: &Timeline, request: &Request<'_>) -> Target {
     request.target.or(end).unwrap_or(Target::Latest)
 }
 
-/// The chain that a revision belongs to, and what is unusual on the way there from a base.
-fn placed<'t>(timeline: &'t Timeline, base: &Details, revision: u64) -> (&'t Chain, Vec<String>) {
+/// The chain that a revision belongs to.
+fn placed(timeline: &Timeline, revision: u64) -> &Chain {
     let before = |chain: &&Chain| chain.record.start <= revision;
     let chain = timeline.chains.iter().rev().find(before);
     // A history that was reached has a chain.
-    let chain = chain.unwrap_or(&timeline.chains[0]);
-    let crossed = timeline.chains.iter().filter(|chain| {
-        let start = chain.record.start;
-        chain.record.reason == Reason::Auth && start > base.revision && start <= revision
-    });
-    let remarks = crossed.map(|chain| {
-        format!(
-            "users and roles changed before revision {}; the merged snapshot has those of its base, of revision {}",
-            chain.record.start, base.revision
-        )
-    });
-    (chain, remarks.collect())
+    chain.unwrap_or(&timeline.chains[0])
 }
 
 /// A merged snapshot that was read once more.

@@ -133,6 +133,7 @@ pub(crate) fn prepare(place: &Place) -> Outcome<u64> {
         follows: None,
         writer: 1,
         reason: Reason::First,
+        auth: None,
     };
     let key = Key::new(format!(
         "{}/chain.json",

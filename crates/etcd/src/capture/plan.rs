@@ -153,6 +153,7 @@ mod tests {
                 follows: None,
                 writer: 1,
                 reason: Reason::First,
+                auth: None,
             },
             bases: Vec::new(),
             segments: vec![segment],

@@ -62,15 +62,15 @@ impl Capture<'_> {
         // With a majority: a member that is behind would look like a cluster that went back.
         let newest = member.linearizable_read().await?.revision;
         let auth = member.auth_revision().await?;
-        if self.begin.is_none()
-            && self
-                .auth
-                .is_some_and(|known| auth.is_some_and(|auth| auth != known))
+        let timeline = Timeline::load(self.location, cluster).await?;
+        // They may have changed while nobody captured.
+        let before = timeline.newest().and_then(|chain| chain.record.auth);
+        let known = self.auth.or(before);
+        if self.begin.is_none() && known.is_some_and(|known| auth.is_some_and(|auth| auth != known))
         {
             self.begin = Some(Reason::Auth);
         }
-        self.auth = auth.or(self.auth);
-        let timeline = Timeline::load(self.location, cluster).await?;
+        self.auth = auth.or(known);
         let plan = plan(&timeline, self.begin, newest, self.options);
         let next = match &plan {
             Plan::Resume(_, last)
@@ -158,6 +158,7 @@ impl Capture<'_> {
             follows,
             writer,
             reason,
+            auth: self.auth,
         };
         let mut body = serde_json::to_vec_pretty(&record).map_err(Error::Encode)?;
         body.push(b'\n');
@@ -249,12 +250,27 @@ impl Session<'_, '_> {
             }
             if self.is_due() {
                 self.commit().await?;
-                if base.is_none() && self.chain.is_long(options) {
+                if let Some(reason) = self.is_over(base.is_some()).await? {
                     self.roll_up_rest().await;
-                    return Ok(Ended::Begin(Reason::Bounds));
+                    return Ok(Ended::Begin(reason));
                 }
             }
         }
+    }
+
+    /// Why another chain must begin behind what was written, if it must. One whose base is on its way goes on until that is
+    /// there: what comes from then on has a base all the same.
+    async fn is_over(&mut self, is_taking_base: bool) -> Result<Option<Reason>, Error> {
+        if is_taking_base {
+            return Ok(None);
+        }
+        // With every segment: a cluster that is never quiet has users, too.
+        let auth = self.member.auth_revision().await?;
+        if auth.is_some() && auth != self.capture.auth {
+            return Ok(Some(Reason::Auth));
+        }
+        let is_long = self.chain.is_long(self.capture.options);
+        Ok(is_long.then_some(Reason::Bounds))
     }
 
     /// When something must be done although nothing comes.
@@ -316,17 +332,10 @@ impl Session<'_, '_> {
     /// Asks the cluster whether the watch is silent because nothing changes. A segment may say so then.
     async fn is_unchanged(&mut self) -> Result<bool, Error> {
         let revision = self.member.linearizable_read().await?.revision;
-        let auth = self.member.auth_revision().await?;
         let (told, metrics) = (self.builder.last(), &mut self.capture.metrics);
         metrics.known = metrics.known.max(revision);
         if revision <= told {
             self.suspect = None;
-            if auth.is_some() && auth != self.capture.auth {
-                // The next connection looks at it, and begins a chain.
-                let endpoint = self.endpoint.clone();
-                let why = "users or roles changed, which needs a new base".to_owned();
-                return Err(Error::Ended { endpoint, why });
-            }
             return Ok(true);
         }
         match self.suspect {

@@ -8,6 +8,7 @@ mod reading;
 pub mod recover;
 pub mod segment;
 mod timeline;
+mod users;
 
 use jiff::Timestamp;
 use salvor_location::Digest;
@@ -47,6 +48,9 @@ pub struct ChainRecord {
     pub writer: u64,
     /// Why it was begun.
     pub reason: Reason,
+    /// Number of the last change of users and roles when it was begun, where the source tells: another one begins a chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<u64>,
 }
 
 /// Why a chain begins.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use salvor_location::{Location, Point};
@@ -11,6 +12,7 @@ use salvor_seal::age::Identity;
 use super::collected::Collected;
 use super::segment::{self, LARGEST_CONTENT, Malformed};
 use super::timeline::{Base, Line, Segment, Timeline};
+use super::users::{Elsewhere, elsewhere};
 use crate::points;
 use crate::restore::{Changes, History};
 use crate::snapshot::Snapshot;
@@ -31,7 +33,9 @@ pub enum Target {
 pub struct Found {
     /// The base.
     pub snapshot: Snapshot,
-    /// Its point.
+    /// The snapshot that has users and roles, where they changed behind the base.
+    pub users: Option<Arc<Snapshot>>,
+    /// The point of the base.
     pub point: Point,
     /// The revision that is restored.
     pub revision: u64,
@@ -60,6 +64,7 @@ impl Found {
             compact_at: if exact { self.compacted } else { self.revision },
             changes: self.changes,
             leases: self.leases,
+            users: self.users,
             quota,
         };
         (self.snapshot, history)
@@ -244,8 +249,13 @@ impl<'t> Way<'t> {
             });
         }
         let reached = collected.reached_by().unwrap_or(base.point.created);
+        let (users, told) = self
+            .users(base, collected.revision, identities, folder)
+            .await?;
+        remarks.extend(told);
         Ok(Found {
             snapshot,
+            users,
             point: base.point.clone(),
             revision: collected.revision,
             compacted: collected.compacted.min(collected.revision),
@@ -256,6 +266,42 @@ impl<'t> Way<'t> {
             reached,
             remarks,
         })
+    }
+}
+
+impl Way<'_> {
+    /// The snapshot that has the users and roles of a state, where its base has others; or what is to be said when there is
+    /// none.
+    async fn users(
+        &self,
+        base: &Base,
+        revision: u64,
+        identities: &[Identity],
+        folder: &Path,
+    ) -> Result<(Option<Arc<Snapshot>>, Vec<String>), Error> {
+        let line = self.line.into_iter();
+        let found = line.filter_map(|line| elsewhere(line, base, self.target, revision));
+        let mut told = Vec::new();
+        for Elsewhere { since, bases } in found {
+            for other in bases {
+                let fetched = points::fetch(self.location, &other.point, identities, folder);
+                match fetched.await.map_err(Error::from) {
+                    Ok(snapshot) => return Ok((Some(Arc::new(snapshot)), told)),
+                    Err(error) if error.is_on_the_way() => told.push(format!(
+                        "users and roles cannot be taken from point {}: {}",
+                        other.point.id,
+                        with_causes(&error)
+                    )),
+                    Err(error) => return Err(error),
+                }
+            }
+            told.push(format!(
+                "users, roles and passwords are those of revision {}, of point {}: no snapshot with those that were \
+                 captured at revision {} can be used",
+                base.details.revision, base.point.id, since.record.start
+            ));
+        }
+        Ok((None, told))
     }
 }
 

@@ -18,6 +18,9 @@ use crate::wal;
 /// Rows by key.
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Buckets of users, roles, passwords, and whether they are asked for.
+const USERS: [&[u8]; 3] = [b"auth", b"authRoles", b"authUsers"];
+
 /// Findings that are kept.
 const MOST_FINDINGS: usize = 20;
 
@@ -157,6 +160,11 @@ impl Copy<'_> {
             ["key", "lease", "members", "members_removed", "meta"]
                 .map(|name| (name.as_bytes(), None))
                 .into();
+        let history = self.history.as_ref().map(Prepared::history);
+        let users = history.and_then(|history| history.users.clone());
+        if users.is_some() {
+            all.extend(USERS.map(|name| (name, None)));
+        }
         all.extend(
             buckets
                 .iter()
@@ -164,9 +172,21 @@ impl Copy<'_> {
         );
         for (name, bucket) in all {
             self.crc.update(name);
-            self.bucket(name, bucket, &mut walk)?;
+            match &users {
+                Some(users) if USERS.contains(&name) => self.users(name, users)?,
+                _ => self.bucket(name, bucket, &mut walk)?,
+            }
         }
         Ok(())
+    }
+
+    /// A bucket as another snapshot has it.
+    fn users(&mut self, name: &[u8], users: &Snapshot) -> Result<()> {
+        let damaged = |source| Error::Snapshot(users.damaged(source));
+        let mut walk = users.database().walk();
+        let buckets = walk.buckets().map_err(damaged)?;
+        let bucket = buckets.iter().find(|bucket| bucket.name == name);
+        self.rows_of(users, name, bucket, &mut walk, Rows::new())
     }
 
     fn bucket(&mut self, name: &[u8], source: Option<&Bucket>, walk: &mut Walk<'_>) -> Result<()> {
@@ -313,11 +333,23 @@ impl Copy<'_> {
         walk: &mut Walk<'_>,
         rows: Rows,
     ) -> Result<()> {
+        self.rows_of(self.snapshot, name, source, walk, rows)
+    }
+
+    /// The same of another snapshot.
+    fn rows_of(
+        &mut self,
+        snapshot: &Snapshot,
+        name: &[u8],
+        source: Option<&Bucket>,
+        walk: &mut Walk<'_>,
+        rows: Rows,
+    ) -> Result<()> {
         let mut out = self.writer.bucket(name);
         let failed = || unwritten(self.path);
         let mut rows = rows.into_iter().peekable();
         if let Some(source) = source {
-            let damaged = |error| Error::Snapshot(self.snapshot.damaged(error));
+            let damaged = |error| Error::Snapshot(snapshot.damaged(error));
             let mut cursor = walk.cursor(source).map_err(damaged)?;
             while cursor.advance().map_err(damaged)? {
                 not_stopped(self.stop)?;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::io::{self, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::mvcc::{KeyValue, Revision};
@@ -124,6 +125,8 @@ pub struct History {
     pub changes: Changes,
     /// For how many seconds leases were granted.
     pub leases: BTreeMap<i64, i64>,
+    /// The snapshot whose users, roles and passwords are restored, when they are not those of the base.
+    pub users: Option<Arc<Snapshot>>,
     /// Bytes that the new database may have: the backend quota of its members.
     pub quota: u64,
 }

@@ -28,8 +28,8 @@ pub struct Merged {
     pub findings: Vec<String>,
 }
 
-/// Merges a snapshot and what changed behind it, up to [`History::target`], into a snapshot with a digest: members, users,
-/// roles and alarms are those of the old one. Older versions than those of [`History::compact_at`] are left out. The
+/// Merges a snapshot and what changed behind it, up to [`History::target`], into a snapshot with a digest: members and
+/// alarms are those of the old one, users and roles too where [`History::users`] has no others. Older versions than those of [`History::compact_at`] are left out. The
 /// file is in `folder` and has no name.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use salvor_etcd::capture::{self, Metrics, Options};
 use salvor_etcd::chain::{Found, Target, Timeline, recover};
 use salvor_etcd::restore::{Restored, Revisions, restore_history};
-use salvor_location::Location;
+use salvor_location::{Location, Point};
 use salvor_seal::age::Identity;
 use salvor_storage::{Key, PutMode};
 use tokio_util::sync::CancellationToken;
@@ -170,6 +170,14 @@ impl<'a> Bench<'a> {
         let key = Key::new(key).expect("a key");
         let removed = self.runtime.block_on(self.location.store().delete(&key));
         removed.expect("removed");
+    }
+}
+
+impl Bench<'_> {
+    /// Removes a point with its object.
+    pub(crate) fn remove_point(&self, point: &Point) {
+        self.remove(&point.record_key().expect("a key"));
+        self.remove(&point.objects[0].key);
     }
 }
 

@@ -32,14 +32,7 @@ pub(crate) fn compacted(
 
 /// Removes the first base, so that whatever is reached is reached from the merged one.
 fn without_first_base(bench: &Bench<'_>, timeline: &Timeline) -> Timeline {
-    let first = &timeline.lines()[0].bases()[0].point.clone();
-    let month = format!("{}-{}", &first.id.as_str()[..4], &first.id.as_str()[4..6]);
-    let record = format!(
-        "plugins/salvor/points/{}/{month}/{}/point.json",
-        first.source, first.id
-    );
-    bench.remove(&record);
-    bench.remove(&first.objects[0].key);
+    bench.remove_point(&timeline.lines()[0].bases()[0].point);
     bench.load(timeline.cluster)
 }
 

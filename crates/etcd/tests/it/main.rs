@@ -17,3 +17,4 @@ mod restore;
 mod save;
 mod snapshot;
 mod support;
+mod users;
