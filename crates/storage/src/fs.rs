@@ -8,7 +8,7 @@
 //! removes those that a crash left.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind as IoKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind as IoKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
+use crate::direct;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::Key;
 use crate::store::{
@@ -380,7 +381,7 @@ impl Upload for FsUpload {
         let part = self
             .store
             .blocking(verb(self.mode), &self.key, move || {
-                part.file.write_all(&bytes)?;
+                direct::write_all(&mut part.file, &bytes)?;
                 Ok(part)
             })
             .await?;

@@ -16,6 +16,7 @@
 //! Start with [`store`].
 
 pub mod bucket;
+mod direct;
 pub mod error;
 pub mod fs;
 pub mod key;
