@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 
+use super::clear::clear;
 use super::place::Target;
 use super::{RestoreOptions, Tally, is_hopeless, local, metadata};
 use crate::error::{Error, Result};
@@ -34,15 +35,77 @@ const OPEN: usize = 64;
 /// Threads that read packs, when nothing else is said.
 const WORKERS: usize = 4;
 
+/// Said of what stands in the target and was not touched.
+const KEPT: &str = "what stands there is as it was: ";
+/// Said of a file that was rewritten in part, which what is read once before it is written prevents unless the store changes
+/// meanwhile.
+const MIXED: &str = "what stands there holds pieces of before and of the snapshot: ";
+
+/// What stands where a file is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    Nothing,
+    /// A file whose pieces are rewritten where they differ. It is never removed, and zeros are written.
+    File,
+    /// Something that goes when the file can be read: a link, a directory, a file with several names.
+    InTheWay,
+}
+
 /// A file whose content is being written.
 struct Job {
     path: PathBuf,
     node: Node,
+    before: Before,
+    /// Pieces that are wanted.
+    pieces: usize,
     /// Pieces that are not written yet.
     pending: AtomicUsize,
+    /// Whether something was written.
+    written: AtomicBool,
+    /// It is given up.
     failed: AtomicBool,
-    /// It was there before; it is never removed, and zeros are written.
-    existed: bool,
+    /// Why.
+    why: Mutex<String>,
+}
+
+impl Job {
+    /// Whether what stands there could be lost to a piece that cannot be read.
+    fn is_guarded(&self) -> bool {
+        match self.before {
+            Before::Nothing => false,
+            // One piece is opened before anything is written.
+            Before::File => self.pieces > 1,
+            Before::InTheWay => true,
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Gives it up. Of several reasons the first is told.
+    fn give_up(&self, why: &dyn std::fmt::Display) {
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            *lock(&self.why) = why.to_string();
+        }
+    }
+
+    /// What became of what stood there.
+    fn fate(&self) -> &'static str {
+        match self.before {
+            Before::File if self.written.load(Ordering::Relaxed) => MIXED,
+            Before::File => KEPT,
+            Before::InTheWay | Before::Nothing => "",
+        }
+    }
+}
+
+/// What is done with pieces that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// It is seen whether they can be read.
+    Look,
+    Write,
 }
 
 /// A piece that a file wants.
@@ -78,7 +141,7 @@ impl Batch {
         &mut self,
         path: PathBuf,
         node: Node,
-        existed: bool,
+        before: Before,
         pieces: &[(BlobId, Place, u64)],
     ) -> Result<()> {
         let file = u32::try_from(self.jobs.len())
@@ -92,9 +155,12 @@ impl Batch {
         self.jobs.push(Job {
             path,
             node,
+            before,
+            pieces: pieces.len(),
             pending: AtomicUsize::new(pieces.len()),
+            written: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            existed,
+            why: Mutex::default(),
         });
         Ok(())
     }
@@ -103,42 +169,105 @@ impl Batch {
         self.wants.len() >= MOST_PIECES || self.jobs.len() >= MOST_FILES
     }
 
-    /// Writes everything.
-    pub(super) fn write(&mut self, site: Site<'_>) -> Result<()> {
+    /// Writes everything; the files with several names that do not have their content.
+    pub(super) fn write(&mut self, site: Site<'_>) -> Result<Vec<PathBuf>> {
         self.wants
             .sort_unstable_by_key(|want| (want.place.pack, want.place.offset));
-        let reads = Mutex::new(reads(&self.wants).into_iter());
-        let failure = Mutex::new(None);
-        let workers = match site.options.workers {
-            0 => WORKERS,
-            several => several,
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    let mut writer = Writer {
-                        site,
-                        jobs: &self.jobs,
-                        open: HashMap::new(),
-                    };
-                    let mut buffers = Buffers::default();
-                    loop {
-                        if lock(&failure).is_some() {
-                            return;
-                        }
-                        let Some(read) = lock(&reads).next() else {
-                            return;
-                        };
-                        if let Err(error) = writer.read(read, &mut buffers) {
-                            lock(&failure).get_or_insert(error);
-                        }
-                    }
-                });
-            }
-        });
-        self.jobs.clear();
+        self.look(site)?;
+        each(site, &self.jobs, &self.wants, Aim::Write)?;
         self.wants.clear();
-        lock(&failure).take().map_or(Ok(()), Err)
+        let jobs = self.jobs.drain(..);
+        let broken = jobs.filter(|job| job.node.links > 1 && job.has_failed());
+        Ok(broken.map(|job| job.path).collect())
+    }
+
+    /// Gives up every file whose pieces cannot all be read and that would cost what stands there, then makes room for the
+    /// others. Nothing but ranges of packs is held: they are read again to be written.
+    fn look(&mut self, site: Site<'_>) -> Result<()> {
+        let jobs = &self.jobs;
+        let job = |want: &Want| &jobs[want.file as usize];
+        let guarded: Vec<Want> = self
+            .wants
+            .iter()
+            .filter(|want| job(want).is_guarded())
+            .copied()
+            .collect();
+        if guarded.is_empty() {
+            return Ok(());
+        }
+        each(site, jobs, &guarded, Aim::Look)?;
+        for job in jobs.iter().filter(|job| job.is_guarded()) {
+            if job.has_failed() {
+                site.fail(&job.path, &format!("{KEPT}{}", lock(&job.why)));
+            } else if job.before == Before::InTheWay && !clear(site, &job.path)? {
+                job.failed.store(true, Ordering::Relaxed);
+            }
+        }
+        self.wants.retain(|want| !job(want).has_failed());
+        Ok(())
+    }
+}
+
+/// Reads pieces, ordered by where they are, by several workers.
+fn each(site: Site<'_>, jobs: &[Job], wants: &[Want], aim: Aim) -> Result<()> {
+    let reads = Mutex::new(reads(wants).into_iter());
+    let failure = Mutex::new(None);
+    let workers = match site.options.workers {
+        0 => WORKERS,
+        several => several,
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                let mut writer = Writer {
+                    site,
+                    aim,
+                    jobs,
+                    open: HashMap::new(),
+                };
+                let mut buffers = Buffers::default();
+                loop {
+                    if lock(&failure).is_some() {
+                        return;
+                    }
+                    let Some(read) = lock(&reads).next() else {
+                        return;
+                    };
+                    if let Err(error) = writer.read(read, &mut buffers) {
+                        lock(&failure).get_or_insert(error);
+                    }
+                }
+            });
+        }
+    });
+    lock(&failure).take().map_or(Ok(()), Err)
+}
+
+impl Site<'_> {
+    /// Notes an entry that does not have its content.
+    pub(super) fn fail(self, path: &Path, why: &dyn std::fmt::Display) {
+        self.tally.fail(&self.target.show(path), why);
+    }
+
+    /// The same, of one where what stands there was not touched.
+    pub(super) fn fail_and_keep(self, path: &Path, why: &dyn std::fmt::Display) {
+        let stands = !self.target.is_fresh && self.target.open_at(path, OFlags::PATH).is_ok();
+        let fate = if stands { KEPT } else { "" };
+        self.fail(path, &format!("{fate}{why}"));
+    }
+
+    /// Notes an entry that has its content and not its metadata.
+    pub(super) fn refuse(self, path: &Path, why: &dyn std::fmt::Display) {
+        self.tally.refuse(&self.target.show(path), why);
+    }
+
+    /// An error of the target: the end when it hits everything, else a failure of this entry.
+    pub(super) fn trouble(self, path: &Path, error: Errno) -> Result<()> {
+        if is_hopeless(error) {
+            return Err(local("write", &self.target.show(path), error));
+        }
+        self.fail(path, &error);
+        Ok(())
     }
 }
 
@@ -172,6 +301,7 @@ fn reads(wants: &[Want]) -> Vec<&[Want]> {
 
 struct Writer<'b> {
     site: Site<'b>,
+    aim: Aim,
     jobs: &'b [Job],
     open: HashMap<u32, File>,
 }
@@ -222,6 +352,7 @@ impl Writer<'_> {
                 .opener
                 .open(repository.key(), want.place.uncompressed, &want.id, sealed)
             {
+                Ok(_) if self.aim == Aim::Look => {}
                 Ok(plain) => {
                     for target in targets {
                         self.put(target, plain)?;
@@ -238,24 +369,26 @@ impl Writer<'_> {
 
     fn fail(&mut self, wants: &[Want], error: &Error) {
         for want in wants {
-            let job = &self.jobs[want.file as usize];
-            if !job.failed.swap(true, Ordering::Relaxed) {
-                self.site
-                    .tally
-                    .fail(&self.site.target.show(&job.path), &Chain(error));
+            self.jobs[want.file as usize].give_up(&Chain(error));
+            if self.aim == Aim::Write {
+                self.done(want);
             }
-            self.done(want);
         }
     }
 
     /// Writes a piece. An error that hits only this file is a failure of it.
     fn put(&mut self, want: &Want, plain: &[u8]) -> Result<()> {
         let job = &self.jobs[want.file as usize];
-        let hole = self.site.options.sparse && !job.existed && is_zero(plain);
+        if job.has_failed() {
+            self.done(want);
+            return Ok(());
+        }
+        let hole = self.site.options.sparse && job.before != Before::File && is_zero(plain);
         let written = self.file(want.file).and_then(|file| {
             if hole {
                 return Ok(());
             }
+            job.written.store(true, Ordering::Relaxed);
             file.write_all_at(plain, want.at)
                 .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
         });
@@ -268,13 +401,7 @@ impl Writer<'_> {
             Err(error) if is_hopeless(error) => {
                 return Err(local("write", &self.site.target.show(&job.path), error));
             }
-            Err(error) => {
-                if !job.failed.swap(true, Ordering::Relaxed) {
-                    self.site
-                        .tally
-                        .fail(&self.site.target.show(&job.path), &error);
-                }
-            }
+            Err(error) => job.give_up(&error),
         }
         self.done(want);
         Ok(())
@@ -301,11 +428,14 @@ impl Writer<'_> {
             return;
         }
         let open = self.open.remove(&want.file);
-        let failed = job.failed.load(Ordering::Relaxed);
-        if failed && !job.existed {
+        if job.has_failed() {
             drop(open);
-            remove(self.site, &job.path);
-        } else if !failed && complete(self.site, &job.path, &job.node, open) {
+            let why = format!("{}{}", job.fate(), lock(&job.why));
+            self.site.fail(&job.path, &why);
+            if job.before != Before::File {
+                remove(self.site, &job.path);
+            }
+        } else if complete(self.site, &job.path, &job.node, open) {
             self.site.tally.count(|restored| restored.files += 1);
         }
     }
@@ -336,8 +466,7 @@ pub(super) fn complete(site: Site<'_>, path: &Path, node: &Node, open: Option<Fi
     if refused.is_empty() {
         return true;
     }
-    site.tally
-        .fail(&site.target.show(path), &refused.join("; "));
+    site.refuse(path, &refused.join("; "));
     false
 }
 

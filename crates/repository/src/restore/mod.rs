@@ -4,7 +4,11 @@
 //! every pack is read once, near pieces in one request, by several workers; each piece goes to every place that
 //! wants it. A file gets its owner, mode and times when its last piece is there, a directory when everything in
 //! it is.
+//!
+//! What stands in the target is only given up for what can be read: of a file that is there already, and of which several
+//! pieces differ, all of those are read once before the first is written, so that damage leaves it as it was.
 
+mod clear;
 mod content;
 mod metadata;
 mod place;
@@ -85,7 +89,10 @@ pub struct Restored {
     pub bytes: u64,
     /// Entries that are missing or not as they were.
     pub failed: u64,
-    /// Those, at most a thousand by name.
+    /// Of those, entries whose content is not the snapshot's: missing, as it was before, or mixed. The others lack an owner, a
+    /// mode, times or attributes only.
+    pub missing: u64,
+    /// Those, at most a thousand by name; first those without their content.
     pub failures: Vec<Failure>,
 }
 
@@ -241,7 +248,17 @@ impl Tally {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Notes an entry that does not have its content.
     fn fail(&self, path: &Path, why: &dyn std::fmt::Display) {
+        self.note(path, why, true);
+    }
+
+    /// Notes an entry that has its content and is not as it was otherwise.
+    fn refuse(&self, path: &Path, why: &dyn std::fmt::Display) {
+        self.note(path, why, false);
+    }
+
+    fn note(&self, path: &Path, why: &dyn std::fmt::Display, is_missing: bool) {
         let failure = Failure {
             path: path.display().to_string(),
             why: why.to_string(),
@@ -253,8 +270,15 @@ impl Tally {
         );
         self.count(|restored| {
             restored.failed += 1;
-            if restored.failures.len() < NAMED_FAILURES {
-                restored.failures.push(failure);
+            // Those without their content are named first.
+            let mut at = restored.failures.len();
+            if is_missing {
+                at = at.min(usize::try_from(restored.missing).unwrap_or(usize::MAX));
+                restored.missing += 1;
+            }
+            if at < NAMED_FAILURES {
+                restored.failures.insert(at, failure);
+                restored.failures.truncate(NAMED_FAILURES);
             }
         });
     }

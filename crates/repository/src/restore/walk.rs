@@ -1,18 +1,19 @@
 //! The walk over the snapshot's trees.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::content::{Batch, Chain, Site, complete};
+use super::clear::{clear, kind_of, may_clear, names_in, remove};
+use super::content::{Batch, Before, Chain, Site, complete};
 use super::place::Target;
-use super::{RestoreOptions, Tally, is_hopeless, local, metadata};
+use super::{RestoreOptions, Tally, metadata};
 use crate::entries::Entries;
 use crate::error::{Error, Result};
 use crate::format::index_file::BlobKind;
@@ -37,6 +38,8 @@ pub(super) struct Walk<'r> {
     linked: HashMap<(u64, u64), PathBuf>,
     /// Further links, made when the first path is whole.
     links: Vec<(PathBuf, PathBuf)>,
+    /// First paths that do not have their content: their further links are not made of what stands there.
+    broken: HashSet<PathBuf>,
     /// Entries that are wanted, with what is in them; empty for all.
     only: Vec<PathBuf>,
 }
@@ -82,6 +85,7 @@ impl<'r> Walk<'r> {
             left: Vec::new(),
             linked: HashMap::new(),
             links: Vec::new(),
+            broken: HashSet::new(),
             only: Vec::new(),
         }
     }
@@ -191,6 +195,23 @@ impl<'r> Walk<'r> {
             self.fail(&path, &why);
             return Ok(None);
         }
+        // What stands there goes for a directory that can be read only.
+        let is_replaced = !self.site.target.is_fresh
+            && self.site.target.open_at(&path, OFlags::PATH).is_ok()
+            && self
+                .site
+                .target
+                .open_at(&path, OFlags::PATH | OFlags::DIRECTORY)
+                .is_err();
+        if let Some(subtree) = node.subtree.as_ref().filter(|_| is_replaced)
+            && let Err(error) = self.site.repository.entries(self.site.index, subtree)
+        {
+            if !error.is_damage() {
+                return Err(error);
+            }
+            self.site.fail_and_keep(&path, &Chain(&error));
+            return Ok(None);
+        }
         let made = self.make(&path, |parent, name| {
             match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
                 Err(Errno::EXIST) if kind_of(parent, name)? == FileType::Directory => Ok(()),
@@ -226,17 +247,24 @@ impl<'r> Walk<'r> {
         let pieces = match self.pieces(&content, node.size) {
             Ok(pieces) => pieces,
             Err(error) => {
-                self.fail(&path, &Chain(&error));
+                self.site.fail_and_keep(&path, &Chain(&error));
+                self.broken.extend((node.links > 1).then_some(path));
                 return Ok(());
             }
         };
-        let Some((existed, wanted)) = self.compare(&path, &pieces)? else {
+        let compared = self.compare(&path, &pieces)?;
+        let Some((before, wanted)) = compared else {
+            self.broken.extend((node.links > 1).then_some(path));
             return Ok(());
         };
         if wanted.is_empty() {
+            if before == Before::InTheWay && !clear(self.site, &path)? {
+                return Ok(());
+            }
+            let existed = before == Before::File;
             return self.without_content(&path, &node, existed, pieces.is_empty());
         }
-        self.batch.add(path, node, existed, &wanted)?;
+        self.batch.add(path, node, before, &wanted)?;
         if self.batch.is_full() {
             self.flush()?;
         }
@@ -269,7 +297,7 @@ impl<'r> Walk<'r> {
                 }
                 Ok(())
             }
-            Err(error) => self.trouble(path, error),
+            Err(error) => self.site.trouble(path, error),
         }
     }
 
@@ -298,16 +326,20 @@ impl<'r> Walk<'r> {
         Ok(pieces)
     }
 
-    /// Which pieces have to be written. `None` when the entry failed; true when a file was there.
+    /// What stands there, and which pieces have to be written. `None` when the entry failed. Nothing is changed yet.
     #[expect(clippy::type_complexity, reason = "said in the line above")]
     fn compare(
         &self,
         path: &Path,
         pieces: &[(BlobId, Place, u64)],
-    ) -> Result<Option<(bool, Vec<(BlobId, Place, u64)>)>> {
+    ) -> Result<Option<(Before, Vec<(BlobId, Place, u64)>)>> {
         if self.site.target.is_fresh {
-            return Ok(Some((false, pieces.to_vec())));
+            return Ok(Some((Before::Nothing, pieces.to_vec())));
         }
+        let in_the_way = || {
+            let may = may_clear(self.site, path)?;
+            Ok(may.then(|| (Before::InTheWay, pieces.to_vec())))
+        };
         let opened = self
             .site
             .target
@@ -315,15 +347,13 @@ impl<'r> Walk<'r> {
             .map(File::from);
         let file = match opened {
             Ok(file) if file.metadata().is_ok_and(|meta| meta.is_file()) => file,
-            Err(Errno::NOENT) => return Ok(Some((false, pieces.to_vec()))),
+            Err(Errno::NOENT) => return Ok(Some((Before::Nothing, pieces.to_vec()))),
             // A link, a directory or something else stands in the way.
-            _ => {
-                return Ok(self.clear(path)?.then(|| (false, pieces.to_vec())));
-            }
+            _ => return in_the_way(),
         };
         // A file with other names would change under those names, too.
         if file.metadata().is_ok_and(|meta| meta.nlink() > 1) {
-            return Ok(self.clear(path)?.then(|| (false, pieces.to_vec())));
+            return in_the_way();
         }
         let mut wanted = Vec::new();
         let mut buffer = Vec::new();
@@ -338,7 +368,7 @@ impl<'r> Walk<'r> {
                 wanted.push(*piece);
             }
         }
-        Ok(Some((true, wanted)))
+        Ok(Some((Before::File, wanted)))
     }
 
     fn other(&mut self, path: &Path, node: &Node) -> Result<()> {
@@ -366,7 +396,7 @@ impl<'r> Walk<'r> {
             if refused.is_empty() {
                 self.site.tally.count(|restored| restored.others += 1);
             } else {
-                self.fail(path, &refused.join("; "));
+                self.site.refuse(path, &refused.join("; "));
             }
         }
         Ok(())
@@ -384,7 +414,7 @@ impl<'r> Walk<'r> {
         };
         let made = match attempt() {
             Err(Errno::EXIST) if !self.site.target.is_fresh => {
-                if !self.clear(path)? {
+                if !clear(self.site, path)? {
                     return Ok(false);
                 }
                 attempt()
@@ -393,39 +423,7 @@ impl<'r> Walk<'r> {
         };
         match made {
             Ok(()) => Ok(true),
-            Err(error) => self.trouble(path, error).map(|()| false),
-        }
-    }
-
-    /// Removes what stands at a path. False when that failed, which is then noted; a directory with something in it stays where
-    /// nothing extra is to be removed.
-    fn clear(&self, path: &Path) -> Result<bool> {
-        if !self.site.options.delete_extra {
-            let is_full = self.site.target.parent(path).and_then(|(parent, name)| {
-                Ok(kind_of(&parent, name)? == FileType::Directory && {
-                    let fd = open_directory(&parent, name)?;
-                    !names_in(&fd)?.is_empty()
-                })
-            });
-            match is_full {
-                Ok(false) => {}
-                Ok(true) => {
-                    let why = "a directory with something in it is in its place: move it away, or have what is not in the \
-                               snapshot removed (--delete-extra)";
-                    self.fail(path, &why);
-                    return Ok(false);
-                }
-                Err(error) => return self.trouble(path, error).map(|()| false),
-            }
-        }
-        let removed = self
-            .site
-            .target
-            .parent(path)
-            .and_then(|(parent, name)| remove(&parent, name));
-        match removed {
-            Ok(_) => Ok(true),
-            Err(error) => self.trouble(path, error).map(|()| false),
+            Err(error) => self.site.trouble(path, error).map(|()| false),
         }
     }
 
@@ -447,7 +445,7 @@ impl<'r> Walk<'r> {
             .and_then(|fd| names_in(&fd).map(|names| (fd, names)));
         let (fd, names) = match names {
             Ok(found) => found,
-            Err(error) => return self.trouble(path, error),
+            Err(error) => return self.site.trouble(path, error),
         };
         for name in names {
             let is_root_lost = path.as_os_str().is_empty() && name == "lost+found";
@@ -456,7 +454,7 @@ impl<'r> Walk<'r> {
             }
             match remove(&fd, Path::new(&name)) {
                 Ok(count) => self.site.tally.count(|restored| restored.deleted += count),
-                Err(error) => self.trouble(&path.join(&name), error)?,
+                Err(error) => self.site.trouble(&path.join(&name), error)?,
             }
         }
         Ok(())
@@ -464,8 +462,16 @@ impl<'r> Walk<'r> {
 
     /// Writes what is gathered, then makes further links to it, then completes the directories that were left.
     fn flush(&mut self) -> Result<()> {
-        self.batch.write(self.site)?;
+        self.broken.extend(self.batch.write(self.site)?);
         for (first, link) in std::mem::take(&mut self.links) {
+            if self.broken.contains(&first) {
+                let why = format!(
+                    "it is the same file as {}, which could not be restored",
+                    first.display()
+                );
+                self.site.fail_and_keep(&link, &why);
+                continue;
+            }
             let made = self.make(&link, |parent, name| {
                 let first = self.site.target.open_at(&first, OFlags::PATH)?;
                 let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&first));
@@ -480,61 +486,13 @@ impl<'r> Walk<'r> {
             if refused.is_empty() {
                 self.site.tally.count(|restored| restored.directories += 1);
             } else {
-                self.fail(&path, &refused.join("; "));
+                self.site.refuse(&path, &refused.join("; "));
             }
         }
         Ok(())
     }
 
-    /// An error of the target: the end when it hits everything, else a failure of this entry.
-    fn trouble(&self, path: &Path, error: Errno) -> Result<()> {
-        if is_hopeless(error) {
-            return Err(local("write", &self.site.target.show(path), error));
-        }
-        self.fail(path, &error);
-        Ok(())
-    }
-
     fn fail(&self, path: &Path, why: &dyn std::fmt::Display) {
-        self.site.tally.fail(&self.site.target.show(path), why);
+        self.site.fail(path, why);
     }
-}
-
-fn kind_of(parent: &std::os::fd::OwnedFd, name: &Path) -> std::result::Result<FileType, Errno> {
-    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(stat.st_mode))
-}
-
-fn names_in(fd: &std::os::fd::OwnedFd) -> std::result::Result<Vec<OsString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(fd)? {
-        let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
-        if name != "." && name != ".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-fn open_directory(
-    parent: &std::os::fd::OwnedFd,
-    name: &Path,
-) -> std::result::Result<std::os::fd::OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-/// Removes an entry and everything below it, without following a link. Returns how many entries.
-fn remove(parent: &std::os::fd::OwnedFd, name: &Path) -> std::result::Result<u64, Errno> {
-    if kind_of(parent, name)? != FileType::Directory {
-        rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
-        return Ok(1);
-    }
-    let fd = open_directory(parent, name)?;
-    let mut count = 1;
-    for name in names_in(&fd)? {
-        count += remove(&fd, Path::new(&name))?;
-    }
-    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
-    Ok(count)
 }

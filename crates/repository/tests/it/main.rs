@@ -5,6 +5,7 @@
 mod damage;
 mod faults;
 mod full;
+mod kept;
 mod matrix;
 mod mend;
 mod prune;
