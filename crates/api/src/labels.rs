@@ -59,6 +59,9 @@ pub const RESTORE_FINALIZER: &str = "restores.velero.io/external-resources-final
 pub const MANIFEST_DIGEST: &str = "salvor.dev/manifest-sha256";
 /// Annotation of a backup's metadata: the run that wrote it.
 pub const RUN_ID: &str = "salvor.dev/run-id";
+/// Annotation of a restore that was gone on with by hand: what its object said before, as JSON with `phase`, `errors`,
+/// `warnings`, `failureReason` and `completionTimestamp`.
+pub const FIRST_RESULT: &str = "salvor.dev/first-result";
 /// Annotation of a backup that a schedule made: when its run was due, RFC 3339.
 pub const SCHEDULED_FOR: &str = "salvor.dev/scheduled-for";
 /// Annotation of a backup's metadata: UID of the source cluster's `kube-system` namespace.

@@ -88,6 +88,15 @@ impl Messages {
         )
     }
 
+    /// The object of a restore could not be told what came of going on with it.
+    #[must_use]
+    pub fn restore_object_not_told(self, name: &str) -> String {
+        self.say(
+            format_args!("the object of restore {name} still says what its first run came to"),
+            format_args!("복원 {name} 의 오브젝트에는 아직 첫 실행의 결과가 남아 있음"),
+        )
+    }
+
     /// A restore was stopped by its user.
     #[must_use]
     pub fn restore_cancelled(self, name: &str) -> String {
