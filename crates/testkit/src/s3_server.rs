@@ -171,6 +171,35 @@ impl S3Server {
         Ok(())
     }
 
+    /// Keys of a bucket below a prefix, with the bytes of each: the first thousand.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub fn keys(&self, bucket: &str, prefix: &str) -> io::Result<Vec<(String, u64)>> {
+        let target = format!("/{bucket}?list-type=2&prefix={prefix}");
+        let answer = self.request("GET", &target, "")?;
+        let field = |object: &str, name: &str| {
+            let (_, rest) = object.split_once(&format!("<{name}>"))?;
+            Some(rest.split_once("</")?.0.to_owned())
+        };
+        let objects = answer.split("<Contents>").skip(1);
+        let read = objects.map(|object| {
+            let size = field(object, "Size").and_then(|size| size.parse().ok());
+            field(object, "Key").zip(size)
+        });
+        read.collect::<Option<_>>()
+            .ok_or_else(|| io::Error::other(format!("GET {target}: {answer}")))
+    }
+
+    /// Writes a text under a key, over what is there.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub fn overwrite(&self, bucket: &str, key: &str, text: &str) -> io::Result<()> {
+        self.request("PUT", &format!("/{bucket}/{key}"), text)?;
+        Ok(())
+    }
+
     fn request(&self, method: &str, target: &str, body: &str) -> io::Result<String> {
         self.ask(method, target, "us-east-1/s3", body)
     }

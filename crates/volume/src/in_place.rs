@@ -7,7 +7,11 @@
 //! Nothing of it is kept in memory only: the lease says whether somebody is at it, the workloads say how many replicas they
 //! had, and the movement carries the claim's own identity, so that a further run ends it and begins anew. A run that dies at
 //! whatever place is finished by the next one. One that lost its lease leaves the application to whoever took it.
+//!
+//! An application is not started on data that may be of two times: when entries lack their content, when the movement ended
+//! after it began to write, or when an earlier run left the application stopped and this one did not bring the data back.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use salvor_cluster::{Cluster, ErrorKind, Held, Lease, LeaseOptions, LeaseState};
@@ -61,7 +65,7 @@ pub struct IntoClaim<'a> {
     pub part: Part,
     /// Whether the application that uses the claim is stopped and started again; otherwise nobody may use it.
     pub stop_application: bool,
-    /// Whether the application stays stopped when the data did not come back.
+    /// Whether the application stays stopped also when nothing was written into its volume.
     pub stay_stopped: bool,
     /// How long its pods may take to end.
     pub stop_timeout: Duration,
@@ -80,6 +84,8 @@ pub enum Step<'a> {
     Filling,
     /// The application gets its replicas back.
     Starting(&'a Users),
+    /// The application is left stopped: its volume does not have the data of one time, or may not have.
+    LeftStopped(&'a Users),
 }
 
 /// What was done.
@@ -87,7 +93,7 @@ pub enum Step<'a> {
 pub struct InPlace {
     /// The data.
     pub filled: Filled,
-    /// The application that was started again.
+    /// The application that was started again; nothing when entries lack their content.
     pub users: Users,
 }
 
@@ -180,7 +186,7 @@ impl IntoClaim<'_> {
     /// Does it all. `told` hears of every step.
     ///
     /// # Errors
-    /// [`InPlaceError`]. The application is started again, unless the error says otherwise.
+    /// [`InPlaceError`]. The application is started again, unless the error says otherwise or [`Step::LeftStopped`] was told.
     pub async fn run(
         &self,
         told: &mut (dyn FnMut(Step<'_>) + Send),
@@ -189,8 +195,9 @@ impl IntoClaim<'_> {
         let options = self.lease();
         let held = self.alone(&options, told, cancel).await?;
         let working = cancel.child_token();
+        let mut touched = false;
         let done = {
-            let work = Box::pin(self.stopped_and_filled(told, &working));
+            let work = Box::pin(self.stopped_and_filled(told, &mut touched, &working));
             tokio::pin!(work);
             tokio::select! {
                 done = &mut work => done,
@@ -205,7 +212,7 @@ impl IntoClaim<'_> {
                 claim: self.name(),
                 holder,
             }),
-            None => Box::pin(self.started(done, told)).await,
+            None => Box::pin(self.started(done, touched, told)).await,
         };
         if let Err(error) = held.release().await {
             tracing::warn!(%error, "the claim counts as being restored for a few seconds more");
@@ -275,9 +282,11 @@ impl IntoClaim<'_> {
         held.ok_or(InPlaceError::Cancelled)
     }
 
+    /// `touched` says afterwards whether the volume may hold files of two times.
     async fn stopped_and_filled(
         &self,
         told: &mut (dyn FnMut(Step<'_>) + Send),
+        touched: &mut bool,
         cancel: &CancellationToken,
     ) -> Result<Filled, InPlaceError> {
         let (namespace, claim) = (self.claim.namespace.as_str(), self.claim.name.as_str());
@@ -296,6 +305,8 @@ impl IntoClaim<'_> {
         let mut users = users_of(self.cluster, namespace, claim)
             .await
             .map_err(not_stopped)?;
+        // Of an earlier run that did not bring the data back, or was killed.
+        *touched = users.were_stopped;
         if self.stop_application {
             if !users.is_empty() {
                 told(Step::Stopping(&users));
@@ -308,14 +319,14 @@ impl IntoClaim<'_> {
         }
         told(Step::Filling);
         let job = self.job(self.placement(&users).await);
-        let filled = self.agents.fill(&job, cancel).await;
-        filled.map_err(|source| {
-            let began = !matches!(
-                source,
-                MoveError::NoAgent { .. } | MoveError::NotHeld { .. } | MoveError::Unfit { .. }
-            );
-            not_filled(source, began)
-        })
+        let (agents, begun) = self.agents.for_one();
+        let filled = agents.fill(&job, cancel).await;
+        *touched |= begun.load(Ordering::Relaxed);
+        match &filled {
+            Ok(filled) => *touched = filled.missing > 0,
+            Err(error) => tracing::debug!(%error, touched, "the data did not come back"),
+        }
+        filled.map_err(|source| not_filled(source, *touched))
     }
 
     fn in_use(&self, users: Users) -> InPlaceError {
@@ -382,17 +393,29 @@ impl IntoClaim<'_> {
         }
     }
 
-    /// Starts everything that stands still for this claim, also what a dead run stopped.
+    /// Starts everything that stands still for this claim, also what a dead run stopped, if its data is of one time.
     async fn started(
         &self,
         done: Result<Filled, InPlaceError>,
+        touched: bool,
         told: &mut (dyn FnMut(Step<'_>) + Send),
     ) -> Result<InPlace, InPlaceError> {
-        if !self.stop_application || (done.is_err() && self.stay_stopped) {
+        let (namespace, claim) = (self.claim.namespace.as_str(), self.claim.name.as_str());
+        let stays = touched || (done.is_err() && self.stay_stopped);
+        if !self.stop_application || stays {
+            if self.stop_application {
+                match users_of(self.cluster, namespace, claim).await {
+                    Ok(users) if users.workloads.is_empty() => {}
+                    Ok(users) => told(Step::LeftStopped(&users)),
+                    Err(error) => {
+                        let error = crate::work::chain(&error);
+                        tracing::warn!(error, "what stands still for the claim is not known");
+                    }
+                }
+            }
             let users = Users::default();
             return done.map(|filled| InPlace { filled, users });
         }
-        let (namespace, claim) = (self.claim.namespace.as_str(), self.claim.name.as_str());
         let started = async {
             let users = users_of(self.cluster, namespace, claim).await?;
             if !users.workloads.is_empty() {

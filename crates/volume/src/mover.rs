@@ -223,6 +223,8 @@ pub struct Filled {
     pub entries: u64,
     /// Entries that are missing or not as they were.
     pub failed: u64,
+    /// Of those, entries whose content is missing, as it was before, or mixed: an application would not find its data.
+    pub missing: u64,
     /// Some of those, and why.
     pub problems: Vec<String>,
     /// Node that wrote it.

@@ -26,6 +26,8 @@ pub(crate) const PART: &str = "salvor.dev/part";
 /// Behind the snapshot of a PodVolumeRestore with [`PART`], as restic writes a part: a mover that does not know of parts finds
 /// no such snapshot, instead of restoring all of it.
 pub(crate) const IN_PART: &str = ":/";
+/// Annotation of a PodVolumeRestore that failed: `true` when nothing was written into the volume.
+pub(crate) const UNTOUCHED: &str = "salvor.dev/untouched";
 /// Label of what Salvor makes, as is the custom.
 pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "salvor");
 /// Annotation: the run that wants it.
@@ -49,6 +51,8 @@ pub struct Outcome {
     pub entries: u64,
     /// Entries that could not be read, or are not as they were.
     pub failed: u64,
+    /// Of a restore: those of them whose content is missing, as it was before, or mixed.
+    pub missing: u64,
     /// Some of those, and why.
     pub problems: Vec<String>,
 }
@@ -242,6 +246,11 @@ impl Movement {
             }
             None => None,
         }
+    }
+
+    /// Whether its mover may have written into the volume.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.started.is_some() && self.annotation(UNTOUCHED) != "true"
     }
 
     pub(crate) fn outcome(&self) -> Option<Outcome> {

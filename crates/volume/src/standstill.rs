@@ -42,6 +42,20 @@ pub struct Workload {
     pub replicas: u64,
 }
 
+impl Workload {
+    /// The command that starts it.
+    #[must_use]
+    pub fn start_command(&self, namespace: &str) -> String {
+        let Self {
+            kind,
+            name,
+            replicas,
+        } = self;
+        let kind = kind.to_lowercase();
+        format!("kubectl scale --namespace {namespace} {kind}/{name} --replicas={replicas}")
+    }
+}
+
 /// Who uses a claim.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Users {
@@ -57,6 +71,8 @@ pub struct Users {
     pub node: String,
     /// Longest time that a pod may take to end, in seconds.
     pub grace: u64,
+    /// Whether an earlier run stopped some of the workloads for this claim, and nobody has started them since.
+    pub were_stopped: bool,
 }
 
 impl Users {
@@ -145,6 +161,7 @@ pub async fn users_of(
                 if users.pods.is_empty() {
                     users.place(&object["spec"]["template"]["spec"]);
                 }
+                users.were_stopped |= object["spec"]["replicas"] == 0;
                 let key = (kind.to_owned(), text(&object["metadata"]["name"]));
                 found.insert(key, replicas_of(&object));
             }

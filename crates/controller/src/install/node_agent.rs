@@ -100,6 +100,8 @@ fn agent_rules() -> Vec<Value> {
             &["pods"],
             &["get", "list", "watch", "create", "delete"],
         ),
+        // Why a mover does not begin.
+        rule(&[""], &["events"], &["list"]),
         rule(&[""], &["configmaps"], &["get"]),
         // Of the key of the repositories follow the passwords that movers get, each that of one repository.
         named(&["secrets"], &[SECRET, VELERO_SECRET], &["get"]),

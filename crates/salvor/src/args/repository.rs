@@ -430,7 +430,8 @@ pub(crate) struct ClaimRestoreArgs {
     /// Show what would be stopped, for how long, and do nothing.
     #[arg(long, requires = "point")]
     pub(crate) dry_run: bool,
-    /// Leave the application stopped when the data does not come back, instead of starting it on what is there.
+    /// Leave the application stopped also when nothing was written into its volume. After a restore that began and did not
+    /// bring everything back it stays stopped in any case.
     #[arg(long, requires = "in_place", requires = "point")]
     pub(crate) stay_stopped: bool,
     /// How long the application's pods may take to end.

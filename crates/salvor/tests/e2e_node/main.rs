@@ -11,6 +11,7 @@
 )]
 mod support;
 
+mod broken;
 mod client;
 mod data;
 mod hooks;

@@ -13,7 +13,7 @@ use crate::support::{Run, command};
 
 /// An address of the node that pods reach, and nobody outside of this machine.
 const HOST: &str = "10.99.0.1";
-const BUCKET: &str = "backups";
+pub(crate) const BUCKET: &str = "backups";
 /// An image with a shell that the node has.
 pub(crate) const BUSYBOX: &str = "localhost/busybox:1";
 

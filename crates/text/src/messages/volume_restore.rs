@@ -173,6 +173,21 @@ impl Messages {
         )
     }
 
+    /// Workloads that are not started on data that may be of two times, with the commands that start them.
+    #[must_use]
+    pub fn workloads_left_stopped(self, workloads: &str, commands: &str) -> String {
+        self.say(
+            format_args!(
+                "NOT started again: {workloads}. The volume may hold files of two times. Bring it back whole (the same \
+                 command again, or another point), or start it on what is there:\n  {commands}"
+            ),
+            format_args!(
+                "다시 시작하지 않음: {workloads}. 볼륨에 두 시점의 파일이 섞여 있을 수 있습니다. 온전히 되돌리거나(같은 명령을 다시 \
+                 실행하거나 다른 지점으로), 지금 있는 그대로 시작하세요:\n  {commands}"
+            ),
+        )
+    }
+
     /// A claim is back.
     #[must_use]
     pub fn claim_restored(self, claim: &str, point: &str, entries: u64, written: &str) -> String {
@@ -190,10 +205,10 @@ impl Messages {
     pub fn claim_restored_in_part(self, claim: &str, point: &str, written: &str) -> String {
         self.say(
             format_args!(
-                "claim {claim} is NOT as in {point}: what the warnings name is missing or half of it older; {written} written"
+                "claim {claim} is NOT as in {point}: what the warnings name is missing or as it was before; {written} written"
             ),
             format_args!(
-                "클레임 {claim}의 상태가 {point}와 다릅니다. 경고에 나온 항목이 없거나 일부만 복원됨. 쓴 양 {written}"
+                "클레임 {claim}의 상태가 {point}와 다릅니다. 경고에 나온 항목이 없거나 이전 그대로임. 쓴 양 {written}"
             ),
         )
     }

@@ -8,10 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use salvor_api::velero::DataPhase;
 use serde_json::Value;
 
+use crate::ask::STUCK_PATIENCE;
 use crate::objects::{Direction, Movement};
 
 /// How long a mover may take to begin, as in Velero.
 pub(super) const PREPARE: SignedDuration = SignedDuration::from_mins(30);
+/// The same where its events say that waiting does not help.
+const STUCK: SignedDuration = SignedDuration::from_secs(STUCK_PATIENCE.as_secs().cast_signed());
 /// How long a mover pod stays that has said its end and does not end: its process closes what it has open.
 const LINGER: SignedDuration = SignedDuration::from_mins(1);
 
@@ -26,6 +29,8 @@ pub(super) struct Pod {
     pub(super) is_leaving: bool,
     /// Why it does not begin, or what it said at its end.
     pub(super) said: String,
+    /// Why its volume will not be mounted however long is waited; empty when nothing says so.
+    pub(super) stuck: String,
     /// When its container ended.
     pub(super) ended: Option<Timestamp>,
 }
@@ -52,10 +57,15 @@ impl Pod {
             phase: text(&status["phase"]),
             is_leaving: !metadata["deletionTimestamp"].is_null(),
             said: said.unwrap_or_default().trim().to_owned(),
+            stuck: String::new(),
             ended: terminated["finishedAt"]
                 .as_str()
                 .and_then(|at| at.parse().ok()),
         }
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.phase == "Pending"
     }
 
     fn is_over(&self) -> bool {
@@ -138,6 +148,7 @@ fn stop(movement: &Movement, pod: Option<&Pod>) -> Option<Action> {
 fn under_way(movement: &Movement, pod: Option<&Pod>, now: Timestamp) -> Option<Action> {
     let waited = movement.accepted.map(|at| now.duration_since(at));
     let is_late = waited.is_some_and(|waited| waited > PREPARE);
+    let is_stuck = waited.is_some_and(|waited| waited > STUCK);
     let is_accepted = movement.phase == DataPhase::Accepted;
     let begun = movement.phase == DataPhase::InProgress;
     let late = |why: &str| {
@@ -162,6 +173,10 @@ fn under_way(movement: &Movement, pod: Option<&Pod>, now: Timestamp) -> Option<A
             said => format!("the mover pod ended: {said}"),
         })),
         Some(pod) if is_accepted && pod.phase == "Running" => Some(Action::Prepared),
+        Some(pod) if !begun && !pod.stuck.is_empty() && is_stuck => Some(Action::Fail(format!(
+            "the mover cannot mount the volume: {}",
+            pod.stuck
+        ))),
         Some(pod) if !begun && is_late => Some(late(&pod.said)),
         Some(_) => None,
     }
@@ -222,6 +237,11 @@ mod tests {
         assert_eq!(one(movement("a", "Accepted", false), &pending, 1), None);
         let why = failed(one(movement("a", "Accepted", false), &pending, 31));
         assert!(why.contains("30 minutes: ContainerCreating"), "{why}");
+        let mut stuck = pending.clone();
+        stuck[0].1.stuck = "FailedMount: /x does not exist".to_owned();
+        assert_eq!(one(movement("a", "Accepted", false), &stuck, 1), None);
+        let why = failed(one(movement("a", "Accepted", false), &stuck, 2));
+        assert!(why.ends_with("FailedMount: /x does not exist"), "{why}");
         let running = [pod("a", "Running", "")];
         assert_eq!(
             one(movement("a", "Accepted", false), &running, 1),

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::decide::{Action, Pod, decide};
 use self::pod::Mover;
+use crate::ask::{events_of, stuck::for_good};
 use crate::cluster_key::KeyError;
 use crate::follow::{Followed, Selection};
 use crate::objects::{Direction, Movement, core, now, pods, secrets};
@@ -33,6 +34,8 @@ pub use self::settings::SettingsError;
 const LOOK: Duration = Duration::from_secs(5);
 /// At most this often, however much changes: movers write progress every second.
 const REST: Duration = Duration::from_millis(200);
+/// A mover whose pod waits longer may say why in its events.
+const LATE: Duration = Duration::from_secs(30);
 /// Pause after a failure of the API server.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -184,7 +187,7 @@ impl NodeAgent {
         self.find_nodes(&mut mine).await;
         mine.retain(|movement| movement.node == self.options.node);
         self.meter.see(&mine);
-        let pods: BTreeMap<String, Pod> = movers
+        let mut pods: BTreeMap<String, Pod> = movers
             .list()
             .iter()
             .map(|pod| {
@@ -197,6 +200,7 @@ impl NodeAgent {
                 )
             })
             .collect();
+        self.find_stuck(&mine, &mut pods).await;
         let actions = decide(
             &mine,
             &pods,
@@ -237,6 +241,22 @@ impl NodeAgent {
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "the node of a restore is not known"),
+            }
+        }
+    }
+
+    /// Looks at the events of movers that are late to begin.
+    async fn find_stuck(&self, mine: &[Movement], pods: &mut BTreeMap<String, Pod>) {
+        for movement in mine {
+            let waited = movement
+                .accepted
+                .map(|at| Timestamp::now().duration_since(at));
+            let is_late = waited.is_some_and(|waited| waited.unsigned_abs() > LATE);
+            let pod = pods.get_mut(&movement.name).filter(|pod| pod.is_pending());
+            if let Some(pod) = pod.filter(|_| is_late && !movement.phase.is_final()) {
+                let namespace = &self.options.namespace;
+                let events = events_of(&self.cluster, namespace, &movement.name).await;
+                pod.stuck = for_good(&events).unwrap_or_default();
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Claims that no running pod mounts are held by a pod of ours.
 
+use std::time::Duration;
+
 use salvor_api::labels::label_value;
 use salvor_cluster::{Cluster, DeleteOptions, ErrorKind, ListOptions, Look, Wait, WriteOptions};
 use serde_json::Value;
@@ -7,9 +9,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::holder::{HOLDS_FOR, Holder, VOLUME, why_not};
+use super::stuck::for_good;
 use super::{AgentMover, Target, cluster_error};
 use crate::objects::{MADE_BY, RUN, core, pods};
 use crate::{Claim, MoveError, OnBehalfOf, Placement};
+
+/// How often the events of a holder are looked at that does not run.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A pod that holds a claim. It is deleted when this goes.
 #[derive(Debug)]
@@ -158,10 +164,11 @@ impl AgentMover {
             None | Some(Some("Running" | "Failed" | "Succeeded")) => Look::Done,
             Some(phase) => Look::NotYet(format!("it is {}", phase.unwrap_or("new"))),
         };
-        let waited = self
-            .cluster
-            .wait_until(&pods(), namespace, name, &wait, settled)
-            .await;
+        let resource = pods();
+        let waited = tokio::select! {
+            waited = self.cluster.wait_until(&resource, namespace, name, &wait, settled) => waited,
+            why = self.stuck(&claim.namespace, name) => return Err(not_held(claim, &why)),
+        };
         let pod = match waited {
             Ok(pod) => pod,
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(MoveError::Cancelled),
@@ -186,28 +193,25 @@ impl AgentMover {
 
     /// Why a holder does not run.
     async fn reason(&self, pod: &Value) -> String {
-        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-        let options = ListOptions {
-            field_selector: Some(format!("involvedObject.uid={uid}")),
-            ..ListOptions::default()
-        };
-        let events = core("Event", "events", true);
-        let namespace = pod["metadata"]["namespace"].as_str();
-        let mut found: Vec<Value> = Vec::new();
-        // Without the right to see events, the pod itself says a little.
-        if let Ok(page) = self.cluster.list_page(&events, namespace, &options).await {
-            found.extend(
-                page.items()
-                    .filter_map(|item| serde_json::from_slice(item).ok()),
-            );
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let metadata = &pod["metadata"];
+        let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
+        why_not(pod, &events_of(&self.cluster, &namespace, &name).await)
+    }
+
+    /// Ends when a holder's volume could not be mounted for a while and will not be, with what its event says.
+    async fn stuck(&self, namespace: &str, name: &str) -> String {
+        let mut since = None;
+        loop {
+            tokio::time::sleep(LOOK.min(self.stuck_patience)).await;
+            let events = events_of(&self.cluster, namespace, name).await;
+            let Some(why) = for_good(&events) else {
+                continue;
+            };
+            if since.get_or_insert_with(Instant::now).elapsed() >= self.stuck_patience {
+                return why;
+            }
         }
-        found.sort_by_key(|event| {
-            event["lastTimestamp"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        });
-        why_not(pod, &found)
     }
 
     /// Refuses what cannot be mounted, and what would be mounted anywhere.
@@ -347,6 +351,28 @@ impl AgentMover {
             }
         }
         Ok(swept)
+    }
+}
+
+/// Events about a pod; none without the right to see them.
+pub(crate) async fn events_of(cluster: &Cluster, namespace: &str, pod: &str) -> Vec<Value> {
+    let options = ListOptions {
+        field_selector: Some(format!("involvedObject.name={pod}")),
+        ..ListOptions::default()
+    };
+    let events = core("Event", "events", true);
+    match cluster.list_page(&events, Some(namespace), &options).await {
+        Ok(page) => {
+            let read = page
+                .items()
+                .filter_map(|item| serde_json::from_slice(item).ok());
+            read.filter(|event: &Value| event["involvedObject"]["kind"] == "Pod")
+                .collect()
+        }
+        Err(error) => {
+            tracing::debug!(%error, namespace, pod, "its events cannot be seen");
+            Vec::new()
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use salvor_api::labels::{EXCLUDE_FROM_BACKUP, label_value};
 use serde_json::{Value, json};
 
+use super::stuck::telling;
 use crate::objects::{MADE_BY, MANAGED_BY, RUN};
 use crate::{Claim, Placement};
 
@@ -96,12 +97,11 @@ impl Holder<'_> {
     }
 }
 
-/// Why a pod has not begun, from itself and the events about it, newest last; what says most first.
+/// Why a pod has not begun, from itself and the events about it; what says most first.
 pub(super) fn why_not(pod: &Value, events: &[Value]) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().trim().to_owned();
-    let warning = events.iter().rev().find(|event| event["type"] == "Warning");
-    if let Some(event) = warning {
-        return format!("{}: {}", text(&event["reason"]), text(&event["message"]));
+    if let Some(said) = telling(events) {
+        return said;
     }
     let status = &pod["status"];
     let conditions = status["conditions"].as_array().into_iter().flatten();
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_the_newest_warning_or_what_the_pod_says() {
+    fn the_reason_is_the_warning_that_says_most_or_what_the_pod_says() {
         let pending = json!({"status": {"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]}});
         assert_eq!(why_not(&pending, &[]), "Unschedulable: 0/3 nodes");

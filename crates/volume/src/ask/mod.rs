@@ -3,9 +3,11 @@
 mod hold;
 mod holder;
 mod request;
+pub(crate) mod stuck;
 mod wait;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::hold::Held;
+pub(crate) use self::hold::events_of;
 pub(crate) use self::holder::HOLDS_FOR;
 pub use self::request::PVC_NAME;
 use self::request::Request;
@@ -32,6 +35,9 @@ use crate::{
 pub const NODE_AGENT: &str = "node-agent";
 /// How long a claim may take to be mounted: a node may have to be started and a disk to be made for it.
 const HOLD_PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// How long a pod is waited for whose volume cannot be mounted by waiting, as its events say: a directory may be made by
+/// hand, or a mount below it be late. A kubelet tries again after a minute at the third time.
+pub(crate) const STUCK_PATIENCE: Duration = Duration::from_secs(75);
 
 /// How long the record of a movement stays that nothing owns: of commands, whose backups have no object.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -61,8 +67,10 @@ pub struct AgentMover {
     namespace: String,
     made_by: MadeBy,
     hold_patience: Duration,
+    stuck_patience: Duration,
     agent_patience: Duration,
     moving: Option<Arc<watch::Sender<Moving>>>,
+    begun: Arc<AtomicBool>,
 }
 
 /// Where a volume is mounted.
@@ -87,8 +95,10 @@ impl AgentMover {
             namespace: namespace.to_owned(),
             made_by,
             hold_patience: HOLD_PATIENCE,
+            stuck_patience: STUCK_PATIENCE,
             agent_patience: wait::AGENT_PATIENCE,
             moving: None,
+            begun: Arc::default(),
         }
     }
 
@@ -101,12 +111,36 @@ impl AgentMover {
         }
     }
 
+    /// The same for one movement, with a flag that says afterwards whether it may have written into its volume.
+    pub(crate) fn for_one(&self) -> (Self, Arc<AtomicBool>) {
+        let begun = Arc::new(AtomicBool::new(false));
+        let mover = Self {
+            begun: Arc::clone(&begun),
+            ..self.clone()
+        };
+        (mover, begun)
+    }
+
+    /// Notes that a movement may have written.
+    fn note_begun(&self, begun: bool) {
+        self.begun.fetch_or(begun, Ordering::Relaxed);
+    }
+
     /// With another time for claims to be mounted, and for agents to come back.
     #[must_use]
     pub fn with_patience(self, hold: Duration, agent: Duration) -> Self {
         Self {
             hold_patience: hold,
             agent_patience: agent,
+            ..self
+        }
+    }
+
+    /// With another time for volumes to be mounted that their events say cannot be.
+    #[must_use]
+    pub fn with_patience_for_stuck(self, stuck: Duration) -> Self {
+        Self {
+            stuck_patience: stuck,
             ..self
         }
     }
@@ -398,6 +432,7 @@ impl DataMover for AgentMover {
             bytes: outcome.bytes,
             entries: outcome.entries,
             failed: outcome.failed,
+            missing: outcome.missing,
             problems: outcome.problems,
             node: target.node,
             volume: target.claim.map(|claim| claim.volume).unwrap_or_default(),

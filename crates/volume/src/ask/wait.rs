@@ -82,7 +82,10 @@ impl AgentMover {
                 |_| true,
             )
             .await;
-        let stored = made.map_err(|error| cluster_error("ask the node agent", error))?;
+        let stored = made.map_err(|error| {
+            self.note_begun(error.may_have_happened());
+            cluster_error("ask the node agent", error)
+        })?;
         let movement = Movement::parse(direction, &stored);
         let movement = movement.ok_or_else(|| MoveError::Failed {
             message: "the API server stored something else than it was sent".to_owned(),
@@ -92,7 +95,10 @@ impl AgentMover {
             movement: Some(movement.clone()),
         };
         let ended = self.follow(&movement, target, timeout, until, cancel).await;
-        if !matches!(ended, Err(MoveError::Cluster { .. })) {
+        if matches!(ended, Err(MoveError::Cluster { .. })) {
+            // How far it is, nobody knows.
+            self.note_begun(true);
+        } else {
             guard.movement = None;
         }
         ended
@@ -150,6 +156,7 @@ impl AgentMover {
             }
             match self.seen(movement, &followed) {
                 Some(now) => {
+                    self.note_begun(now.has_begun());
                     if let Some(moving) = &self.moving {
                         let total = now.moving.total.max(now.expected);
                         moving.send_replace(Moving {
@@ -160,6 +167,7 @@ impl AgentMover {
                     seen = now;
                 }
                 None => {
+                    self.note_begun(true);
                     return Err(MoveError::Failed {
                         message: format!("{} was deleted before it ended", movement.name),
                     });
@@ -199,7 +207,9 @@ impl AgentMover {
         self.ask_to_stop(movement).await?;
         let give_up = Instant::now() + STOPPING;
         loop {
-            match self.seen(movement, followed) {
+            let seen = self.seen(movement, followed);
+            self.note_begun(seen.as_ref().is_none_or(Movement::has_begun));
+            match seen {
                 None => return Ok(()),
                 Some(now) if now.phase.is_final() => return Ok(()),
                 // Nobody has taken it up: if nobody does just now, it is ours to end.
@@ -311,6 +321,8 @@ fn ended(movement: &Movement) -> Option<Result<Movement, MoveError>> {
                 ),
             }),
         }),
+        // It was done as far as it can be: what came of it is known to the last entry.
+        DataPhase::Failed if movement.outcome().is_some() => Some(Ok(movement.clone())),
         DataPhase::Failed => Some(Err(MoveError::Failed { message: message() })),
         // Not by us: we do not wait for an end then.
         DataPhase::Canceled => Some(Err(MoveError::Failed {

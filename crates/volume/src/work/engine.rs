@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags};
 use salvor_repository::backup::{self, BackupOptions};
@@ -40,6 +41,8 @@ pub(super) struct Engine {
     pub(super) tags: Vec<String>,
     pub(super) marker: String,
     pub(super) progress: Arc<Progress>,
+    /// Set before anything is written into the volume.
+    pub(super) touched: Arc<AtomicBool>,
     pub(super) runtime: Handle,
 }
 
@@ -82,6 +85,7 @@ impl Engine {
             new_bytes: summary.data_added_packed,
             entries: summary.total_files_processed + directories,
             failed: written.missing(),
+            missing: 0,
             problems: self.problems(&written.failures),
         })
     }
@@ -107,6 +111,8 @@ impl Engine {
             let (_, snapshot) = repository.snapshot(&self.snapshot)?;
             let (tree, into) = (&snapshot.tree, self.directory.as_path());
             let (only, progress) = (&self.part.only, &self.progress);
+            drop(repository.entries(&index, tree)?);
+            self.touched.store(true, Ordering::Relaxed);
             if only.is_empty() {
                 let mut restored =
                     restore::run(&repository, &index, tree, into, &options, progress)?;
@@ -131,6 +137,7 @@ impl Engine {
             new_bytes: 0,
             entries: restored.files + restored.unchanged + restored.directories + restored.others,
             failed: restored.failed,
+            missing: restored.missing,
             problems: self.problems(&restored.failures),
         })
     }

@@ -10,6 +10,7 @@ pub(crate) use self::report::chain;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use salvor_repository::Progress;
 use salvor_seal::Secret;
@@ -150,11 +151,16 @@ impl Work {
             return Err(WorkError::Cancelled);
         };
         let progress = Arc::new(Progress::new());
-        let moved = self.moved(&movement, location, &progress, cancel).await;
+        let touched = Arc::new(AtomicBool::new(false));
+        let moved = self.moved(&movement, location, &progress, &touched, cancel);
+        let moved = moved.await;
         let reporter = Reporter::new(self);
         let end = match &moved {
             Ok(outcome) => reporter.completed(&movement, outcome).await,
-            Err(error) => reporter.ended(error).await,
+            Err(error) => {
+                let touched = touched.load(Ordering::Relaxed);
+                reporter.ended(error, touched).await
+            }
         };
         let outcome = moved?;
         end?;
@@ -169,7 +175,9 @@ impl Work {
                 return Ok(None);
             }
             if movement.cancel || movement.phase == DataPhase::Canceling {
-                Reporter::new(self).ended(&WorkError::Cancelled).await?;
+                Reporter::new(self)
+                    .ended(&WorkError::Cancelled, false)
+                    .await?;
                 return Ok(None);
             }
             // Of this pod, whose answer was lost: a pod of ours runs once only.
@@ -201,6 +209,7 @@ impl Work {
         movement: &Movement,
         location: Result<OpenLocation, String>,
         progress: &Arc<Progress>,
+        touched: &Arc<AtomicBool>,
         cancel: &CancellationToken,
     ) -> Result<Outcome, WorkError> {
         let location = location.map_err(WorkError::Unfit)?;
@@ -224,6 +233,7 @@ impl Work {
             tags: movement.tags.clone(),
             marker: movement.annotation(crate::objects::DONE_MARKER).to_owned(),
             progress: Arc::clone(progress),
+            touched: Arc::clone(touched),
             runtime: tokio::runtime::Handle::current(),
         };
         let mut work = tokio::task::spawn_blocking(move || engine.run());

@@ -9,12 +9,14 @@ use salvor_repository::Progress;
 use serde_json::{Value, json};
 
 use super::{Work, WorkError};
-use crate::objects::{Direction, Movement, Outcome, RESULT, now};
+use crate::objects::{Direction, Movement, Outcome, RESULT, UNTOUCHED, now};
 
 /// Between two looks, and two words of progress.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 /// How often the end is tried to be written while the API server is away: an hour of it is more than any upgrade takes.
 const ATTEMPTS: u32 = 360;
+/// Entries that the message names; the result has more.
+const QUOTED: usize = 3;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) struct Reporter<'a> {
@@ -71,14 +73,20 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Writes that it is done.
+    /// Writes that it is done; of a restore that some entries do not have their content, that it failed.
     pub(super) async fn completed(
         &self,
         movement: &Movement,
         outcome: &Outcome,
     ) -> Result<(), WorkError> {
         let mut status = progress_of(outcome.bytes, outcome.bytes);
-        status["phase"] = json!("Completed");
+        match &lacking(movement.direction, outcome) {
+            Some(message) => {
+                status["phase"] = json!("Failed");
+                status["message"] = json!(message);
+            }
+            None => status["phase"] = json!("Completed"),
+        }
         status["completionTimestamp"] = json!(now());
         if movement.direction == Direction::Backup {
             status["snapshotID"] = json!(outcome.snapshot);
@@ -90,7 +98,7 @@ impl<'a> Reporter<'a> {
     }
 
     /// Writes that it failed or was stopped.
-    pub(super) async fn ended(&self, error: &WorkError) -> Result<(), WorkError> {
+    pub(super) async fn ended(&self, error: &WorkError, touched: bool) -> Result<(), WorkError> {
         let phase = if error.is_cancelled() {
             "Canceled"
         } else {
@@ -99,7 +107,10 @@ impl<'a> Reporter<'a> {
         let status = json!({
             "phase": phase, "message": chain(error), "completionTimestamp": now(),
         });
-        self.write(json!({ "status": status })).await
+        let untouched = (self.work.direction == Direction::Restore && !touched).then_some("true");
+        let annotations = json!({ UNTOUCHED: untouched });
+        self.write(json!({"metadata": {"annotations": annotations}, "status": status}))
+            .await
     }
 
     /// Writes an end, unless there is one. An end that another wrote meanwhile stays: whoever waited has read it.
@@ -137,6 +148,33 @@ impl<'a> Reporter<'a> {
             attempt += 1;
         }
     }
+}
+
+/// What a restore did not bring back; `None` when everything has its content.
+fn lacking(direction: Direction, outcome: &Outcome) -> Option<String> {
+    if direction == Direction::Backup || outcome.missing == 0 {
+        return None;
+    }
+    let entries = match outcome.missing {
+        1 => "1 entry does".to_owned(),
+        some => format!("{some} entries do"),
+    };
+    let named: Vec<&str> = outcome
+        .problems
+        .iter()
+        .take(QUOTED)
+        .map(String::as_str)
+        .collect();
+    let more = if outcome.failed > named.len() as u64 {
+        "; ..."
+    } else {
+        ""
+    };
+    Some(format!(
+        "{entries} not have the content of the snapshot, {} do: {}{more}",
+        outcome.entries,
+        named.join("; ")
+    ))
 }
 
 fn progress_of(done: u64, total: u64) -> Value {

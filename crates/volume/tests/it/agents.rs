@@ -1,11 +1,13 @@
 //! Movements from beginning to end.
 
+use std::time::Duration;
+
 use salvor_cluster::ApiResource;
 use salvor_volume::{DataMover as _, Direction, MoveError};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Movers, NAMESPACE, World, backups, by_hand, pods};
+use crate::world::{Movers, NAMESPACE, PATIENCE, World, backups, by_hand, pods};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_without_a_pod_is_held_copied_let_go_and_filled_again() {
@@ -229,4 +231,27 @@ async fn a_claim_that_cannot_be_held_says_why() {
         matches!(&refused, MoveError::NotHeld { claim, reason } if claim == "shop/data" && reason.contains("not exist")),
         "{refused}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_cannot_be_mounted_by_waiting_is_given_up_soon_with_its_event() {
+    let world = World::new(Movers::NoMount).await;
+    let mover = world
+        .mover()
+        .with_patience(PATIENCE * 10, PATIENCE)
+        .with_patience_for_stuck(Duration::from_millis(50));
+    let began = std::time::Instant::now();
+    let job = salvor_volume::BackUpVolume {
+        timeout: PATIENCE * 20,
+        ..world.back_up("b")
+    };
+    let refused = mover.back_up(&job, &CancellationToken::new()).await;
+    let refused = refused.expect_err("it is not mounted");
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    assert!(
+        matches!(&refused, MoveError::NotHeld { claim, reason } if claim == "shop/data"
+            && reason.starts_with("FailedMount: MountVolume.NewMounter") && reason.ends_with("does not exist")),
+        "{refused}"
+    );
+    assert_eq!(world.list(&pods(), "shop").await, Vec::<Value>::new());
 }

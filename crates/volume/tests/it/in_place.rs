@@ -129,6 +129,7 @@ impl<'a> Case<'a> {
                 Step::Stopping(users) => format!("stopping {}", users.workloads[0].name),
                 Step::Filling => "filling".to_owned(),
                 Step::Starting(users) => format!("starting {}", users.workloads[0].replicas),
+                Step::LeftStopped(users) => users.workloads[0].start_command("shop"),
             });
         };
         let done = into.run(&mut told, cancel).await;
@@ -238,7 +239,7 @@ async fn what_a_killed_run_left_is_ended_and_finished_by_the_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_or_failed_restore_starts_the_application_again() {
+async fn a_restore_that_ends_before_it_writes_starts_the_application_again() {
     for movers in [Movers::Hang, Movers::Die] {
         let world = World::new(movers).await;
         // Nothing is read of it before the mover begins.
@@ -264,10 +265,70 @@ async fn a_stopped_or_failed_restore_starts_the_application_again() {
         let InPlaceError::NotFilled { began, source, .. } = error else {
             panic!("{error:?}");
         };
-        assert!(began && (is_cancelled == matches!(source, MoveError::Cancelled)));
+        assert!(!began && (is_cancelled == matches!(source, MoveError::Cancelled)));
         assert_eq!(steps, ["stopping web", "filling", "starting 2"]);
         assert_eq!(replicas(&world).await, (2.into(), Value::Null));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_point_leaves_files_as_they_were_and_the_application_stopped() {
+    let world = World::new(Movers::Run).await;
+    let folder = world.folder();
+    // Several pieces each: of a file that were rewritten in part nobody could use anything.
+    let large = |seed: u32| -> Vec<u8> {
+        let words =
+            (0..5_u32 << 18).map(|n| (n ^ seed).wrapping_mul(2_654_435_761).rotate_left(n % 31));
+        words.flat_map(u32::to_le_bytes).collect()
+    };
+    std::fs::write(folder.join("large"), large(1)).expect("written");
+    let cancel = CancellationToken::new();
+    let stored = world.mover().back_up(&world.back_up("b"), &cancel).await;
+    let case = Case::of(&world, stored.expect("stored"));
+    let (pack, whole) = world.damage_largest_pack().await;
+    std::fs::write(folder.join("large"), large(2)).expect("written");
+    application(&world).await;
+
+    let (done, ()) = tokio::join!(case.run(Part::default(), true, &cancel), end_pods(&world));
+    let (done, steps) = (done.0.expect("done as far as it can be"), done.1);
+    assert_eq!((done.filled.failed, done.filled.missing), (1, 1));
+    assert!(done.filled.problems[0].starts_with("large: "), "{done:?}");
+    assert!(done.users.is_empty());
+    let command = "kubectl scale --namespace shop deployment/web --replicas=2";
+    assert_eq!(steps, ["stopping web", "filling", command]);
+    assert_eq!(replicas(&world).await, (0.into(), "2".into()));
+    assert!(std::fs::read(folder.join("large")).expect("there") == large(2));
+    let movements = world.list(&Direction::Restore.resource(), NAMESPACE).await;
+    let status = &movements[0]["status"];
+    assert_eq!(status["phase"], "Failed");
+    let message = status["message"].as_str().expect("a message");
+    assert!(
+        message.starts_with("1 entry does not have the content of the snapshot, ")
+            && message.contains(": large: ")
+            && message.contains("as it was"),
+        "{message}"
+    );
+
+    // Nothing of another run starts it either, until the data is back.
+    let elsewhere = Stored {
+        snapshot: "ab".repeat(32),
+        ..case.stored.clone()
+    };
+    let (failed, steps) = Case::of(&world, elsewhere)
+        .run(Part::default(), true, &cancel)
+        .await;
+    let error = failed.expect_err("no such snapshot");
+    assert!(
+        matches!(error, InPlaceError::NotFilled { began: true, .. }),
+        "{error:?}"
+    );
+    assert_eq!(steps, ["stopping web", "filling", command]);
+    world.overwrite(&pack, whole).await;
+    let (done, steps) = case.run(Part::default(), true, &cancel).await;
+    assert_eq!(done.expect("done").filled.failed, 0);
+    assert_eq!(steps, ["stopping web", "filling", "starting 2"]);
+    assert!(std::fs::read(folder.join("large")).expect("there") == large(1));
+    assert_eq!(replicas(&world).await, (2.into(), Value::Null));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::TryStreamExt as _;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use salvor_api::velero::{Kind as _, PodVolumeBackup, PodVolumeRestore};
 use salvor_apiserver::{ApiServer, ConnectionCut, Options, ResponseBody};
 use salvor_cluster::{ApiResource, Body, Cluster, DeleteOptions, ListOptions, WriteOptions};
 use salvor_seal::Secret;
-use salvor_storage::{MemoryStore, ObjectStore};
+use salvor_storage::{GetOptions, Key, MemoryStore, ObjectInfo, ObjectStore, PutMode};
 use salvor_volume::agent::{AgentOptions, COMPONENT, MoverResources, NodeAgent};
 use salvor_volume::work::{OpenLocation, Work};
 use salvor_volume::{
@@ -38,6 +40,8 @@ pub(crate) enum Movers {
     Hang,
     /// They end at once, as one that has no memory left.
     Die,
+    /// They run; the volumes of pods that hold claims cannot be mounted.
+    NoMount,
 }
 
 pub(crate) struct World {
@@ -290,6 +294,31 @@ impl World {
         folder
     }
 
+    /// Flips a bit in the pack of most bytes; its key, and what it was.
+    pub(crate) async fn damage_largest_pack(&self) -> (Key, Bytes) {
+        let all = self.store.list("").await.expect("listed");
+        let all: Vec<ObjectInfo> = all.try_collect().await.expect("listed");
+        let packs = all
+            .into_iter()
+            .filter(|info| info.key.as_str().contains("/data/"));
+        let largest = packs.max_by_key(|info| info.size).expect("a pack");
+        let found = self.store.get(&largest.key, GetOptions::default()).await;
+        let whole = found
+            .expect("there")
+            .bytes(largest.size)
+            .await
+            .expect("read");
+        let mut bytes = whole.to_vec();
+        bytes[whole.len() / 2] ^= 4;
+        self.overwrite(&largest.key, bytes.into()).await;
+        (largest.key, whole)
+    }
+
+    pub(crate) async fn overwrite(&self, key: &Key, bytes: Bytes) {
+        let done = self.store.put(key, bytes, PutMode::Overwrite).await;
+        done.expect("written");
+    }
+
     pub(crate) fn folder(&self) -> PathBuf {
         self.host.path().join("data")
     }
@@ -460,6 +489,9 @@ impl Kubelet {
     async fn start(&self, pod: &Value, stop: CancellationToken) {
         let (namespace, name) = names(pod);
         let is_mover = pod["metadata"]["labels"][COMPONENT.0] == COMPONENT.1;
+        if self.movers == Movers::NoMount && !is_mover {
+            return self.no_mount(&namespace, &name).await;
+        }
         let status = match self.movers {
             Movers::Die if is_mover => json!({"phase": "Failed", "containerStatuses": [
                 {"name": "mover", "state": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}]}),
@@ -478,6 +510,30 @@ impl Kubelet {
                 let phase = if done.is_ok() { "Succeeded" } else { "Failed" };
                 status_of(&cluster, &namespace, &name, json!({ "phase": phase })).await;
             });
+        }
+    }
+
+    async fn no_mount(&self, namespace: &str, name: &str) {
+        status_of(&self.cluster, namespace, name, json!({"phase": "Pending"})).await;
+        let said = [
+            (
+                "FailedMount",
+                "MountVolume.NewMounter initialization failed: path \"/disk\" does not exist",
+            ),
+            ("FailedScheduling", "0/1 nodes are available"),
+        ];
+        let events = ApiResource::known("", "v1", "Event", "events", true);
+        for (number, (reason, message)) in said.into_iter().enumerate() {
+            let event = json!({"apiVersion": "v1", "kind": "Event", "type": "Warning", "reason": reason,
+                "metadata": {"name": format!("{name}.{number}"), "namespace": namespace}, "message": message,
+                "lastTimestamp": format!("2026-11-22T08:00:0{number}Z"),
+                "involvedObject": {"kind": "Pod", "namespace": namespace, "name": name}});
+            let options = WriteOptions::default();
+            let body = event.to_string();
+            let made = self
+                .cluster
+                .create(&events, Some(namespace), body.as_bytes(), &options);
+            made.await.expect("written");
         }
     }
 

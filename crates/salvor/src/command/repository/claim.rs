@@ -311,6 +311,15 @@ async fn carry_out(
                 printer.remark(&messages.workload_starts(&shown(workload), workload.replicas));
             }
         }
+        Step::LeftStopped(users) => {
+            let workloads: Vec<String> = users.workloads.iter().map(self::shown).collect();
+            let commands = users.workloads.iter();
+            let commands: Vec<String> = commands
+                .map(|w| w.start_command(&into.claim.namespace))
+                .collect();
+            let (workloads, commands) = (workloads.join(", "), commands.join("\n  "));
+            printer.warning(&messages.workloads_left_stopped(&workloads, &commands));
+        }
     };
     let work = into.run(&mut step, &session.cancel);
     tokio::pin!(work);
