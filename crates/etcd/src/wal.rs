@@ -1,11 +1,13 @@
 //! The log of a member: what a restored one begins with, and a reader that checks every record.
 
+mod first;
 mod tail;
 
 use crate::checksum::Crc32c;
 use crate::membership::{Cluster, Member};
 use crate::protobuf::{Malformed, Message, fields};
 
+pub use first::first_snapshot;
 pub use tail::{Tail, first_index, tail};
 
 /// Name of the first file.

@@ -239,6 +239,16 @@ pub(super) fn create(folder: &Path) -> Result<PathBuf> {
 
 /// Writes the first file of a log at the length that etcd gives it, and waits for the disk.
 pub(super) fn write_log(path: &Path, log: &[u8]) -> Result<()> {
+    write(path, log, wal::FILE_LENGTH)
+}
+
+/// Writes a small file, and waits for the disk.
+pub(super) fn write_small(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes, 0)
+}
+
+/// Writes a file of at least so many bytes.
+fn write(path: &Path, bytes: &[u8], least: u64) -> Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options
         .write(true)
@@ -246,8 +256,8 @@ pub(super) fn write_log(path: &Path, log: &[u8]) -> Result<()> {
         .mode(0o600)
         .open(path)
         .map_err(io_error("create", path))?;
-    file.write_all(log)
-        .and_then(|()| file.set_len(wal::FILE_LENGTH.max(log.len() as u64)))
+    file.write_all(bytes)
+        .and_then(|()| file.set_len(least.max(bytes.len() as u64)))
         .and_then(|()| file.sync_all())
         .map_err(io_error("write", path))
 }

@@ -298,6 +298,9 @@ fn made(
         .transpose()?;
     let member = data.folder("member")?;
     let content = Content::write(snapshot, history, &member.join("snap"), options, stop)?;
+    let (name, first) = wal::first_snapshot(&options.cluster);
+    folder::write_small(&member.join("snap").join(name), &first)?;
+    folder::sync(&member.join("snap"))?;
     let wal_folder = match &wal {
         Some(place) => place.temporary().to_owned(),
         None => folder::create(&member.join("wal"))?,
