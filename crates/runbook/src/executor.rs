@@ -220,6 +220,7 @@ impl<'a> Executor<'a> {
                 parameters: self.runbook.parameters.clone(),
                 digest: self.runbook.digest(),
                 tool: concat!("salvor ", env!("CARGO_PKG_VERSION")).to_owned(),
+                steps: self.runbook.names(),
             },
         };
         self.tell(event).await

@@ -67,6 +67,33 @@ pub struct Beginning {
     pub parameters: Value,
     /// The digest of its runbook.
     pub digest: String,
+    /// Names of its steps; empty where the journal does not say.
+    pub steps: Vec<String>,
+}
+
+impl Beginning {
+    /// Of a run's first record; `None` of any other.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
+        let Event::Begun {
+            runbook,
+            target,
+            parameters,
+            digest,
+            tool: _,
+            steps,
+        } = event
+        else {
+            return None;
+        };
+        Some(Self {
+            runbook: runbook.clone(),
+            target: target.clone(),
+            parameters: parameters.clone(),
+            digest: digest.clone(),
+            steps: steps.clone(),
+        })
+    }
 }
 
 /// What is known of a run.
@@ -93,20 +120,7 @@ impl History {
     /// Takes in the next event.
     pub fn take(&mut self, event: &Event) {
         match event {
-            Event::Begun {
-                runbook,
-                target,
-                parameters,
-                digest,
-                tool: _,
-            } => {
-                self.begun = Some(Beginning {
-                    runbook: runbook.clone(),
-                    target: target.clone(),
-                    parameters: parameters.clone(),
-                    digest: digest.clone(),
-                });
-            }
+            Event::Begun { .. } => self.begun = Beginning::of(event),
             Event::Resumed => {}
             Event::Succeeded => self.succeeded = true,
             Event::AllUndone => {

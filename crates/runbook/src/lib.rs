@@ -23,12 +23,14 @@ pub mod history;
 pub mod journal;
 pub mod record;
 pub mod step;
+pub mod summary;
 pub mod testing;
 
 pub use approval::{Approver, Decision, Gate, Granted};
 pub use error::{Error, Result};
 pub use executor::{End, Executor, Stage};
-pub use history::{History, Phase, StepHistory};
+pub use history::{Beginning, History, Phase, StepHistory};
 pub use journal::Journal;
 pub use record::{Event, Record};
 pub use step::{Check, Compensation, Context, Effect, Runbook, Step, StepError};
+pub use summary::{State, Summary};

@@ -49,6 +49,9 @@ pub enum Event {
         digest: String,
         /// Name and version of the program.
         tool: String,
+        /// Names of its steps, in their order; journals of before have none.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<String>,
     },
     /// Somebody goes on with it, forward or backward.
     Resumed,
@@ -121,4 +124,23 @@ pub enum Event {
     Succeeded,
     /// All steps that were applied are taken back.
     AllUndone,
+}
+
+impl Event {
+    /// The step that it is about.
+    #[must_use]
+    pub fn step(&self) -> Option<&str> {
+        match self {
+            Self::Begun { .. } | Self::Resumed | Self::Succeeded | Self::AllUndone => None,
+            Self::Decided { step, .. }
+            | Self::Found { step }
+            | Self::Applying { step, .. }
+            | Self::Noted { step, .. }
+            | Self::Applied { step, .. }
+            | Self::Verified { step }
+            | Self::Failed { step, .. }
+            | Self::Undoing { step }
+            | Self::Undone { step, .. } => Some(step),
+        }
+    }
 }

@@ -186,6 +186,13 @@ pub struct Runbook {
 }
 
 impl Runbook {
+    /// Names of its steps, in their order.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let names = self.steps.iter().map(|step| step.name().to_owned());
+        names.collect()
+    }
+
     /// SHA-256 over its name, target, parameters and the names of its steps, in hex: what an approval and a run are bound to.
     #[must_use]
     pub fn digest(&self) -> String {

@@ -1,5 +1,7 @@
 //! The control plane of a cluster: which machines it has, what runs there, and how that is stopped and started.
 
+pub mod detect;
+pub mod files;
 pub mod members;
 pub mod plane;
 mod poll;

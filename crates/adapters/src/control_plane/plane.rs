@@ -161,7 +161,7 @@ impl Plane {
         Ok(plane)
     }
 
-    fn check(&self) -> Result<(), PlaneError> {
+    pub(super) fn check(&self) -> Result<(), PlaneError> {
         let wrong = |what: String| Err(PlaneError::Wrong { what });
         if self.members.is_empty() {
             return wrong("it has no members: name at least one machine".to_owned());

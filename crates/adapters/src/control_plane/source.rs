@@ -67,6 +67,26 @@ pub struct Details {
     pub flavour: String,
     /// Its machines, each with the object of the same place.
     pub members: Vec<MemberDetails>,
+    /// Id of the cluster of etcd, in hexadecimal digits, where a member answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd_cluster: Option<String>,
+    /// Version that the API server tells of itself, where it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// Whether kubeadm's configuration is the object behind those of the machines.
+    #[serde(default)]
+    pub kubeadm_config: bool,
+}
+
+impl Details {
+    /// Whether a snapshot of this cluster of etcd can be decrypted with what is here. One that does not know its cluster is
+    /// believed.
+    #[must_use]
+    pub fn decrypts(&self, etcd_cluster: &str) -> bool {
+        let own = self.etcd_cluster.as_deref();
+        let encryption = self.members.iter().any(|one| one.encryption.is_some());
+        encryption && own.is_none_or(|own| own == etcd_cluster)
+    }
 }
 
 /// One machine.
@@ -77,13 +97,20 @@ pub struct MemberDetails {
     pub name: String,
     /// What was taken.
     pub paths: Vec<PathBuf>,
-    /// Version of its etcd, where that answered.
+    /// Version of its etcd: as it says, else as its manifest does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd_version: Option<String>,
+    /// Version of its API server, by its manifest or program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// The configuration of encryption at rest that its API server uses; it is among what was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<PathBuf>,
 }
 
 /// What a file on a machine is, compared with the archive.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Difference {
     /// Below `/`.
     pub path: String,
@@ -112,17 +139,23 @@ pub fn source_of(cluster: &str) -> String {
     format!("{KIND}-{}", cluster.chars().map(plain).collect::<String>())
 }
 
-/// What of a machine belongs to a point: the usual places, those that flags name, and those of the description.
+/// What of a machine belongs to a point: the usual places, those that flags name, those of the description, and one more where
+/// one is known.
 ///
 /// # Errors
 /// [`HostError`].
-pub async fn paths(plane: &Plane, member: &Member) -> Result<Vec<PathBuf>, HostError> {
+pub async fn paths(
+    plane: &Plane,
+    member: &Member,
+    more: Option<&Path>,
+) -> Result<Vec<PathBuf>, HostError> {
     let manifests = match &plane.flavour {
         Flavour::Kubeadm { manifests } => manifests.clone(),
         _ => "/etc/kubernetes/manifests".into(),
     };
     let wanted = USUAL.iter().map(PathBuf::from);
     let wanted = wanted.chain(plane.files.iter().cloned());
+    let wanted = wanted.chain(more.map(Path::to_owned));
     let parameters: Vec<String> = [manifests]
         .into_iter()
         .chain(wanted)
@@ -196,26 +229,33 @@ pub async fn differences(member: &Member, archive: &Bytes) -> Result<Vec<Differe
     Ok(found.into_iter().collect())
 }
 
-/// Puts back what differs; what it replaces is kept in the archive `aside` of the machine first. To do it again is to do what
-/// is left.
+/// Keeps what is about to be replaced in an archive of the machine, which gets its name when it is whole.
+///
+/// # Errors
+/// [`HostError`]; then there is no archive of that name.
+pub async fn keep(member: &Member, paths: &BTreeSet<&str>, aside: &Path) -> Result<(), HostError> {
+    let aside = aside.to_string_lossy();
+    let paths = paths.iter().copied();
+    let parameters: Vec<&str> = [aside.as_ref()].into_iter().chain(paths).collect();
+    let host = member.host();
+    host.script("keep what is replaced", KEEP, &parameters)
+        .await
+        .map(|_| ())
+}
+
+/// Puts back what differs. To do it again is to do what is left.
 ///
 /// # Errors
 /// [`HostError`]; it may have happened in part.
-pub async fn put_back(
+pub async fn write(
     member: &Member,
     archive: &Bytes,
     differences: &[Difference],
-    aside: &Path,
 ) -> Result<(), HostError> {
-    let host = member.host();
-    let replaced = differences.iter().filter(|one| !one.is_missing());
-    let replaced: Vec<&str> = replaced.map(|one| one.path.as_str()).collect();
-    if !replaced.is_empty() {
-        let aside = aside.to_string_lossy();
-        let parameters: Vec<&str> = [aside.as_ref()].into_iter().chain(replaced).collect();
-        host.script("keep what is replaced", KEEP, &parameters)
-            .await?;
+    if differences.is_empty() {
+        return Ok(());
     }
+    let host = member.host();
     let head = [
         "tar",
         "-x",

@@ -1,7 +1,11 @@
 //! Members that are replaced and clusters that lost their majority: with real etcd, and each fault of each step in a world of files.
 
 use salvor_adapters::control_plane::members::{Setting, recover, replace, survivor};
+use salvor_adapters::control_plane::restore::{Live, Origin, Restoration};
 use salvor_adapters::control_plane::{Component, Services, State};
+use salvor_etcd::restore::{DEFAULT_RAISE, Revisions};
+use salvor_etcd::save::save;
+use salvor_etcd::snapshot::Snapshot;
 use salvor_location::RunId;
 use salvor_runbook::testing::prove;
 use salvor_runbook::{Check, End, Executor, Granted, Journal, Runbook};
@@ -13,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::files::Fake;
 use crate::real::{NAMES, Real};
 
-async fn run(runbook: &Runbook) -> (End, Vec<String>) {
+pub(crate) async fn run(runbook: &Runbook) -> (End, Vec<String>) {
     let journal = Journal::open(Arc::new(MemoryStore::new()), "journal", RunId::generate());
     let journal = journal.await.unwrap();
     let granted = Granted {
@@ -115,6 +119,115 @@ async fn a_majority_that_is_lost_is_made_of_the_member_that_is_left() {
     }
 }
 
+/// A snapshot, and what is restored of it.
+async fn saved(real: &Real, name: &str) -> Restoration {
+    let setting = real.setting();
+    let (access, stop) = (real.access(), CancellationToken::new());
+    let file = real.path().join(name);
+    let endpoints = setting.plane.members.iter();
+    let endpoints = endpoints.flat_map(|member| member.client_urls.clone());
+    let endpoints: Vec<String> = endpoints.collect();
+    save(&endpoints, &access, &file, &stop).await.unwrap();
+    let work = real.path().join("work");
+    std::fs::create_dir_all(&work).unwrap();
+    Restoration {
+        plane: (*setting.plane).clone(),
+        origin: Origin {
+            snapshot: Some(Arc::new(Snapshot::open(&file).unwrap())),
+            name: name.to_owned(),
+            cluster: None,
+            taken: None,
+            etcd_version: None,
+            skip_digest: false,
+        },
+        revisions: Revisions::RaiseForKubernetes(DEFAULT_RAISE),
+        into_other_cluster: false,
+        left_out: Vec::new(),
+        running: Arc::new(Live {
+            access,
+            api: None,
+            location: None,
+            folder: work.clone(),
+            work: work.clone(),
+        }),
+        work,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_majority_that_is_lost_is_made_of_a_snapshot_where_no_survivor_is_good_enough() {
+    let Some(real) = Real::start("3_5_16") else {
+        return;
+    };
+    real.put("/registry/pods", 200);
+    let restoration = saved(&real, "before.db").await;
+    let old = restoration.look().await.unwrap().revision;
+    real.put("/registry/broken", 100);
+    let recovery = || restoration.clone().quorum_runbook(Value::Null, false);
+    let reason = blocked(&recovery()).await;
+    assert!(reason.contains("member replace"), "{reason}");
+
+    real.lose("m1");
+    real.lose("m3");
+    real.until_without_leader("m2").await;
+    let (end, events) = run(&recovery()).await;
+    assert!(matches!(end, End::Succeeded), "{end:?}\n{events:#?}");
+    // What the survivor had was kept, and is gone from all.
+    assert!(
+        events.iter().any(|event| event.contains("before-restore-")),
+        "{events:#?}"
+    );
+    assert_eq!(real.members(), 3);
+    for name in NAMES {
+        assert_eq!(real.count_at(name), 200, "{name}");
+    }
+    let found = compared(&events);
+    let hashes = real.hashes().await;
+    assert!(
+        hashes.windows(2).all(|pair| pair[0] == pair[1]),
+        "{hashes:?}"
+    );
+    let revision = found["applied"]["output"]["revision"].as_u64().unwrap();
+    assert!(revision > old + 1_000_000_000 - 1, "{found}");
+    // Whoever remembers the old time is told so, and hangs on no watch.
+    let watched = real.watch("m1", old + 1);
+    assert!(watched.contains("compacted"), "{watched}");
+    real.put("later", 10);
+    assert_eq!(real.count_at("m3"), 210);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exactly_as_it_was_and_without_a_machine_that_is_gone() {
+    let Some(real) = Real::start("3_5_16") else {
+        return;
+    };
+    real.put("/registry/pods", 50);
+    let mut restoration = saved(&real, "before.db").await;
+    for name in NAMES {
+        real.lose(name);
+    }
+    restoration.revisions = Revisions::Exact;
+    restoration
+        .plane
+        .members
+        .retain(|member| member.name != "m2");
+    restoration.left_out = vec!["m2".to_owned()];
+    let facts = restoration.look().await.unwrap();
+    let question = facts.question(&restoration);
+    assert!(question.contains("member replace m2"), "{question}");
+    let runbook = restoration.clone().quorum_runbook(Value::Null, false);
+    let (end, events) = run(&runbook).await;
+    assert!(matches!(end, End::Succeeded), "{end:?}\n{events:#?}");
+    let revision = compared(&events)["applied"]["output"]["revision"]
+        .as_u64()
+        .unwrap();
+    assert_eq!(revision, facts.revision);
+    assert_eq!((real.members(), real.count_at("m3")), (2, 50));
+    let (end, events) = run(&replace(&real.setting(), "m2", false).unwrap()).await;
+    assert!(matches!(end, End::Succeeded), "{end:?}\n{events:#?}");
+    assert_eq!((real.members(), real.count_at("m2")), (3, 50));
+}
+
 #[tokio::test]
 async fn nobody_is_left_to_go_on_from() {
     let Some(real) = Real::start("3_5_16") else {
@@ -125,7 +238,7 @@ async fn nobody_is_left_to_go_on_from() {
     }
     let error = survivor(&real.setting(), &[]).await.unwrap_err();
     assert!(
-        error.to_string().contains("etcd snapshot restore"),
+        error.to_string().contains("etcd recover-quorum --from"),
         "{error}"
     );
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use salvor_adapters::control_plane::Plane;
 use salvor_adapters::control_plane::members::{Etcd, Setting};
-use salvor_etcd::client::Access;
+use salvor_etcd::client::{Access, Hash};
 use salvor_testkit::required_path;
 use tempfile::TempDir;
 
@@ -93,20 +93,72 @@ impl Real {
         Some(real)
     }
 
-    pub(crate) fn setting(&self) -> Setting {
-        let access = Access {
+    pub(crate) fn access(&self) -> Access {
+        Access {
             authorities: None,
             identity: None,
             user: None,
             patience: Duration::from_secs(5),
-        };
+        }
+    }
+
+    pub(crate) fn setting(&self) -> Setting {
+        let access = self.access();
         Setting {
             plane: self.plane.clone(),
             etcd: Arc::new(Etcd { access }),
         }
     }
 
-    fn path(&self) -> &Path {
+    /// A member has noticed that the others are gone.
+    pub(crate) async fn until_without_leader(&self, name: &str) {
+        let setting = self.setting();
+        let mut members = setting.plane.members.iter();
+        let member = members.find(|member| member.name == name).unwrap();
+        let began = Instant::now();
+        while setting.etcd.status(member).await.unwrap().leader != 0 {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "it still has a leader"
+            );
+        }
+    }
+
+    /// The hashes of all members at the revision of the first.
+    pub(crate) async fn hashes(&self) -> Vec<Hash> {
+        let setting = self.setting();
+        let members = &setting.plane.members;
+        let revision = setting.etcd.majority(&members[0]).await.unwrap();
+        let mut hashes = Vec::new();
+        for member in members {
+            hashes.push(setting.etcd.hash(member, revision).await.unwrap());
+        }
+        hashes
+    }
+
+    /// What a watch from a revision on is told first.
+    pub(crate) fn watch(&self, name: &str, revision: u64) -> String {
+        let index = NAMES.iter().position(|one| *one == name).unwrap();
+        let revision = revision.to_string();
+        let output = Command::new("timeout")
+            .arg("10")
+            .arg(&self.ctl)
+            .args([
+                "--endpoints",
+                &self.clients[index],
+                "watch",
+                "/registry/",
+                "--prefix",
+                "--rev",
+                &revision,
+            ])
+            .env("ETCDCTL_API", "3")
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -117,6 +169,12 @@ impl Real {
             .arg(name)
             .status();
         assert!(status.unwrap().success(), "{script} {name}");
+    }
+
+    /// The number of its process.
+    pub(crate) fn process(&self, name: &str) -> u32 {
+        let text = fs::read_to_string(self.path().join(format!("{name}.pid")));
+        text.unwrap().trim().parse().unwrap()
     }
 
     pub(crate) fn stop(&self, name: &str) {

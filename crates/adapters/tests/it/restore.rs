@@ -33,6 +33,8 @@ struct Files {
     folder: TempDir,
     plane: Plane,
     snapshot: Arc<Snapshot>,
+    /// Whether it is the majority that is lost.
+    quorum: bool,
 }
 
 /// A member of 3.4 with nothing in it.
@@ -93,7 +95,16 @@ impl Files {
             plane: Plane::from_yaml(&text).unwrap(),
             snapshot,
             folder,
+            quorum: false,
         }
+    }
+
+    /// Of the two, one does not run any more.
+    fn without_majority() -> Self {
+        let mut files = Self::new();
+        files.quorum = true;
+        fs::remove_file(files.folder.path().join("etcd-b")).unwrap();
+        files
     }
 
     fn restoration(&self) -> Restoration {
@@ -109,9 +120,11 @@ impl Files {
             },
             revisions: Revisions::Raise(1000),
             into_other_cluster: false,
+            left_out: Vec::new(),
             work: self.folder.path().join("work"),
             running: Arc::new(Answers {
                 root: self.folder.path().to_owned(),
+                quorum: self.quorum,
                 new: Cluster::new(&self.plane.initial_cluster(), "again")
                     .unwrap()
                     .id(),
@@ -123,7 +136,11 @@ impl Files {
 #[async_trait]
 impl World for Files {
     fn runbook(&self) -> Runbook {
-        self.restoration().runbook(json!({"from": "a file"}))
+        let parameters = json!({"from": "a file"});
+        match self.quorum {
+            true => self.restoration().quorum_runbook(parameters, false),
+            false => self.restoration().runbook(parameters),
+        }
     }
 
     async fn state(&self) -> Value {
@@ -163,6 +180,7 @@ impl World for Files {
 struct Answers {
     root: std::path::PathBuf,
     new: u64,
+    quorum: bool,
 }
 
 impl Answers {
@@ -183,7 +201,7 @@ impl Running for Answers {
             member: 1,
             revision: 5,
             version: "3.5.16".to_owned(),
-            has_leader: true,
+            has_leader: !self.quorum || (self.runs("etcd", "a") && self.runs("etcd", "b")),
         })
     }
 
@@ -219,6 +237,13 @@ async fn wherever_it_fails_or_is_killed_a_restore_is_gone_on_with_or_undone() {
     let held = prove(async || Files::new()).await.unwrap();
     // 16 steps, four faults, forward and back; the undoing killed behind each; undisturbed once.
     assert_eq!(held, 16 * 9 + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_majority_is_made_of_a_snapshot_wherever_that_fails_or_is_killed() {
+    let held = prove(async || Files::without_majority()).await.unwrap();
+    // 13 steps.
+    assert_eq!(held, 13 * 9 + 1);
 }
 
 #[tokio::test]

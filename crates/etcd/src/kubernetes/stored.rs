@@ -58,6 +58,12 @@ impl Identity {
 }
 
 impl<'a> Stored<'a> {
+    /// Whether an API server encrypted a value, by its first bytes.
+    #[must_use]
+    pub fn is_encrypted(value: &[u8]) -> bool {
+        value.starts_with(ENCRYPTED)
+    }
+
     /// Looks at a value.
     #[must_use]
     pub fn of(value: &'a [u8]) -> Self {

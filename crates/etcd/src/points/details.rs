@@ -7,6 +7,10 @@ use super::{Error, KIND};
 use crate::save::Saved;
 use crate::snapshot;
 
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 /// What the record of a point says of a snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -32,6 +36,9 @@ pub struct Details {
     pub total_size: u64,
     /// Storage version; empty below 3.6.
     pub storage_version: String,
+    /// Versions of values that an API server encrypted: they need its keys as well.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub encrypted: u64,
     /// Version of the member that gave it.
     pub etcd_version: String,
     /// Id of that member, in hexadecimal digits.
@@ -87,6 +94,7 @@ impl Details {
             reason: reason.map(str::to_owned),
             remarks: saved.remarks.clone(),
             merged: None,
+            encrypted: status.encrypted,
         }
     }
 
@@ -103,6 +111,7 @@ impl Details {
             total_size: self.total_size,
             version: self.storage_version,
             has_digest: true,
+            encrypted: self.encrypted,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Error, Snapshot, not_stopped};
 use crate::checksum::Crc32c;
+use crate::kubernetes::Stored;
 use crate::mvcc::{KeyValue, Revision};
 
 /// Figures of a snapshot.
@@ -29,6 +30,8 @@ pub struct Status {
     pub version: String,
     /// Whether a digest stands at its end; it was compared.
     pub has_digest: bool,
+    /// Versions of values that an API server encrypted; 0 where live keys are not counted.
+    pub encrypted: u64,
 }
 
 impl Status {
@@ -77,6 +80,7 @@ pub fn status(snapshot: &Snapshot, count_live: bool, stop: &AtomicBool) -> Resul
         total_size: snapshot.database().layout().size(),
         version: String::new(),
         has_digest,
+        encrypted: 0,
     };
     let damaged = |source| snapshot.damaged(source);
     let mut walk = snapshot.database().walk();
@@ -105,6 +109,7 @@ pub fn status(snapshot: &Snapshot, count_live: bool, stop: &AtomicBool) -> Resul
         }
     }
     status.hash = crc.value();
+    status.encrypted = live.as_ref().map_or(0, |live| live.encrypted);
     status.live_keys = live.map(|live| live.hashes.len() as u64);
     Ok(status)
 }
@@ -114,6 +119,7 @@ pub fn status(snapshot: &Snapshot, count_live: bool, stop: &AtomicBool) -> Resul
 struct LiveKeys {
     secret: RandomState,
     hashes: HashSet<u64, BuildHasherDefault<AsIs>>,
+    encrypted: u64,
 }
 
 impl LiveKeys {
@@ -125,6 +131,7 @@ impl LiveKeys {
         if entry.key.is_empty() {
             return;
         }
+        self.encrypted += u64::from(Stored::is_encrypted(entry.value));
         let hash = self.secret.hash_one(entry.key);
         if deletion {
             self.hashes.remove(&hash);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use super::etcd::{CredentialArgs, PlaceArgs};
@@ -10,6 +10,10 @@ use super::etcd::{CredentialArgs, PlaceArgs};
 /// `control-plane`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ControlPlaneCommand {
+    /// Say what control plane this machine, or others, have: flavour, directories, certificates, addresses and versions.
+    Detect(DetectArgs),
+    /// List runs of several steps, of the control plane and of etcd, and how each is gone on with or undone.
+    Runs(RunsArgs),
     /// Take the control plane of a cluster back to a snapshot of its etcd, on all members, in the right order.
     Restore(Box<RestoreArgs>),
     /// Save what etcd's data is worth nothing without, certificates, keys, manifests and configuration, into the location.
@@ -18,36 +22,108 @@ pub(crate) enum ControlPlaneCommand {
     RestoreFiles(RestoreFilesArgs),
 }
 
+/// Which machines a control plane has.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MachinesArgs {
+    /// Description of the control plane: its members, how they are reached, and how components are stopped [default: what
+    /// `control-plane detect` finds on the machines].
+    #[arg(long, conflicts_with = "hosts", value_name = "FILE")]
+    pub(crate) plane: Option<PathBuf>,
+    /// A machine of the control plane that is asked by ssh what it has; may be repeated [default: this one].
+    #[arg(long = "host", value_name = "[USER@]HOST")]
+    pub(crate) hosts: Vec<String>,
+}
+
+/// Flags of `detect`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DetectArgs {
+    /// A machine that is asked by ssh, with the user's own configuration; may be repeated [default: this one].
+    #[arg(long = "host", value_name = "[USER@]HOST")]
+    pub(crate) hosts: Vec<String>,
+    /// Where the file system of the machine is mounted, such as that of a disk under a rescue system.
+    #[arg(long, default_value = "/", value_name = "FOLDER")]
+    pub(crate) root: PathBuf,
+    /// How it is printed.
+    #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: DetectFormat,
+}
+
+/// How what was found is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DetectFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// The description that --plane takes.
+    Description,
+}
+
+/// Flags of `runs`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// Folder of the journals [default: that of this user's state].
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) journal: Option<PathBuf>,
+    /// How they are printed.
+    #[arg(short = 'o', long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: ListFormat,
+}
+
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
 /// Flags of `backup`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct BackupArgs {
     /// Description of the control plane.
     #[arg(long, value_name = "FILE")]
     pub(crate) plane: PathBuf,
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
 }
 
 /// Flags of `restore-files`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RestoreFilesArgs {
     /// Id of the point, or `latest`.
-    pub(crate) point: String,
+    #[arg(
+        value_name = "POINT",
+        required_unless_present = "run",
+        conflicts_with = "run"
+    )]
+    pub(crate) point: Option<String>,
     /// Description of the control plane.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) plane: PathBuf,
+    #[arg(
+        long,
+        required_unless_present = "run",
+        conflicts_with = "run",
+        value_name = "FILE"
+    )]
+    pub(crate) plane: Option<PathBuf>,
     /// File with the identities (AGE-SECRET-KEY-1...) of a recipient; may be repeated.
-    #[arg(long, required = true, value_name = "FILE")]
+    #[arg(long, required_unless_present = "undo", value_name = "FILE")]
     pub(crate) identity: Vec<PathBuf>,
     /// Only these members; may be repeated.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, conflicts_with = "run", value_name = "NAME")]
     pub(crate) member: Vec<String>,
     /// Folder of the members for an archive of what is replaced [default: /var/lib/salvor].
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) aside: Option<String>,
-    /// Only print what differs, without what is in it; exit code 1 where something does.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    #[arg(long, conflicts_with = "run", value_name = "FOLDER")]
+    pub(crate) aside: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) confirm: super::ConfirmArgs,
+    pub(crate) work: RunArgs,
 }
 
 /// Flags of commands whose work has several steps, a journal, and a way back.
@@ -88,14 +164,8 @@ pub(crate) struct RestoreArgs {
     /// From captured changes: the last state.
     #[arg(long, group = "captured", conflicts_with = "run")]
     pub(crate) latest: bool,
-    /// Description of the control plane: its members, how they are reached, and how components are stopped.
-    #[arg(
-        long,
-        required_unless_present = "run",
-        conflicts_with = "run",
-        value_name = "FILE"
-    )]
-    pub(crate) plane: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machines: MachinesArgs,
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
     #[command(flatten)]

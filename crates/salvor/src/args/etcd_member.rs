@@ -1,11 +1,9 @@
 //! Flags of `etcd member` and `etcd recover-quorum`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
-use super::control_plane::RunArgs;
-use super::etcd::{AccessArgs, CredentialArgs};
+use super::control_plane::{MachinesArgs, RunArgs};
+use super::etcd::{AccessArgs, CredentialArgs, PlaceArgs};
 
 /// `etcd member`.
 #[derive(Debug, Subcommand)]
@@ -19,9 +17,8 @@ pub(crate) enum MemberCommand {
 /// What every run on the members takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SettingArgs {
-    /// Description of the control plane: its machines, how they are reached, and how their components run.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) plane: PathBuf,
+    #[command(flatten)]
+    pub(crate) machines: MachinesArgs,
     #[command(flatten)]
     pub(crate) credentials: CredentialArgs,
     /// Do it although it does not seem to be needed.
@@ -50,6 +47,20 @@ pub(crate) struct RecoverQuorumArgs {
     /// A member that is not rebuilt now, such as one whose machine is gone; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub(crate) leave_out: Vec<String>,
+    /// Make all members of a snapshot, where no member has anything good left: its file, or `point:ID` of the location.
+    #[arg(long, conflicts_with_all = ["survivor", "run"], value_name = "FILE|point:ID")]
+    pub(crate) from: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// With --from: leave revisions as they are, also with data of Kubernetes, whose clients then hang until they are restarted.
+    #[arg(long, requires = "from")]
+    pub(crate) exact: bool,
+    /// With --from: although the snapshot is of another cluster, or of this one before an earlier restore.
+    #[arg(long, requires = "from")]
+    pub(crate) into_other_cluster: bool,
+    /// With --from: take a file without a digest, such as a copy of a member's database.
+    #[arg(long, requires = "from")]
+    pub(crate) skip_hash_check: bool,
     #[command(flatten)]
     pub(crate) setting: SettingArgs,
 }

@@ -45,6 +45,7 @@ mod restore_logs;
 mod restore_wait;
 mod retention_plan;
 mod runs;
+mod runs_list;
 mod schedule;
 mod served;
 mod server;

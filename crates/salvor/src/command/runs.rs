@@ -1,6 +1,7 @@
 //! Runs of several steps: where their journals are, who agrees to what, and how they are told.
 
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,13 +11,14 @@ use salvor_runbook::{
 };
 use salvor_storage::FsStore;
 use salvor_text::Table;
+use serde_json::Value;
 
 use crate::args::control_plane::RunArgs;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// Folder of journals in a location.
-const IN_LOCATION: &str = "plugins/salvor/journal";
+pub(super) const IN_LOCATION: &str = "plugins/salvor/journal";
 
 impl From<salvor_runbook::Error> for Failure {
     fn from(error: salvor_runbook::Error) -> Self {
@@ -33,10 +35,10 @@ impl From<salvor_runbook::Error> for Failure {
     }
 }
 
-/// Where journals of this machine are.
-pub(crate) fn folder(args: &RunArgs) -> PathBuf {
+/// Where journals of this machine are, unless another folder is given.
+pub(crate) fn folder(given: Option<&Path>) -> PathBuf {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    args.journal.clone().unwrap_or_else(|| {
+    given.map(Path::to_owned).unwrap_or_else(|| {
         let state = variable("XDG_STATE_HOME").map(PathBuf::from);
         let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
         let state = state.or_else(home);
@@ -48,7 +50,7 @@ pub(crate) fn folder(args: &RunArgs) -> PathBuf {
 
 /// The journal of the run that is named, or of a new one.
 pub(crate) async fn journal(args: &RunArgs) -> Result<Journal, Failure> {
-    let store = Arc::new(FsStore::new(folder(args)));
+    let store = Arc::new(FsStore::new(folder(args.journal.as_deref())));
     Ok(match &args.run {
         Some(run) => Journal::open_begun(store, "", RunId::from(run.clone())).await?,
         None => Journal::open(store, "", RunId::generate()).await?,
@@ -101,16 +103,57 @@ pub(crate) async fn preview(
     Ok(exit)
 }
 
-/// Works through a runbook, forward or backward, and says how it ended. `command` is how a user goes on.
+/// How a user goes on with a run: the command that it began with, without what its journal knows.
+pub(super) fn command_of(runbook: &str, parameters: &Value, journal: Option<&Path>) -> String {
+    let member = parameters["member"].as_str();
+    let mut command = match member.filter(|_| runbook == "etcd member replace") {
+        Some(member) => format!("{runbook} {member}"),
+        None => runbook.to_owned(),
+    };
+    if let Some(folder) = journal {
+        command.push_str(&format!(" --journal {}", folder.display()));
+    }
+    command
+}
+
+/// The file that a program holds while it is at a run of this machine's journals.
+fn lock_of(folder: &Path, run: &str) -> PathBuf {
+    folder.join(run).join("lock")
+}
+
+/// Held as long as it lives, and by nobody once the process has ended, however it did.
+fn held(folder: &Path, run: &str) -> std::io::Result<File> {
+    let path = lock_of(folder, run);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = File::options().create(true).append(true).open(path)?;
+    // Shared: which of two programs goes on is for the journal to decide. Only a list of runs ever holds it alone, for an instant.
+    file.lock_shared()?;
+    Ok(file)
+}
+
+/// Whether a program of this machine is at a run.
+pub(super) fn is_held(folder: &Path, run: &str) -> bool {
+    let file = File::options().append(true).open(lock_of(folder, run));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Works through a runbook, forward or backward, and says how it ended.
 pub(crate) async fn work(
     runbook: &Runbook,
     journal: Journal,
     args: &RunArgs,
-    command: &str,
     session: &Session,
 ) -> Result<Exit, Failure> {
     let messages = session.messages;
     let run = journal.run().to_string();
+    let folder = folder(args.journal.as_deref());
+    let _held = held(&folder, &run).map_err(|error| {
+        let doing = format!("hold the journal in {}", folder.display());
+        Failure::caused(Exit::Internal, doing, error)
+    })?;
+    let command = command_of(&runbook.name, &runbook.parameters, args.journal.as_deref());
     session
         .printer
         .note(&messages.run_begins(&run, &runbook.target));
@@ -130,7 +173,7 @@ pub(crate) async fn work(
         true => executor.undo().await,
         false => executor.run().await,
     };
-    let resume = messages.run_resume(command, &run);
+    let resume = messages.run_resume(&command, &run);
     let (exit, text) = match end.map_err(|error| Failure::from(error).hint(resume.clone()))? {
         End::Succeeded => {
             let text = messages.run_succeeded(&run, &runbook.target);
@@ -173,7 +216,7 @@ fn tell(runbook: &Runbook, record: &Record, session: &Session) {
         Event::Applying { step, .. } => messages.run_step(step, &title(step)),
         Event::Applied { step, output } if step != "look" => {
             let output = match output {
-                serde_json::Value::Null => String::new(),
+                Value::Null => String::new(),
                 output => output.to_string(),
             };
             messages.run_step_done(step, &output)

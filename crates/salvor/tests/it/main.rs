@@ -7,6 +7,7 @@ mod browse;
 mod bucket;
 mod chart;
 mod control_plane_files;
+mod control_plane_runs;
 mod copies;
 #[path = "../../../volume/tests/it/csi/driver.rs"]
 #[expect(dead_code, reason = "shared with the tests of snapshots")]
@@ -16,6 +17,7 @@ mod debug;
 mod demo;
 mod etcd;
 mod etcd_install;
+mod etcd_members;
 mod etcd_stream;
 mod explain;
 mod exports;

@@ -84,8 +84,8 @@ pub enum Error {
     NotReached(String),
     /// Nobody is left to go on from.
     #[error(
-        "no member of {cluster} has anything left to go on from ({found}): restore a snapshot or a point instead, with \
-         `salvor etcd snapshot restore` or `salvor etcd restore`"
+        "no member of {cluster} has anything left to go on from ({found}): make the members of a snapshot or a point with \
+         `salvor etcd recover-quorum --from`"
     )]
     NoSurvivor {
         /// The control plane.
@@ -141,6 +141,29 @@ impl Setting {
         let listed = self.etcd.members(&via).await?;
         Ok((via, listed))
     }
+}
+
+/// Members that etcd has and the control plane does not, as the first of its machines knows them: one that answers, else its
+/// database. Nobody may be left out of what all members have to take part in. Empty where nothing can be read.
+pub async fn strangers(setting: &Setting) -> Vec<String> {
+    for member in &setting.plane.members {
+        let listed = match setting.etcd.members(member).await {
+            Ok(listed) => Ok(listed),
+            Err(_) => alone::rows(member).await,
+        };
+        let Ok(listed) = listed else { continue };
+        let known = |one: &&membership::Member| {
+            setting
+                .plane
+                .members
+                .iter()
+                .any(|member| is_at(one, member))
+        };
+        let strangers = listed.iter().filter(|one| !known(one));
+        let told = strangers.map(|one| format!("{} at {}", one.name, one.peer_urls.join(",")));
+        return told.collect();
+    }
+    Vec::new()
 }
 
 /// Whether a member of etcd has the addresses of one of the plane.

@@ -90,6 +90,12 @@ pub(super) async fn facts(plane: &Restoration) -> Result<Facts, StepError> {
             }
         }
     }
+    for name in &plane.left_out {
+        facts.remarks.push(format!(
+            "{name} is left out: with its old data it cannot join any more; once its machine is there, let it join with `salvor etcd \
+             member replace {name}`"
+        ));
+    }
     identity(plane, &known, &mut facts);
     versions(
         plane,

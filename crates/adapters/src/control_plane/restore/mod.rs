@@ -15,6 +15,7 @@ mod end;
 mod look;
 mod members;
 mod modes;
+mod quorum;
 mod running;
 mod services;
 
@@ -62,6 +63,8 @@ pub struct Restoration {
     pub revisions: Revisions,
     /// Whether the cluster may be another one than the snapshot's.
     pub into_other_cluster: bool,
+    /// Members that have no machine any more: they are none of `plane`, and join later.
+    pub left_out: Vec<String>,
     /// Folder of this machine for a data directory while it is made and sent: it holds etcd's data in clear until then.
     pub work: PathBuf,
     /// How what runs is asked.
@@ -73,32 +76,34 @@ impl Restoration {
     #[must_use]
     pub fn runbook(self, parameters: Value) -> Runbook {
         let plane = Arc::new(self);
-        let target = plane.plane.cluster.clone();
-        use Component::{Etcd, KubeApiserver, KubeControllerManager, KubeScheduler};
-        let stop = |name, components: &[Component]| -> Arc<dyn Step> {
-            Arc::new(services::Stop::new(&plane, name, components))
-        };
-        let steps: Vec<Arc<dyn Step>> = vec![
-            Arc::new(look::Look::new(&plane)),
-            Arc::new(look::Keep::new(&plane)),
-            Arc::new(look::Agree::new(&plane)),
-            Arc::new(modes::Mode::enter(&plane)),
-            stop("stop-controllers", &[KubeControllerManager, KubeScheduler]),
-            stop("stop-api-servers", &[KubeApiserver]),
-            stop("stop-etcd", &[Etcd]),
-            Arc::new(directories::Aside::new(&plane)),
-            Arc::new(directories::Place::new(&plane)),
-            Arc::new(members::StartEtcd::new(&plane)),
-            Arc::new(members::Equal::new(&plane)),
-            Arc::new(services::StartServers::new(&plane)),
-            Arc::new(services::StartControllers::new(&plane)),
+        let mut steps = begin(&plane);
+        steps.push(Arc::new(modes::Mode::enter(&plane)));
+        steps.extend(exchange(&plane));
+        let end: [Arc<dyn Step>; 3] = [
             Arc::new(end::Nodes::new(&plane)),
             Arc::new(modes::Mode::leave(&plane)),
             Arc::new(end::Probes::new(&plane)),
         ];
+        steps.extend(end);
         Runbook {
             name: "control-plane restore".to_owned(),
-            target,
+            target: plane.plane.cluster.clone(),
+            parameters,
+            steps,
+        }
+    }
+
+    /// The steps where the majority is lost and no survivor is good enough: all members of `plane` are made of the snapshot. With
+    /// `force` also where a majority is left.
+    #[must_use]
+    pub fn quorum_runbook(self, parameters: Value, force: bool) -> Runbook {
+        let plane = Arc::new(self);
+        let mut steps: Vec<Arc<dyn Step>> = vec![Arc::new(quorum::NoMajority::new(&plane, force))];
+        steps.extend(begin(&plane));
+        steps.extend(exchange(&plane));
+        Runbook {
+            name: "etcd recover-quorum".to_owned(),
+            target: plane.plane.cluster.clone(),
             parameters,
             steps,
         }
@@ -157,4 +162,32 @@ impl Restoration {
     async fn runs(&self, member: &Member, component: Component) -> Result<bool, StepError> {
         Ok(self.services(member).state(component).await? == State::Running)
     }
+}
+
+/// Everything is looked at, kept, and agreed to.
+fn begin(plane: &Arc<Restoration>) -> Vec<Arc<dyn Step>> {
+    vec![
+        Arc::new(look::Look::new(plane)),
+        Arc::new(look::Keep::new(plane)),
+        Arc::new(look::Agree::new(plane)),
+    ]
+}
+
+/// All is stopped, exchanged, and started again.
+fn exchange(plane: &Arc<Restoration>) -> Vec<Arc<dyn Step>> {
+    use Component::{Etcd, KubeApiserver, KubeControllerManager, KubeScheduler};
+    let stop = |name, components: &[Component]| -> Arc<dyn Step> {
+        Arc::new(services::Stop::new(plane, name, components))
+    };
+    vec![
+        stop("stop-controllers", &[KubeControllerManager, KubeScheduler]),
+        stop("stop-api-servers", &[KubeApiserver]),
+        stop("stop-etcd", &[Etcd]),
+        Arc::new(directories::Aside::new(plane)),
+        Arc::new(directories::Place::new(plane)),
+        Arc::new(members::StartEtcd::new(plane)),
+        Arc::new(members::Equal::new(plane)),
+        Arc::new(services::StartServers::new(plane)),
+        Arc::new(services::StartControllers::new(plane)),
+    ]
 }

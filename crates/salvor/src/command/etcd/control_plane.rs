@@ -12,20 +12,20 @@ use salvor_etcd::points::{self, Details};
 use salvor_etcd::restore::{self, DEFAULT_RAISE, Revisions, merge};
 use salvor_etcd::snapshot::Snapshot;
 use salvor_location::Location;
+use salvor_runbook::{Journal, Runbook};
 use serde::{Deserialize, Serialize};
 
+use super::control_plane_detect as detect;
 use super::control_plane_files as files;
 use super::recover::{Versions, find};
 use super::save::access;
 use super::source::{identities, work_folder};
 use super::stoppable;
 use crate::args::control_plane::{ControlPlaneCommand, RestoreArgs};
-use crate::command::runs;
+use crate::args::etcd_member::RecoverQuorumArgs;
+use crate::command::{runs, runs_list};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
-
-/// How a user goes on with a run.
-const COMMAND: &str = "control-plane restore";
 
 /// What a run was asked to do: all that is needed to go on with it, and no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +36,17 @@ struct Request {
     into_other_cluster: bool,
     exact: bool,
     skip_digest: bool,
+    /// Where a majority is lost, and made of the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quorum: Option<Quorum>,
+}
+
+/// What is asked for beside that where a majority is lost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Quorum {
+    left_out: Vec<String>,
+    force: bool,
 }
 
 /// What is restored.
@@ -73,13 +84,45 @@ impl From {
 /// Runs a command of `control-plane`.
 pub(crate) async fn run(command: ControlPlaneCommand, session: &Session) -> Result<Exit, Failure> {
     match command {
-        ControlPlaneCommand::Restore(args) => restore(*args, session).await,
+        ControlPlaneCommand::Detect(args) => detect::run(&args, session).await,
+        ControlPlaneCommand::Runs(args) => runs_list::run(&args, session).await,
+        ControlPlaneCommand::Restore(args) => restore(*args, None, session).await,
         ControlPlaneCommand::Backup(args) => files::backup(&args, session).await,
         ControlPlaneCommand::RestoreFiles(args) => files::restore(&args, session).await,
     }
 }
 
-async fn restore(mut args: RestoreArgs, session: &Session) -> Result<Exit, Failure> {
+/// `etcd recover-quorum --from`: the same without what only concerns a cluster that is taken back as a whole.
+pub(super) async fn recover_quorum(
+    args: &RecoverQuorumArgs,
+    session: &Session,
+) -> Result<Exit, Failure> {
+    let quorum = Quorum {
+        left_out: args.leave_out.clone(),
+        force: args.setting.force,
+    };
+    let restore = RestoreArgs {
+        from: args.from.clone(),
+        to_revision: None,
+        to_time: None,
+        latest: false,
+        machines: args.setting.machines.clone(),
+        credentials: args.setting.credentials.clone(),
+        place: args.place.clone(),
+        into_other_cluster: args.into_other_cluster,
+        exact: args.exact,
+        skip_hash_check: args.skip_hash_check,
+        quota_backend_bytes: 2 << 30,
+        work: args.setting.work.clone(),
+    };
+    self::restore(restore, Some(quorum), session).await
+}
+
+async fn restore(
+    mut args: RestoreArgs,
+    quorum: Option<Quorum>,
+    session: &Session,
+) -> Result<Exit, Failure> {
     let journal = runs::journal(&args.work).await?;
     let begun = journal.history().begun.as_ref();
     let (request, opened) = match begun.map(|begun| begun.parameters.clone()) {
@@ -89,40 +132,48 @@ async fn restore(mut args: RestoreArgs, session: &Session) -> Result<Exit, Failu
                 let doing = "read what the run was asked to do";
                 Failure::caused(Exit::Usage, doing, error)
             })?;
+            if args.machines.plane.is_some() || !args.machines.hosts.is_empty() {
+                return Err(Failure::usage(session.messages.run_has_its_plane()));
+            }
+            detect::credentials(&request.plane, &mut args.credentials).await;
             let opened = match args.work.undo {
                 true => None,
                 false => Some(open(&request.from, &mut args, session).await?),
             };
             (request, opened)
         }
-        None => asked(&mut args, session).await?,
+        None => asked(&mut args, quorum, session).await?,
     };
     let parameters = serde_json::to_value(&request)
         .map_err(|error| Failure::caused(Exit::Internal, "note what is asked for", error))?;
     let location = location(&request, session)?;
+    let quorum = request.quorum.clone();
     let restoration = restoration(request, opened, &args, location.clone(), session)?;
+    let runbook = match &quorum {
+        Some(quorum) => restoration.clone().quorum_runbook(parameters, quorum.force),
+        None => restoration.clone().runbook(parameters),
+    };
     if args.work.dry_run {
-        return look(restoration, parameters, journal, session).await;
+        return look(&restoration, &runbook, journal, session).await;
     }
     let journal = runs::with_copy(journal, location.as_ref())?;
-    let runbook = restoration.runbook(parameters);
-    runs::work(&runbook, journal, &args.work, COMMAND, session).await
+    runs::work(&runbook, journal, &args.work, session).await
 }
 
 /// Prints what is found, and the steps.
 async fn look(
-    restoration: Restoration,
-    parameters: serde_json::Value,
-    journal: salvor_runbook::Journal,
+    restoration: &Restoration,
+    runbook: &Runbook,
+    journal: Journal,
     session: &Session,
 ) -> Result<Exit, Failure> {
     let facts = restoration.look().await;
     let facts = facts.map_err(|error| Failure::new(Exit::Unavailable, error.to_string()))?;
-    session.printer.result(&facts.question(&restoration))?;
+    session.printer.result(&facts.question(restoration))?;
     for finding in &facts.against {
         session.printer.error(&finding.0);
     }
-    let exit = runs::preview(&restoration.runbook(parameters), journal, session).await?;
+    let exit = runs::preview(runbook, journal, session).await?;
     session.printer.note(&session.messages.dry_run());
     Ok(match facts.against.is_empty() {
         true => exit,
@@ -142,15 +193,15 @@ fn location(request: &Request, session: &Session) -> Result<Option<Location>, Fa
 /// What the flags ask for, and the snapshot.
 async fn asked(
     args: &mut RestoreArgs,
+    quorum: Option<Quorum>,
     session: &Session,
 ) -> Result<(Request, Option<Snapshot>), Failure> {
-    let path = args.plane.clone().unwrap_or_default();
-    let reading = |error| Failure::caused(Exit::Usage, format!("read {}", path.display()), error);
-    let plane = files::plane(&path)?;
+    let plane = detect::plane(&args.machines, &mut args.credentials, session).await?;
     let (from, opened) = match &args.from {
         Some(from) => match from.strip_prefix("point:") {
             Some(id) => point(id, args, session).await?,
             None => {
+                let reading = |error| Failure::caused(Exit::Usage, format!("read {from}"), error);
                 let path = std::path::absolute(from).map_err(reading)?;
                 let from = From::File { path };
                 let opened = open(&from, args, session).await?;
@@ -173,6 +224,7 @@ async fn asked(
         into_other_cluster: args.into_other_cluster,
         exact: args.exact,
         skip_digest,
+        quorum,
     };
     Ok((request, Some(opened)))
 }
@@ -268,17 +320,23 @@ fn restoration(
         } => (Some(*cluster), *at, Some(etcd_version.clone())),
     };
     let work = work_folder(args.place.work_dir.as_deref());
+    let api = ConnectOptions {
+        kubeconfig: session.global.kubeconfig.clone(),
+        context: session.global.context.clone(),
+        ..ConnectOptions::default()
+    };
     let running = Live {
         access: access(&args.credentials)?,
-        api: Some(ConnectOptions {
-            kubeconfig: session.global.kubeconfig.clone(),
-            context: session.global.context.clone(),
-            ..ConnectOptions::default()
-        }),
+        // A majority of etcd is made without Kubernetes, too.
+        api: request.quorum.is_none().then_some(api),
         location,
-        folder: runs::folder(&args.work),
+        folder: runs::folder(args.work.journal.as_deref()),
         work: work.clone(),
     };
+    let mut plane = request.plane;
+    let left_out = request.quorum.map(|quorum| quorum.left_out);
+    let left_out = left_out.unwrap_or_default();
+    leave_out(&mut plane, &left_out)?;
     Ok(Restoration {
         origin: Origin {
             snapshot: snapshot.map(Arc::new),
@@ -288,7 +346,8 @@ fn restoration(
             etcd_version,
             skip_digest: request.skip_digest,
         },
-        plane: request.plane,
+        plane,
+        left_out,
         revisions: match request.exact {
             true => Revisions::Exact,
             false => Revisions::RaiseForKubernetes(DEFAULT_RAISE),
@@ -297,4 +356,21 @@ fn restoration(
         work,
         running: Arc::new(running),
     })
+}
+
+/// Takes members out of a description: they must be there, and some must be left.
+fn leave_out(plane: &mut Plane, names: &[String]) -> Result<(), Failure> {
+    for name in names {
+        if plane.members.iter().all(|member| member.name != *name) {
+            let text = format!("the control plane has no member {name:?} that could be left out");
+            return Err(Failure::new(Exit::NotFound, text));
+        }
+    }
+    plane.members.retain(|member| !names.contains(&member.name));
+    match plane.members.is_empty() {
+        true => Err(Failure::usage(
+            "all members are left out: nobody is left to recover",
+        )),
+        false => Ok(()),
+    }
 }

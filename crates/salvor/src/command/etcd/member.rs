@@ -7,7 +7,10 @@ use salvor_adapters::control_plane::members::{self, Etcd, Setting};
 use salvor_etcd::client::{Endpoint, Member};
 use salvor_runbook::{Journal, Runbook};
 use salvor_text::Table;
+use serde_json::Value;
 
+use super::control_plane;
+use super::control_plane_detect as detect;
 use super::save::access;
 use crate::args::etcd::AccessArgs;
 use crate::args::etcd_member::{MemberCommand, RecoverQuorumArgs, ReplaceArgs, SettingArgs};
@@ -60,27 +63,23 @@ async fn list(args: &AccessArgs, session: &Session) -> Result<Exit, Failure> {
 }
 
 async fn replace(args: &ReplaceArgs, session: &Session) -> Result<Exit, Failure> {
-    let setting = setting(&args.setting)?;
-    let runbook = members::replace(&setting, &args.name, args.setting.force)?;
     let journal = runs::journal(&args.setting.work).await?;
-    work(
-        &runbook,
-        journal,
-        &args.setting,
-        "etcd member replace",
-        session,
-    )
-    .await
+    let setting = setting(&args.setting, &journal, session).await?;
+    let force = parameter(&journal, "force").and_then(|force| force.as_bool());
+    let force = force.unwrap_or(args.setting.force);
+    let runbook = members::replace(&setting, &args.name, force)?;
+    work(&runbook, journal, &args.setting, session).await
 }
 
 /// Runs `etcd recover-quorum`.
 pub(super) async fn recover(args: &RecoverQuorumArgs, session: &Session) -> Result<Exit, Failure> {
-    let setting = setting(&args.setting)?;
     let journal = runs::journal(&args.setting.work).await?;
-    let begun = journal.history().begun.as_ref().and_then(|begun| {
-        let survivor = begun.parameters.get("survivor")?;
-        survivor.as_str().map(str::to_owned)
-    });
+    if args.from.is_some() || parameter(&journal, "from").is_some() {
+        return control_plane::recover_quorum(args, session).await;
+    }
+    let setting = setting(&args.setting, &journal, session).await?;
+    let begun = parameter(&journal, "survivor");
+    let begun = begun.and_then(|survivor| survivor.as_str().map(str::to_owned));
     let survivor = match begun.or_else(|| args.survivor.clone()) {
         Some(name) => name,
         None => {
@@ -95,24 +94,41 @@ pub(super) async fn recover(args: &RecoverQuorumArgs, session: &Session) -> Resu
             found.name
         }
     };
-    let runbook = members::recover(&setting, &survivor, &args.leave_out, args.setting.force)?;
-    work(
-        &runbook,
-        journal,
-        &args.setting,
-        "etcd recover-quorum",
-        session,
-    )
-    .await
+    // What a run was asked for is in its journal.
+    let left_out = parameter(&journal, "leftOut");
+    let left_out = left_out.and_then(|names| serde_json::from_value(names).ok());
+    let left_out = left_out.unwrap_or_else(|| args.leave_out.clone());
+    let force = parameter(&journal, "force").and_then(|force| force.as_bool());
+    let force = force.unwrap_or(args.setting.force);
+    let runbook = members::recover(&setting, &survivor, &left_out, force)?;
+    work(&runbook, journal, &args.setting, session).await
 }
 
-fn setting(args: &SettingArgs) -> Result<Setting, Failure> {
-    let path = args.plane.display().to_string();
-    let text = std::fs::read_to_string(&args.plane)
-        .map_err(|error| Failure::caused(Exit::Usage, format!("read {path}"), error))?;
-    let plane =
-        Plane::from_yaml(&text).map_err(|error| Failure::caused(Exit::Usage, path, error))?;
-    let access = access(&args.credentials)?;
+/// What a run that has begun was asked for.
+fn parameter(journal: &Journal, name: &str) -> Option<Value> {
+    let begun = journal.history().begun.as_ref()?;
+    begun.parameters.get(name).cloned()
+}
+
+/// The machines: those that the run was begun with, that are described, or that are found.
+async fn setting(
+    args: &SettingArgs,
+    journal: &Journal,
+    session: &Session,
+) -> Result<Setting, Failure> {
+    let mut credentials = args.credentials.clone();
+    let begun = parameter(journal, "plane").filter(|_| args.machines.plane.is_none());
+    let plane: Plane = match begun {
+        Some(begun) => {
+            let plane = serde_json::from_value(begun).map_err(|error| {
+                Failure::caused(Exit::Usage, "read what the run was asked to do", error)
+            })?;
+            detect::credentials(&plane, &mut credentials).await;
+            plane
+        }
+        None => detect::plane(&args.machines, &mut credentials, session).await?,
+    };
+    let access = access(&credentials)?;
     Ok(Setting {
         plane: Arc::new(plane),
         etcd: Arc::new(Etcd { access }),
@@ -123,7 +139,6 @@ async fn work(
     runbook: &Runbook,
     journal: Journal,
     args: &SettingArgs,
-    command: &str,
     session: &Session,
 ) -> Result<Exit, Failure> {
     if args.work.dry_run {
@@ -134,8 +149,7 @@ async fn work(
         None => None,
     };
     let journal = runs::with_copy(journal, location.as_ref())?;
-    let command = format!("{command} ... --plane {}", args.plane.display());
-    runs::work(runbook, journal, &args.work, &command, session).await
+    runs::work(runbook, journal, &args.work, session).await
 }
 
 impl From<members::Error> for Failure {

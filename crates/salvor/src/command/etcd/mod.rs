@@ -3,6 +3,7 @@
 mod as_backup;
 mod compact;
 pub(crate) mod control_plane;
+mod control_plane_detect;
 mod control_plane_files;
 mod install;
 mod look;

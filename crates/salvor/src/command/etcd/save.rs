@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use salvor_adapters::control_plane::source as control_plane;
 use salvor_etcd::client::Access;
 use salvor_etcd::points::{self, Placement};
 use salvor_etcd::save::{Saved, save};
+use salvor_location::Location;
 use salvor_seal::Secret;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::look::shown;
@@ -58,6 +61,9 @@ async fn to_location(
     };
     let (saved, point) = points::save(&location, &request, &session.cancel).await?;
     session.note_if_temporary(&location);
+    if saved.status.encrypted > 0 {
+        warn_of_keys(&location, &point.source, session).await?;
+    }
     let object = points::object_of(&point)?;
     let said = session.messages.etcd_saved_point(
         &saved.endpoint,
@@ -74,6 +80,22 @@ async fn to_location(
         "reason": args.reason,
     });
     Ok((saved, more, said))
+}
+
+/// Warns where the keys of encrypted values are nowhere in the location: the snapshot alone would not bring them back.
+async fn warn_of_keys(location: &Location, source: &str, session: &Session) -> Result<(), Failure> {
+    let cluster = source.strip_prefix("etcd-").unwrap_or(source);
+    let points = location.points(None).await?.entries;
+    let has_keys = points
+        .iter()
+        .filter(|point| point.kind == control_plane::KIND)
+        .filter_map(|point| control_plane::Details::deserialize(&point.details).ok())
+        .any(|details| details.decrypts(cluster));
+    if !has_keys {
+        let text = session.messages.etcd_keys_not_kept(location.name());
+        session.printer.warning(&text);
+    }
+    Ok(())
 }
 
 /// What is known of a snapshot beside its figures.
