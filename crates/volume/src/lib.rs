@@ -30,7 +30,7 @@ pub mod place;
 pub mod standstill;
 pub mod work;
 
-pub use ask::{AgentMover, MadeBy, NODE_AGENT, PVC_NAME};
+pub use ask::{AgentMover, HOLDER_PREFIX, MadeBy, NODE_AGENT, PVC_NAME};
 pub use domain::{Domain, REPOSITORIES};
 pub use mover::{
     BackUpVolume, Claim, DataMover, FillVolume, Filled, MoveError, Moving, OnBehalfOf, Part,

@@ -160,6 +160,10 @@ pub struct Stored {
     pub unread: u64,
     /// Some of those, and why.
     pub problems: Vec<String>,
+    /// Sockets of the volume, which no restore can make.
+    pub sockets: u64,
+    /// The first of them, by their paths.
+    pub some_sockets: Vec<String>,
     /// Node that read it.
     pub node: String,
     /// The PodVolumeBackup.
@@ -168,6 +172,14 @@ pub struct Stored {
     pub started: Option<Time>,
     /// When it ended.
     pub ended: Option<Time>,
+}
+
+impl Stored {
+    /// What the copy leaves out by its nature, for people; `None` for nothing.
+    #[must_use]
+    pub fn left_out(&self) -> Option<String> {
+        crate::objects::left_out(self.sockets, &self.some_sockets)
+    }
 }
 
 /// A volume that is to be filled.

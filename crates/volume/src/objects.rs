@@ -55,6 +55,34 @@ pub struct Outcome {
     pub missing: u64,
     /// Some of those, and why.
     pub problems: Vec<String>,
+    /// Sockets of the volume, which no restore can make.
+    pub sockets: u64,
+    /// The first of them, by their paths.
+    pub some_sockets: Vec<String>,
+}
+
+impl Outcome {
+    /// What the copy leaves out by its nature; `None` for nothing.
+    #[must_use]
+    pub fn left_out(&self) -> Option<String> {
+        left_out(self.sockets, &self.some_sockets)
+    }
+}
+
+/// `2 sockets are left out, as only who listens can make them: run/a.sock, run/b.sock`.
+pub(crate) fn left_out(sockets: u64, some: &[String]) -> Option<String> {
+    let count = match sockets {
+        0 => return None,
+        1 => "1 socket is".to_owned(),
+        several => format!("{several} sockets are"),
+    };
+    let more = if sockets > some.len() as u64 {
+        ", ..."
+    } else {
+        ""
+    };
+    let why = "left out, as only who listens there can make one";
+    Some(format!("{count} {why}: {}{more}", some.join(", ")))
 }
 
 /// Which way the data goes.

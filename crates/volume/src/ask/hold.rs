@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::holder::{HOLDS_FOR, Holder, VOLUME, why_not};
 use super::stuck::for_good;
-use super::{AgentMover, Target, cluster_error};
+use super::{AgentMover, HOLDER_PREFIX, Target, cluster_error};
 use crate::objects::{MADE_BY, RUN, core, pods};
 use crate::{Claim, MoveError, OnBehalfOf, Placement};
 
@@ -78,7 +78,7 @@ impl AgentMover {
         let agent = self.daemon_set().await?;
         self.check_place(claim, placement).await?;
         let container = &agent["spec"]["template"]["spec"]["containers"][0];
-        let name = format!("salvor-hold-{}", super::random());
+        let name = format!("{HOLDER_PREFIX}{}", super::random());
         let holder = Holder {
             name: &name,
             claim,

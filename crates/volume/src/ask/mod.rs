@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 use self::hold::Held;
 pub(crate) use self::hold::events_of;
 pub(crate) use self::holder::HOLDS_FOR;
+/// What names of pods begin with that hold a claim.
+pub const HOLDER_PREFIX: &str = "salvor-hold-";
+
 pub use self::request::PVC_NAME;
 use self::request::Request;
 use crate::objects::{Direction, MADE_BY, MANAGED_BY, Movement, RUN, pods};
@@ -411,6 +414,8 @@ impl DataMover for AgentMover {
             entries: outcome.entries,
             unread: outcome.failed,
             problems: outcome.problems,
+            sockets: outcome.sockets,
+            some_sockets: outcome.some_sockets,
             node: target.node,
             object: movement.name,
             started: movement.started,

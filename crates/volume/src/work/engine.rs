@@ -16,6 +16,7 @@ use salvor_seal::Secret;
 use salvor_storage::PrefixStore;
 use tokio::runtime::Handle;
 
+use super::left_out::Watched;
 use super::{OpenLocation, WorkError};
 use crate::objects::{Direction, Outcome};
 use crate::{Domain, Part};
@@ -61,8 +62,9 @@ impl Engine {
                     .to_owned(),
             ));
         }
-        let mut source = TreeSource::open(&self.directory, TreeOptions::default())
+        let source = TreeSource::open(&self.directory, TreeOptions::default())
             .map_err(|source| self.volume("read", source))?;
+        let mut source = Watched::new(source);
         let repository = self.opened_or_made()?;
         let lock = self.lock(&repository)?;
         let mut options = BackupOptions {
@@ -87,6 +89,8 @@ impl Engine {
             failed: written.missing(),
             missing: 0,
             problems: self.problems(&written.failures),
+            sockets: source.sockets,
+            some_sockets: source.named,
         })
     }
 
@@ -139,6 +143,8 @@ impl Engine {
             failed: restored.failed,
             missing: restored.missing,
             problems: self.problems(&restored.failures),
+            sockets: restored.sockets,
+            some_sockets: Vec::new(),
         })
     }
 

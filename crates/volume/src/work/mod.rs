@@ -4,6 +4,7 @@
 //! and an end, whatever it was. Whoever watches it needs nothing else.
 
 mod engine;
+mod left_out;
 mod report;
 
 pub(crate) use self::report::chain;

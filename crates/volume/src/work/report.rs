@@ -89,6 +89,9 @@ impl<'a> Reporter<'a> {
         }
         status["completionTimestamp"] = json!(now());
         if movement.direction == Direction::Backup {
+            if let Some(left_out) = outcome.left_out() {
+                status["message"] = json!(left_out);
+            }
             status["snapshotID"] = json!(outcome.snapshot);
             status["incrementalBytes"] = json!(outcome.new_bytes);
         }

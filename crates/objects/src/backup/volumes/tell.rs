@@ -86,16 +86,18 @@ impl Run {
                 consistency,
                 moved,
             } => {
-                let unread = unread(&stored);
+                let said = [unread(&stored), stored.left_out().unwrap_or_default()];
+                let said = said.into_iter().filter(|text| !text.is_empty());
+                let lacks = said.collect::<Vec<_>>().join("; ");
                 fill(&mut record, *stored, *at, consistency);
                 if moved.is_some() {
                     record.method = Some(VolumeMethod::CsiMoved);
                     record.csi = moved;
                 }
-                record.reason.clone_from(&unread);
-                match unread.is_empty() {
+                record.reason.clone_from(&lacks);
+                match lacks.is_empty() {
                     true => (Weight::Silent, stored_text(&record)),
-                    false => (Weight::Warning, unread),
+                    false => (Weight::Warning, lacks),
                 }
             }
             Ended::Kept {
