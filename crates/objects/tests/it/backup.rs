@@ -279,6 +279,29 @@ async fn the_exclude_label_omits_an_object_and_everything_in_a_labelled_namespac
 }
 
 #[tokio::test]
+async fn events_of_pods_that_held_claims_are_left_out_and_others_are_not() {
+    let world = World::platform().await;
+    for pod in ["salvor-hold-1a2b3c", "web-1"] {
+        world
+            .create(
+                json!({"apiVersion": "v1", "kind": "Event", "type": "Normal", "reason": "Scheduled",
+                "metadata": {"name": format!("{pod}.17b2c3"), "namespace": "dev"},
+                "involvedObject": {"kind": "Pod", "namespace": "dev", "name": pod}}),
+            )
+            .await;
+    }
+    let location = memory_location();
+    let outcome = back_up(&world, &location, request("b", |_| ())).await;
+    assert_eq!(
+        outcome.expect("a backup").backup.status.phase,
+        BackupPhase::Completed
+    );
+    let stored = Stored::read(&location, "b").await;
+    assert!(stored.has("events dev/web-1.17b2c3"));
+    assert!(!stored.has("events dev/salvor-hold-1a2b3c.17b2c3"));
+}
+
+#[tokio::test]
 async fn a_named_namespace_that_is_missing_is_one_error_and_a_partial_failure() {
     let world = World::platform().await;
     let location = memory_location();

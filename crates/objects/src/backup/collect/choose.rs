@@ -6,6 +6,7 @@ use std::sync::Arc;
 use salvor_api::resource::ObjectKey;
 use salvor_api::resource_policy::Verdict;
 use salvor_cluster::ApiResource;
+use salvor_volume::HOLDER_PREFIX;
 
 use super::{Collector, Origin, is_core};
 use crate::backup::item::{Header, labels_of};
@@ -14,6 +15,7 @@ use crate::backup::plan::Reach;
 use crate::backup::runlog::About;
 use crate::hooks;
 
+const OF_HOLDER: &str = "it is about a pod that held a claim for a backup or restore";
 const SKIP_LABEL: &str = "it has the label velero.io/exclude-from-backup=true";
 const SKIP_TERMINATING: &str = "it is being deleted";
 
@@ -61,6 +63,10 @@ impl Collector {
     ) -> Option<&'static str> {
         if header.is_excluded_by_label() && origin != Origin::Namespace {
             return Some(SKIP_LABEL);
+        }
+        // The pod itself has the label, which what is said of it does not inherit.
+        if key.resource.resource == "events" && header.name().starts_with(HOLDER_PREFIX) {
+            return Some(OF_HOLDER);
         }
         if origin == Origin::Namespace {
             let Some(namespace) = LiveNamespace::read(body) else {
