@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use salvor_api::go::Time;
-use salvor_api::labels::FIRST_RESULT;
 use salvor_api::velero::{Hooks, Restore, RestorePhase, RestoreSpec, RestoreStatusSpec};
 use salvor_cluster::Cluster;
 use salvor_location::{Location, RunId};
@@ -221,7 +220,7 @@ async fn resume(
         .await?
     };
     if let Some(served) = &served
-        && let Err(failure) = write_result(served, &outcome.restore).await
+        && let Err(failure) = served::restore::write_result(served, &outcome.restore).await
     {
         let text = session.messages.restore_object_not_told(name.as_str());
         session
@@ -229,33 +228,6 @@ async fn resume(
             .warning(&format!("{text}: {}", failure.chain()));
     }
     conclude(&outcome, began.elapsed(), session)
-}
-
-/// Writes into a restore's object what came of going on with it. What it said first stays in an annotation; one that a
-/// server works on is the server's to write.
-async fn write_result(served: &crate::served::Served, done: &Restore) -> Result<(), Failure> {
-    let stopped = done.status.phase == RestorePhase::Cancelled;
-    if stopped || done.status.phase.is_under_way() {
-        return Ok(());
-    }
-    let written = served.change(&done.metadata.name, |live: &mut Restore| {
-        let ours = live.metadata.uid == done.metadata.uid;
-        if !ours || live.status.phase.is_under_way() {
-            return Ok(());
-        }
-        let before = std::mem::replace(&mut live.status, done.status.clone());
-        let first = json!({
-            "phase": before.phase, "errors": before.errors, "warnings": before.warnings,
-            "failureReason": before.failure_reason, "completionTimestamp": before.completion_timestamp,
-        });
-        let annotations = &mut live.metadata.annotations;
-        annotations
-            .entry(FIRST_RESULT.to_owned())
-            .or_insert_with(|| first.to_string());
-        live.status.start_timestamp = before.start_timestamp.or(live.status.start_timestamp);
-        Ok(())
-    });
-    written.await.map(drop)
 }
 
 /// Says so when the backup is of another cluster than the target; true then.

@@ -99,7 +99,7 @@ pub(crate) fn text(view: &BackupView, details: bool, color: bool) -> String {
         resources(&mut d, resource_list.as_ref());
         d.blank();
     }
-    describe_volumes::block(&mut d, volumes, details);
+    describe_volumes::block(&mut d, volumes, own_volumes.as_ref(), details);
     if let Some(hooks) = backup.status.hook_status {
         d.blank();
         d.field("HooksAttempted", hooks.hooks_attempted);

@@ -131,8 +131,21 @@ fn consistency(level: Consistency) -> &'static str {
     }
 }
 
+/// Volumes whose files are in a repository of ours.
+fn copied(record: &SalvorVolumes) -> usize {
+    let volumes = record.volumes.iter();
+    volumes
+        .filter(|volume| volume.snapshot.is_some() && volume.outcome == VolumeOutcome::Protected)
+        .count()
+}
+
 /// `Backup Volumes:` with one group per method.
-pub(super) fn block(d: &mut DescribeWriter, volumes: &[BackupVolumeInfo], details: bool) {
+pub(super) fn block(
+    d: &mut DescribeWriter,
+    volumes: &[BackupVolumeInfo],
+    own: Option<&SalvorVolumes>,
+    details: bool,
+) {
     const MORE: &str = "specify --details for more information";
     let by = |method: &str| -> Vec<&BackupVolumeInfo> {
         volumes
@@ -181,7 +194,13 @@ pub(super) fn block(d: &mut DescribeWriter, volumes: &[BackupVolumeInfo], detail
         .iter()
         .find_map(|volume| volume.pvb_info.as_ref())
         .map_or("kopia", |info| info.uploader_type.as_str());
-    if files.is_empty() {
+    let copied = own.map_or(0, copied);
+    if files.is_empty() && copied > 0 {
+        // To Velero they are skipped, since it cannot read them.
+        d.line(format_args!(
+            "\tPod Volume Backups: {copied} in a repository of Salvor's, see Salvor: Volumes"
+        ));
+    } else if files.is_empty() {
         d.line("\tPod Volume Backups: <none included>");
     } else if details {
         d.line(format_args!("\tPod Volume Backups - {uploader}:"));

@@ -131,8 +131,8 @@ impl Messages {
     pub fn standstill_time(self, time: Option<&str>) -> String {
         match time {
             Some(time) => self.say(
-                format_args!("the standstill takes about {time}, as copying it did"),
-                format_args!("중지 시간은 복사에 걸린 만큼, 약 {time}"),
+                format_args!("the standstill takes at most about {time}, at the rate of its backup; less where files are as they were"),
+                format_args!("중지 시간은 백업 때의 속도로 길어야 약 {time}. 그대로인 파일이 있으면 더 짧음"),
             ),
             None => self.say(
                 format_args!("how long the standstill takes is not known"),
@@ -185,6 +185,15 @@ impl Messages {
                 "다시 시작하지 않음: {workloads}. 볼륨에 두 시점의 파일이 섞여 있을 수 있습니다. 온전히 되돌리거나(같은 명령을 다시 \
                  실행하거나 다른 지점으로), 지금 있는 그대로 시작하세요:\n  {commands}"
             ),
+        )
+    }
+
+    /// How far the copies of a backup are.
+    #[must_use]
+    pub fn volumes_copied(self, done: u64, all: u64, bytes: &str) -> String {
+        self.say(
+            format_args!("{done}/{all} volumes, {bytes}"),
+            format_args!("볼륨 {done}/{all}, {bytes}"),
         )
     }
 

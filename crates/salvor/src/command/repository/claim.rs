@@ -279,7 +279,7 @@ fn told(target: &Target, point: &Point, part: &Part, messages: Messages) -> Stri
         lines.push(messages.pods_end(pods.len(), &some.join(", "), target.users.grace));
     }
     if !target.users.workloads.is_empty() {
-        let copying = point.took.filter(|_| part.only.is_empty());
+        let copying = point.whole.filter(|_| part.only.is_empty());
         let time = copying.map(|took| about(took + Duration::from_secs(target.users.grace)));
         lines.push(messages.standstill_time(time.as_deref()));
     }

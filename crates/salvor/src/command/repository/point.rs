@@ -14,6 +14,8 @@ use crate::command::read;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
+/// A backup tells of a rate when it stored at least one byte of so many.
+const LEAST_PART: u64 = 10;
 /// What `--point` calls the newest point that can be brought back.
 const LATEST: &str = "latest";
 
@@ -24,8 +26,8 @@ pub(super) struct Point {
     pub(super) snapshot: RepositorySnapshot,
     /// When it was read.
     pub(super) time: Option<Timestamp>,
-    /// How long that took.
-    pub(super) took: Option<Duration>,
+    /// How long all of it takes at the rate at which it was stored; `None` where so little was stored that this says nothing.
+    pub(super) whole: Option<Duration>,
 }
 
 /// The point of a claim that a backup has, or the newest one.
@@ -118,7 +120,17 @@ fn of_files(
         domain,
         snapshot: snapshot.clone(),
         time: volume.started.map(salvor_api::go::Time::timestamp),
-        took,
+        whole: took.and_then(|took| of_all(took, snapshot.bytes, snapshot.new_bytes)),
+    })
+}
+
+/// How long all the bytes take when the new ones took so long. What was stored beside much that was known says how fast it was
+/// read, not how fast it comes back.
+fn of_all(took: Duration, bytes: u64, new_bytes: u64) -> Option<Duration> {
+    let tells = new_bytes > 0 && new_bytes >= bytes / LEAST_PART;
+    tells.then(|| {
+        let millis = took.as_millis() * u128::from(bytes.max(new_bytes)) / u128::from(new_bytes);
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     })
 }
 
@@ -144,4 +156,20 @@ fn not_files(backup: &str, claim: &str, volume: &SalvorVolume) -> Failure {
          {namespace} --include-resources persistentvolumeclaims,persistentvolumes --namespace-mappings \
          {namespace}:OTHER`"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_increment_does_not_say_how_long_all_of_it_takes() {
+        let took = Duration::from_secs(10);
+        assert_eq!(of_all(took, 1000, 1000), Some(took));
+        assert_eq!(of_all(took, 1000, 250), Some(took * 4));
+        // What is compressed is no less.
+        assert_eq!(of_all(took, 1000, 1100), Some(took));
+        assert_eq!(of_all(took, 1000, 99), None);
+        assert_eq!(of_all(took, 0, 0), None);
+    }
 }

@@ -8,6 +8,7 @@ use salvor_api::velero::{Backup, DeleteBackupRequest};
 use salvor_location::estimate::PastBackup;
 use serde_json::Value;
 
+use super::volumes::Volumes;
 use super::{End, Run, reasons};
 use crate::args::Format;
 use crate::args::backup::{CreateArgs, DeleteArgs};
@@ -71,7 +72,9 @@ pub(crate) async fn create(
             reasons: reasons(&status.validation_errors, &status.failure_reason),
         })
     };
-    run.follow::<Backup>(end, steps, session, served).await
+    let volumes = Volumes::of(&created);
+    run.follow::<Backup>(end, steps, Some(&volumes), session, served)
+        .await
 }
 
 /// How long a backup will take, by those of its location that the cluster knows. That they cannot be listed is no

@@ -3,18 +3,21 @@
 pub(crate) mod backup;
 pub(crate) mod location;
 pub(crate) mod restore;
+mod volumes;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use salvor_api::velero::Kind;
 
+use self::volumes::Volumes;
 use crate::args::Format;
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress;
 use crate::output::structured::kind_list;
 use crate::served::Served;
 use crate::session::Session;
+use salvor_text::ByteCount;
 
 /// A run that takes longer is no longer waited for. The server has limits of its own.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -54,6 +57,7 @@ impl Run<'_> {
         &self,
         end: impl Fn(&K) -> Option<End>,
         steps: impl Fn(&K) -> Option<Steps>,
+        volumes: Option<&Volumes>,
         session: &Session,
         served: &Served,
     ) -> Result<Exit, Failure> {
@@ -74,15 +78,33 @@ impl Run<'_> {
         printer.remark(&messages.waiting(noun));
         let ended = {
             let progress = Progress::begin(name).with_remaining(messages);
-            let progress = Mutex::new(progress);
+            let progress = Mutex::new((progress, false));
             let seen = |object: &K| {
-                if let Some((done, total)) = steps(object) {
-                    let mut bar = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut shown = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                let (bar, copies) = &mut *shown;
+                let copied = volumes.and_then(Volumes::seen);
+                // Bytes say more than objects as soon as there are any.
+                if let Some(copied) = copied.filter(|copied| *copies || copied.is_under_way()) {
+                    if !*copies {
+                        *bar = Progress::begin(name).with_remaining(messages);
+                        *copies = true;
+                    }
+                    let bytes = ByteCount(copied.bytes).to_string();
+                    let detail = messages.volumes_copied(copied.done, copied.all, &bytes);
+                    bar.update(copied.bytes, copied.total, &detail);
+                } else if let Some((done, total)) = steps(object) {
                     bar.update(done, total, "");
                 }
                 end(object).is_some()
             };
-            served.wait::<K>(name, LONGEST, seen).await?
+            let waiting = served.wait::<K>(name, LONGEST, seen);
+            match volumes {
+                None => waiting.await?,
+                Some(volumes) => tokio::select! {
+                    ended = waiting => ended?,
+                    never = volumes.watch(served) => match never {},
+                },
+            }
         };
         let Some(End { phase, reasons }) = end(&ended) else {
             let text = format!("{noun} `{name}` is not seen to end");

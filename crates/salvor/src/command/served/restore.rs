@@ -1,7 +1,9 @@
 //! Restores through the server.
 
-use salvor_api::velero::{Backup, Restore};
+use salvor_api::labels::FIRST_RESULT;
+use salvor_api::velero::{Backup, Restore, RestorePhase};
 use salvor_location::estimate::restored;
+use serde_json::json;
 
 use super::{End, Run, reasons};
 use crate::args::restore::{CreateArgs, DeleteArgs};
@@ -46,7 +48,8 @@ pub(crate) async fn create(
             reasons: reasons(&status.validation_errors, &status.failure_reason),
         })
     };
-    run.follow::<Restore>(end, steps, session, served).await
+    run.follow::<Restore>(end, steps, None, session, served)
+        .await
 }
 
 /// How long a restore will take, by those that the cluster knows; how much there is to do is known where all of a
@@ -115,4 +118,84 @@ pub(crate) async fn delete(
         session.printer.result(&format!("{text}\n"))?;
     }
     Ok(Exit::Done)
+}
+
+/// Writes into a restore's object what came of going on with it from here.
+pub(crate) async fn write_result(served: &Served, done: &Restore) -> Result<(), Failure> {
+    let name = &done.metadata.name;
+    let written = served.change(name, |live: &mut Restore| {
+        take_result(live, done);
+        Ok(())
+    });
+    written.await.map(drop)
+}
+
+/// The status of `done`, which is at its end; what the object said first stays in an annotation. An object of another
+/// restore, and one that a server works on, stay as they are.
+fn take_result(live: &mut Restore, done: &Restore) {
+    let is_over = |restore: &Restore| !restore.status.phase.is_under_way();
+    let stopped = done.status.phase == RestorePhase::Cancelled;
+    let ours = live.metadata.uid == done.metadata.uid;
+    if stopped || !ours || !is_over(done) || !is_over(live) {
+        return;
+    }
+    let before = std::mem::replace(&mut live.status, done.status.clone());
+    let first = json!({
+        "phase": before.phase, "errors": before.errors, "warnings": before.warnings,
+        "failureReason": before.failure_reason, "completionTimestamp": before.completion_timestamp,
+    });
+    let annotations = &mut live.metadata.annotations;
+    annotations
+        .entry(FIRST_RESULT.to_owned())
+        .or_insert_with(|| first.to_string());
+    live.status.start_timestamp = before.start_timestamp.or(live.status.start_timestamp);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn restore(uid: &str, phase: &str, errors: i64) -> Restore {
+        let object = json!({"metadata": {"name": "r", "namespace": "velero", "uid": uid},
+            "status": {"phase": phase, "errors": errors, "warnings": 1,
+                "failureReason": if errors > 0 { "1 volumes are not filled" } else { "" },
+                "startTimestamp": format!("2026-11-22T08:00:0{errors}Z")}});
+        serde_json::from_value(object).expect("a restore")
+    }
+
+    #[test]
+    fn an_object_says_what_the_last_run_came_to_and_keeps_the_first_result() {
+        let mut live = restore("u", "PartiallyFailed", 2);
+        let before = live.clone();
+        // Not at an end, or of another restore of the name.
+        for (uid, phase) in [
+            ("u", "InProgress"),
+            ("u", "Cancelled"),
+            ("other", "Completed"),
+        ] {
+            take_result(&mut live, &restore(uid, phase, 0));
+            assert_eq!(live, before, "{uid} {phase}");
+        }
+        let mut worked_on = restore("u", "InProgress", 0);
+        take_result(&mut worked_on, &restore("u", "Completed", 0));
+        assert_eq!(worked_on.status.phase, RestorePhase::InProgress);
+
+        take_result(&mut live, &restore("u", "PartiallyFailed", 1));
+        assert_eq!(live.status.errors, 1);
+        take_result(&mut live, &restore("u", "Completed", 0));
+        assert_eq!(
+            (live.status.phase.clone(), live.status.errors),
+            (RestorePhase::Completed, 0)
+        );
+        assert_eq!(live.status.failure_reason, "");
+        assert_eq!(live.status.start_timestamp, before.status.start_timestamp);
+        let first: Value =
+            serde_json::from_str(&live.metadata.annotations[FIRST_RESULT]).expect("JSON");
+        assert_eq!(
+            (&first["phase"], &first["errors"]),
+            (&json!("PartiallyFailed"), &json!(2))
+        );
+    }
 }
