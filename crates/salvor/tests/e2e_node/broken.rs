@@ -10,6 +10,7 @@ use crate::world::{BUCKET, BUSYBOX, Installed};
 
 const DAMAGED: &str = "node-damaged-shop";
 const UNMOUNTED: &str = "node-unmounted-shop";
+const RESUMED: &str = "node-resumed-shop";
 
 /// A claim, its volume, and a deployment that mounts it.
 fn application(namespace: &str, folder: &Path) -> Value {
@@ -155,4 +156,81 @@ fn a_volume_whose_directory_is_gone_fails_soon_and_with_what_the_node_says() {
     );
     let volumes = format!("delete pv {UNMOUNTED}-data {UNMOUNTED}-lost --wait=false");
     world.kubectl(&volumes).expect(0);
+}
+
+#[test]
+fn the_object_of_a_restore_says_what_going_on_with_it_came_to() {
+    let Some(mut world) = agents("node-resumed") else {
+        return;
+    };
+    world.namespace(RESUMED);
+    let folder = world.home.path().join("volume");
+    fs::create_dir(&folder).expect("made");
+    fs::write(folder.join("file"), "there").expect("written");
+    // Nothing listens there: it is left out, and said.
+    drop(std::os::unix::net::UnixListener::bind(folder.join("app.sock")).expect("bound"));
+    world.apply(&application(RESUMED, &folder).to_string());
+    ready(&world, RESUMED);
+    let backup = format!(
+        "backup create nightly --include-namespaces {RESUMED} --default-volumes-to-fs-backup --wait"
+    );
+    world.salvor(&backup).expect(0);
+    let copied = world.get("podvolumebackups");
+    let message = copied["items"][0]["status"]["message"].as_str();
+    assert!(
+        message.is_some_and(
+            |said| said.starts_with("1 socket is left out") && said.ends_with(": app.sock")
+        ),
+        "{copied}"
+    );
+    let described = world.salvor("backup describe nightly");
+    let line = "Pod Volume Backups: 1 in a repository of Salvor's, see Salvor: Volumes";
+    assert!(described.expect(0).contains(line), "{}", described.out);
+
+    world.lose(RESUMED);
+    let agent = world.get("daemonset node-agent");
+    world
+        .kubectl("delete daemonset node-agent --cascade=foreground --timeout=60s")
+        .expect(0);
+    let first = world.salvor("restore create back --from-backup nightly --wait");
+    assert_eq!(first.code, 5, "{}{}\n{}", first.out, first.err, world.log());
+    let before = world.get("restore back");
+    assert_eq!(before["status"]["phase"], "PartiallyFailed");
+
+    let mut again =
+        json!({"apiVersion": agent["apiVersion"], "kind": agent["kind"], "spec": agent["spec"]});
+    for field in ["name", "namespace", "labels"] {
+        again["metadata"][field] = agent["metadata"][field].clone();
+    }
+    world.apply(&again.to_string());
+    world
+        .kubectl("rollout status daemonset/node-agent --timeout=90s")
+        .expect(0);
+    let resumed = world.salvor("restore create back --resume");
+    assert_eq!(
+        resumed.code,
+        0,
+        "{}{}\n{}",
+        resumed.out,
+        resumed.err,
+        world.log()
+    );
+    let after = world.get("restore back");
+    let status = &after["status"];
+    assert_eq!(
+        (&status["phase"], &status["errors"]),
+        (&json!("Completed"), &Value::Null),
+        "{status}"
+    );
+    assert_eq!(status["startTimestamp"], before["status"]["startTimestamp"]);
+    let kept = after["metadata"]["annotations"]["salvor.dev/first-result"].as_str();
+    let first: Value = serde_json::from_str(kept.unwrap_or_default()).expect("JSON");
+    assert_eq!(first["phase"], "PartiallyFailed", "{first}");
+    ready(&world, RESUMED);
+    assert_eq!(
+        fs::read_to_string(folder.join("file")).expect("there"),
+        "there"
+    );
+    let volume = format!("delete pv {RESUMED}-data --wait=false");
+    world.kubectl(&volume).expect(0);
 }
