@@ -33,4 +33,7 @@ pub mod snapshot;
 pub mod wal;
 
 mod checksum;
+mod clock;
 mod stop;
+
+pub use clock::Clock;

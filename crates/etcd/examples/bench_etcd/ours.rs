@@ -119,6 +119,7 @@ pub(crate) fn prepare(place: &Place) -> Outcome<u64> {
             folder: &place.work,
             reason: None,
             placement: Placement::Chain(Some(CHAIN)),
+            clock: &salvor_etcd::Clock::default(),
         },
         CancellationToken::new(),
     );

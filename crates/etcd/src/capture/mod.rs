@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Reason, SegmentName, segment};
 use crate::client::{self, Access, Endpoint, Member};
-use crate::points;
+use crate::{Clock, points};
 
 pub use metrics::Metrics;
 pub use rollup::RollUps;
@@ -54,6 +54,8 @@ pub struct Options {
     pub roll_ups: Option<RollUps>,
     /// File for the metrics, in the text form of Prometheus.
     pub metrics: Option<PathBuf>,
+    /// Tells the times that are written down.
+    pub clock: Clock,
 }
 
 /// After these a new chain with a new base begins, so that a restore does not take longer and longer.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use salvor_location::Digest;
 
-use super::Options;
+use super::{Bounds, Options};
 use crate::chain::{Chain, Reason, Timeline};
+use crate::clock::JUMP;
 
 /// What is known of the chain that is written.
 pub(super) struct Current {
@@ -40,10 +41,9 @@ impl Current {
         }
     }
 
-    /// Whether it has come to its bounds. One without a base yet goes on.
-    pub(super) fn is_long(&self, options: &Options) -> bool {
-        let bounds = &options.bounds;
-        let age = Timestamp::now().duration_since(self.created);
+    /// Whether it has come to its bounds at a time. One without a base yet goes on.
+    pub(super) fn is_long(&self, bounds: &Bounds, now: Timestamp) -> bool {
+        let age = now.duration_since(self.created);
         let is_old = Duration::try_from(age).is_ok_and(|age| age >= bounds.age);
         self.has_base
             && (self.segments >= bounds.segments
@@ -97,7 +97,13 @@ pub(super) fn plan(
         Some(reason) => begin_with(reason, joined()),
         None => {
             let current = Current::of(chain, previous);
-            if current.is_long(options) {
+            // Set back while nobody captured: times of the chain would go back with it.
+            let bases = chain.bases.iter().map(|base| base.point.created);
+            let told = bases.fold(chain.record.created, Timestamp::max);
+            let now = options.clock.now();
+            if now < told.checked_sub(JUMP).unwrap_or(Timestamp::MIN) {
+                begin_with(Reason::Clock, joined())
+            } else if current.is_long(&options.bounds, now) {
                 begin_with(Reason::Bounds, joined())
             } else {
                 Plan::Resume(current, last)
@@ -109,7 +115,7 @@ pub(super) fn plan(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::Bounds;
+    use crate::Clock;
     use crate::chain::{ChainRecord, Segment};
     use crate::client::Access;
 
@@ -130,6 +136,7 @@ mod tests {
             bounds: Bounds::default(),
             roll_ups: None,
             metrics: None,
+            clock: Clock::default(),
         }
     }
 
@@ -163,6 +170,27 @@ mod tests {
             chains: vec![chain],
             alone: Vec::new(),
             damaged: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_meanwhile_begins_a_chain_that_follows() {
+        for (hours, expected) in [(1, Some(Reason::Clock)), (-1, None)] {
+            let shifted = Timestamp::now() - jiff::SignedDuration::from_hours(hours);
+            let options = Options {
+                clock: Clock::new(move || shifted),
+                ..options()
+            };
+            let reason = match plan(&timeline(), None, 9, &options) {
+                Plan::Begin {
+                    reason, follows, ..
+                } => {
+                    assert_eq!(follows, Some(("000004-x".to_owned(), 9)));
+                    Some(reason)
+                }
+                Plan::Resume(..) => None,
+            };
+            assert_eq!(reason, expected);
         }
     }
 

@@ -6,16 +6,17 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use salvor_location::{Digest, Location, Point};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::{Current, Plan, plan};
 use super::{Capture, Ended, Error, Options, Told};
+use crate::Clock;
 use crate::chain::segment::{Belongs, Builder, Malformed};
-use crate::chain::{CHAIN_RECORD, CHAIN_VERSION, ChainRecord, Reason, Timeline};
+use crate::chain::{CHAIN_RECORD, ChainRecord, Reason, Timeline};
 use crate::client::{Event, Member, Watch, Watched};
+use crate::clock::Steady;
 use crate::points::{self, Details, Placement, Request};
 
 /// Marks of one segment are at least so far apart.
@@ -35,6 +36,8 @@ pub(super) struct Session<'c, 'a> {
     endpoint: String,
     pub(super) chain: Current,
     builder: Builder,
+    /// What is written down as times.
+    clock: Steady,
     /// Whether the last transaction of the builder is complete.
     whole: bool,
     /// When the first change of the builder came.
@@ -119,6 +122,7 @@ impl Capture<'_> {
         if chain.base_bytes > 0 {
             self.metrics.full_bytes = chain.base_bytes;
         }
+        let clock = Steady::new(&self.options.clock);
         let session = Session {
             capture: self,
             cluster,
@@ -126,6 +130,7 @@ impl Capture<'_> {
             endpoint,
             chain,
             builder: Builder::new(next),
+            clock,
             whole: true,
             since: None,
             marked: None,
@@ -150,10 +155,10 @@ impl Capture<'_> {
         let writer = self.held.as_ref().map_or(0, |held| held.writer.number());
         let name = format!("{number:06}-{}", salvor_location::RunId::generate());
         let record = ChainRecord {
-            version: CHAIN_VERSION,
+            version: reason.version(),
             cluster: format!("{cluster:016x}"),
             chain: name.clone(),
-            created: Timestamp::now(),
+            created: self.options.clock.now(),
             start,
             follows,
             writer,
@@ -190,6 +195,7 @@ async fn take_base(
     options: &Options,
     chain: String,
     start: u64,
+    clock: Clock,
 ) -> Result<Point, Error> {
     let request = Request {
         endpoints: &options.endpoints,
@@ -197,6 +203,7 @@ async fn take_base(
         folder: &options.folder,
         reason: Some("the base of a chain"),
         placement: Placement::Chain(Some(&chain)),
+        clock: &clock,
     };
     let stop = CancellationToken::new();
     let (saved, point) = points::save(location, &request, &stop).await?;
@@ -214,7 +221,8 @@ impl Session<'_, '_> {
         let mut base: Option<BaseTaken<'_>> = None;
         if !self.chain.has_base {
             let (chain, start) = (self.chain.name.clone(), self.chain.start);
-            base = Some(Box::pin(take_base(location, options, chain, start)));
+            let clock = self.clock.onward();
+            base = Some(Box::pin(take_base(location, options, chain, start, clock)));
         }
         loop {
             let deadline = self.deadline();
@@ -264,12 +272,17 @@ impl Session<'_, '_> {
         if is_taking_base {
             return Ok(None);
         }
+        let now = self.clock.now();
+        if let Some(off) = self.clock.jumped() {
+            tracing::warn!(seconds = off.as_secs(), "the clock of this host jumped");
+            return Ok(Some(Reason::Clock));
+        }
         // With every segment: a cluster that is never quiet has users, too.
         let auth = self.member.auth_revision().await?;
         if auth.is_some() && auth != self.capture.auth {
             return Ok(Some(Reason::Auth));
         }
-        let is_long = self.chain.is_long(self.capture.options);
+        let is_long = self.chain.is_long(&self.capture.options.bounds, now);
         Ok(is_long.then_some(Reason::Bounds))
     }
 
@@ -299,7 +312,7 @@ impl Session<'_, '_> {
 
     /// Takes changes; false when they do not join what is there.
     fn take(&mut self, events: &[Event], whole: bool) -> Result<bool, Error> {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         for event in events {
             let lease = match self.builder.push(event.deletion, &event.message, now) {
                 Ok(lease) => lease,
@@ -373,7 +386,7 @@ impl Session<'_, '_> {
     /// Writes what was collected as a segment, which commits it.
     async fn commit(&mut self) -> Result<(), Error> {
         // Before the question what the newest compaction is: what came up to here had happened by then.
-        let now = Timestamp::now();
+        let now = self.clock.now();
         self.note_leases().await?;
         self.compacted = self.member.compacted(self.compacted).await?;
         self.builder.mark(now, self.compacted);
@@ -409,7 +422,7 @@ impl Session<'_, '_> {
         self.quiet_since = Instant::now();
         let metrics = &mut self.capture.metrics;
         metrics.captured = last;
-        metrics.last_segment = Some(Timestamp::now());
+        metrics.last_segment = Some(self.capture.options.clock.now());
         metrics.segments += 1;
         metrics.changes += changes;
         metrics.states += u64::from(changes > 0);

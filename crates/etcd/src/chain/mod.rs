@@ -21,7 +21,7 @@ pub use segment::{Header, Mark};
 pub use timeline::{Base, Chain, Gap, Line, Segment, Timeline, clusters};
 
 /// Newest format of a chain that we write and read.
-pub(crate) const CHAIN_VERSION: u64 = 1;
+pub(crate) const CHAIN_VERSION: u64 = 2;
 /// Name of the record of a chain.
 pub(crate) const CHAIN_RECORD: &str = "chain.json";
 /// Ending of the names of segments.
@@ -69,6 +69,8 @@ pub enum Reason {
     Auth,
     /// The one before was long enough.
     Bounds,
+    /// The clock of who captures jumped: within a chain times go on.
+    Clock,
 }
 
 impl Reason {
@@ -82,6 +84,15 @@ impl Reason {
             Self::WentBack => "went-back",
             Self::Auth => "auth",
             Self::Bounds => "bounds",
+            Self::Clock => "clock",
+        }
+    }
+
+    /// Format of the record of a chain that began for it: releases before knew fewer reasons.
+    pub(crate) fn version(self) -> u64 {
+        match self {
+            Self::Clock => CHAIN_VERSION,
+            _ => 1,
         }
     }
 

@@ -215,8 +215,13 @@ impl<'t> Way<'t> {
         let mut collected = Collected::new(self.target, &base.details, changes);
         let (mut remarks, mut unusable, mut segments) = (Vec::new(), HashSet::new(), 0);
         'path: while let Some(line) = self.line {
+            let end = end(line, self.target);
             for segment in line.path(collected.reached, &unusable) {
                 if collected.is_complete() {
+                    break 'path;
+                }
+                if segment.first >= end {
+                    collected.is_passed = true;
                     break 'path;
                 }
                 match read(self.location, self.cluster, &segment, identities).await? {
@@ -239,6 +244,9 @@ impl<'t> Way<'t> {
                 }
             }
             break;
+        }
+        if matches!(self.target, Target::Time(_)) {
+            remarks.extend(collected.went_back.iter().map(went_back));
         }
         if !collected.settle() {
             let mut there = described(self.lines);
@@ -348,6 +356,29 @@ fn choose<'t>(
         wanted: wanted(target),
         there: described(lines).join("; "),
     })
+}
+
+/// The first revision that need not be looked at: chains from there on began behind the time that is wanted. Within a chain
+/// the clock may have been set back while nobody captured.
+fn end(line: &Line<'_>, target: Target) -> u64 {
+    let Target::Time(time) = target else {
+        return u64::MAX;
+    };
+    let chains = line.chains.iter().rev();
+    let later = chains.take_while(|chain| chain.record.created > time);
+    later.last().map_or(u64::MAX, |chain| chain.record.start)
+}
+
+fn went_back((revision, from, to): &(u64, i64, i64)) -> String {
+    let time = |millis| {
+        let time = Timestamp::from_millisecond(millis);
+        time.map_or_else(|_| format!("{millis} ms"), |time| time.to_string())
+    };
+    let (from, to) = (time(*from), time(*to));
+    format!(
+        "the clock of the capture went back from {from} to {to} at revision {revision}: a time in between stands for the \
+         later one; name a revision for what was before"
+    )
 }
 
 fn wanted(target: Target) -> String {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use salvor_location::listing::Damaged;
 use salvor_location::points::SegmentInfo;
 use salvor_location::{Digest, Location, Point, layout};
+use serde::Deserialize;
 
 use super::{CHAIN_RECORD, CHAIN_VERSION, ChainRecord, SegmentName};
 use crate::points::{self, Details, Error, KIND};
@@ -420,16 +421,21 @@ fn folder_name(key: &str) -> &str {
     key.rsplit('/').nth(1).unwrap_or_default()
 }
 
+/// What every version of a record says.
+#[derive(Deserialize)]
+struct Version {
+    version: u64,
+}
+
 async fn record(location: &Location, info: &SegmentInfo) -> Result<ChainRecord, String> {
     let bytes = location.read_record(&info.key, RECORD_LIMIT).await;
     let bytes = bytes.map_err(|error| error.to_string())?;
-    let record: ChainRecord = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    if record.version > CHAIN_VERSION {
-        return Err(format!(
-            "it has format {}: use a newer salvor",
-            record.version
-        ));
+    // First: what is newer may not be understood.
+    let Version { version } = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if version > CHAIN_VERSION {
+        return Err(format!("it has format {version}: use a newer salvor"));
     }
+    let record: ChainRecord = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     if record.chain != folder_name(&info.key) {
         return Err("it is of another chain".to_owned());
     }

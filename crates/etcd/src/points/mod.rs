@@ -18,6 +18,7 @@ use salvor_location::{Location, Point, PointObject, RunId, layout};
 use salvor_seal::age::Identity;
 use tokio_util::sync::CancellationToken;
 
+use crate::Clock;
 use crate::client::Access;
 use crate::save::{self, Saved};
 use crate::snapshot::{self, Snapshot};
@@ -56,6 +57,8 @@ pub struct Request<'a> {
     pub reason: Option<&'a str>,
     /// Under which name the object stands.
     pub placement: Placement<'a>,
+    /// Tells when.
+    pub clock: &'a Clock,
 }
 
 /// Names of objects.
@@ -154,7 +157,7 @@ pub async fn save(
     // What would be refused at the end is refused before a member is asked for a gigabyte.
     location.recipients().await?;
     if let Placement::Template(template) = request.placement {
-        named(template, Timestamp::now(), 1)?;
+        named(template, request.clock.now(), 1)?;
     }
     let taken = save::save_unnamed(request.endpoints, request.access, request.folder, stop);
     let (saved, file) = taken.await?;
@@ -171,7 +174,7 @@ async fn commit(
     file: File,
 ) -> Result<Point, Error> {
     let id = RunId::generate();
-    let now = Timestamp::now();
+    let now = request.clock.now();
     let chain = match request.placement {
         Placement::Chain(chain) => chain,
         Placement::Template(_) => None,

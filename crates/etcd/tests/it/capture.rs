@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use salvor_etcd::Clock;
 use salvor_etcd::capture::{self, Bounds, Options};
 use salvor_etcd::chain::{Chain, Target, Timeline, clusters, recover};
 use salvor_etcd::restore::{Revisions, restore_history};
@@ -41,6 +42,7 @@ pub(crate) fn options(endpoint: &str, folder: &Path) -> Options {
         bounds: Bounds::default(),
         roll_ups: None,
         metrics: Some(folder.join("metrics.prom")),
+        clock: Clock::default(),
     }
 }
 

@@ -5,6 +5,7 @@ mod bench;
 mod bolt;
 mod capture;
 mod chains;
+mod clock;
 mod compact;
 mod copies;
 mod faults;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
+use salvor_etcd::Clock;
 use salvor_etcd::client::Access;
 use salvor_etcd::points::{self, Details, Error, Placement, Request, TEMPLATE};
 use salvor_etcd::restore::{Revisions, restore_snapshot};
@@ -43,7 +44,9 @@ pub(crate) fn location_of(folder: &Path, identity: &Identity) -> Location {
 
 /// A full in a chain of its own.
 fn request<'a>(endpoints: &'a [String], access: &'a Access, folder: &'a Path) -> Request<'a> {
+    static CLOCK: LazyLock<Clock> = LazyLock::new(Clock::default);
     Request {
+        clock: &CLOCK,
         endpoints,
         access,
         folder,

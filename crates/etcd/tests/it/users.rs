@@ -99,6 +99,8 @@ fn a_state_has_the_users_and_passwords_that_were_captured_at_or_before_it() {
                 put(&bench.source);
             }
         });
+        // Captured behind the first base: its users are those of revisions that nothing else is.
+        bench.wait(|timeline| reach(timeline) > timeline.chains[0].bases[0].details.revision);
         let found = (1..20).find(|number| {
             change(&bench.source, &format!("password{number}"));
             let timeline = bench.wait(|timeline| {

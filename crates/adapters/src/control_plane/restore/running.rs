@@ -233,6 +233,7 @@ impl Running for Live {
             folder: &self.work,
             reason: Some(&reason),
             placement: Placement::Chain(None),
+            clock: &salvor_etcd::Clock::default(),
         };
         let (saved, point) = points::save(location, &request, &stop).await?;
         Ok(json!({

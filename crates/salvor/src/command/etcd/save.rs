@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use salvor_adapters::control_plane::source as control_plane;
+use salvor_etcd::Clock;
 use salvor_etcd::client::Access;
 use salvor_etcd::points::{self, Placement};
 use salvor_etcd::save::{Saved, save};
@@ -58,6 +59,7 @@ async fn to_location(
             true => Placement::Template(&args.object_template),
             false => Placement::Chain(None),
         },
+        clock: &Clock::default(),
     };
     let (saved, point) = points::save(&location, &request, &session.cancel).await?;
     session.note_if_temporary(&location);

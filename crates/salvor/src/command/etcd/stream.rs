@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use salvor_etcd::Clock;
 use salvor_etcd::capture::{self, Bounds, Options, RollUps, Told};
 use salvor_location::with_causes;
 
@@ -29,6 +30,7 @@ pub(super) async fn run(args: &StreamArgs, session: &Session) -> Result<Exit, Fa
         },
         roll_ups: (!args.no_roll_ups).then(RollUps::default),
         metrics: args.metrics_file.clone(),
+        clock: Clock::default(),
     };
     session.note_if_temporary(&location);
     let (printer, messages) = (session.printer.clone(), session.messages);
