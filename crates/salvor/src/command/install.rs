@@ -41,6 +41,12 @@ pub(crate) async fn run(args: &InstallArgs, session: &Session) -> Result<Exit, F
     };
     if args.dry_run {
         print(args.output, &manifests, session)?;
+        if args.workload.use_node_agent && !args.crds_only {
+            let text = session
+                .messages
+                .repository_key_not_printed(session.namespace(), SECRET);
+            session.printer.note(&text);
+        }
         return Ok(Exit::Done);
     }
     let cluster = session.cluster(None).await?;
@@ -93,28 +99,35 @@ async fn repository_key(
 ) -> Result<(), Failure> {
     let namespace = session.namespace();
     let failed = |error| key_failure(error, namespace);
+    let told = |is_new| {
+        let done = match is_new {
+            true => Installed::Created,
+            false => Installed::Kept,
+        };
+        let what = format!("Secret {namespace}/{SECRET}");
+        let text = session.messages.installed(&what, done);
+        session.printer.result(&format!("{text}\n"))
+    };
     let Some(file) = file else {
-        if cluster_key::make(cluster, namespace)
-            .await
-            .map_err(failed)?
-        {
+        let made = cluster_key::make(cluster, namespace).await;
+        let is_new = made.map_err(failed)?;
+        told(is_new)?;
+        if is_new {
             let text = session.messages.repository_key_made(namespace, SECRET);
             session.printer.warning(&text);
         }
         return Ok(());
     };
     let key = key_from_file(file)?;
-    if cluster_key::put(cluster, namespace, &key)
-        .await
-        .map_err(failed)?
-    {
-        return Ok(());
+    let put = cluster_key::put(cluster, namespace, &key).await;
+    if put.map_err(failed)? {
+        return told(true);
     }
     match cluster_key::find(cluster, namespace)
         .await
         .map_err(failed)?
     {
-        Some(KeyMaterial::Key(found)) if found == key => Ok(()),
+        Some(KeyMaterial::Key(found)) if found == key => told(false),
         _ => {
             let text = format!(
                 "Secret {namespace}/{SECRET} has another key than {}: it was left as it is",

@@ -204,8 +204,27 @@ fn the_key_of_a_lost_cluster_is_brought_back_and_never_put_over_another() {
             "install --use-node-agent --repository-key-file {file}"
         ))
     };
-    install("kept").expect(0);
-    install("kept").expect(0);
+    let secret = "Secret velero/salvor-repository-key";
+    let printed = place.run("install --use-node-agent --dry-run");
+    assert!(
+        printed.expect(0).contains("kind: Deployment") && printed.err.contains(secret),
+        "{}",
+        printed.err
+    );
+    let made = install("kept");
+    assert!(
+        made.expect(0).contains(&format!("{secret} created")),
+        "{}",
+        made.out
+    );
+    let again = install("kept");
+    assert!(
+        again
+            .expect(0)
+            .contains(&format!("{secret} is there already")),
+        "{}",
+        again.out
+    );
     let refused = install("other");
     assert_eq!(refused.code, 4, "{}", refused.err);
     assert!(refused.err.contains("another key"), "{}", refused.err);

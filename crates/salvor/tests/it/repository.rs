@@ -55,6 +55,23 @@ fn a_directory_is_backed_up_lost_listed_and_restored() {
     assert!(ls.expect(0).contains("two"), "{}", ls.out);
     assert_eq!(host.run("volume cat latest sub/two").expect(0), "two");
     host.run("volume cat latest sub").expect(2);
+    let file = host.run("volume backup data/one");
+    file.expect(2);
+    let home = host.place.home.path().display();
+    let advice = format!("volume backup {home}/data");
+    assert!(
+        file.err.contains("data/one is no directory") && file.err.contains(&advice),
+        "{}",
+        file.err
+    );
+    let part = host.run("volume restore latest back /sub/two");
+    part.expect(2);
+    assert!(
+        part.err
+            .contains("volume restore latest back --path /sub/two"),
+        "{}",
+        part.err
+    );
     host.run("volume restore latest back").expect(0);
     assert_eq!(host.read("back/sub/two"), "two");
     let refused = host.run("volume restore latest back");

@@ -138,6 +138,20 @@ impl Messages {
         )
     }
 
+    /// How a full is opened without Salvor.
+    #[must_use]
+    pub fn etcd_without_us(self, object: &str) -> String {
+        let line = format!("age -d -i AGE-KEY {object} | zstd -d > snapshot.db");
+        self.say(
+            format_args!(
+                "without Salvor: {line}, then etcdutl snapshot restore snapshot.db --data-dir DIR (guide: docs/guides/etcd.md)"
+            ),
+            format_args!(
+                "Salvor 없이 열기: {line} 다음에 etcdutl snapshot restore snapshot.db --data-dir DIR (안내서: docs/guides/ko/etcd.md)"
+            ),
+        )
+    }
+
     /// A snapshot became a recovery point.
     #[must_use]
     pub fn etcd_saved_point(

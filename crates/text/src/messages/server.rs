@@ -106,6 +106,19 @@ impl Messages {
         )
     }
 
+    /// The key of the repositories of volumes is made and is in no manifest.
+    #[must_use]
+    pub fn repository_key_not_printed(self, namespace: &str, secret: &str) -> String {
+        self.say(
+            format_args!(
+                "not printed: Secret {namespace}/{secret}, the key of all volume data, which install makes where it is missing"
+            ),
+            format_args!(
+                "출력하지 않음: 시크릿 {namespace}/{secret}(모든 볼륨 데이터의 키). 없으면 install이 만듭니다"
+            ),
+        )
+    }
+
     /// The key of the repositories of volumes goes with what is uninstalled.
     #[must_use]
     pub fn repository_key_goes(self, namespace: &str, secret: &str) -> String {

@@ -85,6 +85,16 @@ pub enum ExportError {
     /// `tar` failed, or it is not known how it ended.
     #[error(transparent)]
     Exec(ExecError),
+    /// The container has nothing at that path.
+    #[error("container {container} of pod {pod} has no {path}")]
+    NoPath {
+        /// `namespace/name`.
+        pod: String,
+        /// The container.
+        container: String,
+        /// What was asked for.
+        path: String,
+    },
     /// Files changed while they were read.
     #[error("files changed while they were read: {what}")]
     Changed {
@@ -131,6 +141,10 @@ impl ExportError {
             }
             Self::Changed { .. } => {
                 "stop what writes there, back the volume up instead, or pass --allow-changes to take it as it is"
+            }
+            Self::NoPath { .. } => {
+                "a path is one inside the container, where a volume has the path of its mount; another container is named by \
+                 NAMESPACE/POD/CONTAINER:PATH"
             }
             Self::Cut { .. } | Self::Stalled { .. } => {
                 "repeat the command; nothing of this attempt counts"

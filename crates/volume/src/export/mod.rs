@@ -152,7 +152,8 @@ async fn into_sink(
     let found = pod::find(cluster, what).await?;
     let (tar, ended) = by_tar(cluster, what, &found, options, sink, cancel).await?;
     if !ended.as_ref().is_err_and(has_no_tar) {
-        return exported(ended, &tar, options, None);
+        return exported(ended, &tar, options, None)
+            .map_err(|error| named(error, &tar, what, &found));
     }
     let Some(with) = &options.reader else {
         return Err(ExportError::NoTar {
@@ -166,6 +167,23 @@ async fn into_sink(
     let exec = in_container(what, &reader.container, reader.command.clone(), options);
     let (tar, ended) = one(cluster, &exec, options, sink, cancel).await?;
     exported(ended, &tar, options, Some(reader.container))
+        .map_err(|error| named(error, &tar, what, &found))
+}
+
+/// An error that says what is missing, where nothing came because nothing is there.
+fn named(error: ExportError, tar: &TarEnd, what: &PodPath, found: &Found) -> ExportError {
+    let is_nowhere = |error: &ExecError| {
+        matches!(error.failure(), ExecFailure::Exit { stderr, .. }
+            if stderr.text().contains("No such file or directory"))
+    };
+    match error {
+        ExportError::Exec(error) if tar.bytes() == 0 && is_nowhere(&error) => ExportError::NoPath {
+            pod: what.shown_pod(),
+            container: found.name().to_owned(),
+            path: what.path.clone(),
+        },
+        error => error,
+    }
 }
 
 /// The archive by the container's own `tar`.

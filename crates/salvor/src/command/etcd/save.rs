@@ -73,6 +73,7 @@ async fn to_location(
         location.name(),
         &object.key,
     );
+    let said = format!("{said}\n{}", session.messages.etcd_without_us(&object.key));
     let more = json!({
         "point": point.id,
         "source": point.source,

@@ -181,5 +181,13 @@ fn table(timelines: &[Timeline], session: &Session) -> String {
             let _ = writeln!(below, "{said}");
         }
     }
+    let bases = timelines.iter().flat_map(|timeline| {
+        let of_chains = timeline.chains.iter().flat_map(|chain| &chain.bases);
+        of_chains.chain(&timeline.alone)
+    });
+    let newest = bases.max_by_key(|base| base.point.created);
+    if let Some(object) = newest.and_then(|base| base.point.objects.first()) {
+        let _ = writeln!(below, "{}", session.messages.etcd_without_us(&object.key));
+    }
     format!("{table}{below}")
 }

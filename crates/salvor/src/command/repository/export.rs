@@ -264,7 +264,9 @@ impl From<ExportError> for Failure {
         let doing = error.to_string();
         let advice = error.advice();
         let exit = match &error {
-            ExportError::NoPod { .. } | ExportError::NoContainer { .. } => Exit::NotFound,
+            ExportError::NoPod { .. }
+            | ExportError::NoContainer { .. }
+            | ExportError::NoPath { .. } => Exit::NotFound,
             ExportError::NoTar { .. }
             | ExportError::ReaderRefused { .. }
             | ExportError::ReaderNotRunning { .. }

@@ -22,6 +22,7 @@ use crate::session::Session;
 /// Backs up a directory.
 pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result<Exit, Failure> {
     let directory = plain(&args.directory).map_err(|e| unreadable(&args.directory, e))?;
+    is_directory(&directory)?;
     let tree = TreeOptions {
         one_file_system: args.one_file_system,
         access_times: false,
@@ -92,6 +93,24 @@ pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result
         return Ok(Exit::Partial);
     }
     Ok(Exit::Done)
+}
+
+/// Refuses what cannot be the root of a snapshot, with what to do instead.
+fn is_directory(path: &Path) -> Result<(), Failure> {
+    let found = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
+    if found.is_dir() {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("/")).display();
+    let text = format!(
+        "{} is no directory, and a snapshot is one of a directory",
+        path.display()
+    );
+    let advice = match found.is_file() {
+        true => format!("back up the one that it stands in: volume backup {folder}"),
+        false => format!("name a directory, such as {folder}"),
+    };
+    Err(Failure::usage(text).hint(advice))
 }
 
 /// The newest snapshot of the same paths on the same host.
@@ -290,9 +309,23 @@ pub(super) async fn cat(args: &VolumePathArgs, session: &Session) -> Result<Exit
 /// Restores a snapshot or a part of it.
 pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Result<Exit, Failure> {
     let [target] = args.to.as_slice() else {
-        return Err(Failure::usage(
+        let failure = Failure::usage(
             "a snapshot is restored into one directory: name it, or --point for a claim of the cluster",
-        ));
+        );
+        return Err(match args.to.as_slice() {
+            [target, part] => failure.hint(format!(
+                "for a part of the snapshot: volume restore {} {} --path {}",
+                args.from,
+                target.display(),
+                part.display()
+            )),
+            [target, ..] => failure.hint(format!(
+                "for a part of the snapshot, one at a time: volume restore {} {} --path PATH",
+                args.from,
+                target.display()
+            )),
+            [] => failure,
+        });
     };
     let repository = open(&args.repository, session).await?;
     let options = RestoreOptions {
