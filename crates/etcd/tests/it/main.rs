@@ -13,6 +13,7 @@ mod gardener;
 mod network;
 mod points;
 mod prune;
+mod prune_faults;
 mod real;
 mod restore;
 mod save;

@@ -36,7 +36,21 @@ pub(crate) fn location_of(folder: &Path, identity: &Identity) -> Location {
         url: StoreUrl::parse(&url).expect("a URL"),
         read_only: false,
     };
-    Location::new(store, profile).with_trust(Trust {
+    sealed_for(Location::new(store, profile), identity)
+}
+
+/// The same in any store.
+pub(crate) fn location_in(store: Arc<dyn ObjectStore>, identity: &Identity) -> Location {
+    let profile = Profile {
+        name: "default".to_owned(),
+        url: StoreUrl::parse("memory://default").expect("a URL"),
+        read_only: false,
+    };
+    sealed_for(Location::new(store, profile), identity)
+}
+
+fn sealed_for(location: Location, identity: &Identity) -> Location {
+    location.with_trust(Trust {
         verification_keys: Vec::new(),
         recipients: vec![identity.recipient()],
     })
