@@ -3,13 +3,15 @@
 mod data;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-pub(crate) use self::data::damaged_blobs;
+pub(crate) use self::data::{DamagedPack, damaged_packs, look_at_unindexed};
+use crate::damage::{self, Known};
 use crate::error::Result;
 use crate::files::Kind;
 use crate::id::{BlobId, FileId};
 use crate::index::{ByPack, Index};
+use crate::loading::Readable;
 use crate::progress::Progress;
 use crate::repository::Repository;
 
@@ -18,7 +20,8 @@ use crate::repository::Repository;
 pub enum Depth {
     /// Every pack that the index names is there, with enough bytes.
     Index,
-    /// Every directory of every snapshot reads, and every piece of every file is in the index.
+    /// Every directory of every snapshot reads, and every piece of every file is in the index. Of the packs, those are
+    /// read that an earlier check found damaged.
     Trees,
     /// Every byte of every pack is read, and every blob is what its id says.
     Data,
@@ -53,6 +56,18 @@ pub struct Checked {
     pub findings: Vec<Finding>,
     /// Snapshots that damage hits.
     pub damaged_snapshots: Vec<FileId>,
+    /// Packs that are damaged, cut off or gone, sorted; also those by which nothing is lost.
+    pub damaged_packs: Vec<FileId>,
+    /// Index files that cannot be read.
+    pub damaged_indexes: Vec<FileId>,
+    /// Snapshots that cannot be read; they are among the damaged ones.
+    pub unreadable_snapshots: Vec<FileId>,
+    /// Packs that are there and that no index names.
+    pub unindexed: BTreeSet<FileId>,
+    /// The snapshots that were there, from [`Depth::Trees`] on.
+    pub walked: Option<BTreeSet<FileId>>,
+    /// What was known to be damaged at the beginning and was looked at again.
+    pub looked_at: Known,
 }
 
 impl Checked {
@@ -102,56 +117,141 @@ pub fn run_share(
 ) -> Result<Checked> {
     // What a cache has says nothing of what the store has.
     let repository = &repository.uncached();
-    let index = repository.load_index()?;
+    let (known, explained) = damage::explained(repository)?;
+    let noted = known.packs;
+    let Readable { index, damaged } = repository.load_readable_index()?;
     let mut checked = Checked {
         packs: index.packs().len(),
         blobs: index.len(),
         ..Checked::default()
     };
     let blobs = index.by_pack(|_, _, _, _| true)?;
-    let mut packs = packs(repository, &index, &blobs)?;
-    checked.findings = std::mem::take(&mut packs.findings);
-    let walk = |damaged: &Damaged| walk::run(repository, &index, damaged, progress);
-    let walked = match depth {
-        Depth::Index => None,
-        Depth::Trees => Some(walk(&packs.damaged)?),
-        Depth::Data => {
-            packs
-                .readable
-                .retain(|pack, _| share.has(&index.pack(*pack)));
-            let of = data::Packs {
-                index: &index,
-                blobs: &blobs,
-                sizes: &packs.readable,
-            };
-            let (read, walked) = data::read(repository, of, progress, || walk(&packs.damaged))?;
-            checked.bytes_read = read.bytes;
-            checked.findings.extend(read.findings);
-            Some(if read.damaged.is_empty() {
-                walked
-            } else {
-                // Which files that hits, only a walk that knows of it can say.
-                packs.damaged.extend(read.damaged);
-                walk(&packs.damaged)?
-            })
-        }
-    };
-    if let Some(walked) = walked {
-        checked.snapshots = walked.snapshots;
+    let mut packs = packs(repository, &index, &blobs, &noted)?;
+    checked.damaged_indexes = damaged.iter().map(|(id, _)| *id).collect();
+    checked.findings = unreadable_indexes(damaged);
+    checked.findings.append(&mut packs.findings);
+    checked.unindexed = std::mem::take(&mut packs.unindexed);
+    // What is known to be damaged is looked at each time: it may be mended.
+    packs.readable.retain(|number, _| {
+        let pack = index.pack(*number);
+        noted.contains(&pack) || (depth == Depth::Data && share.has(&pack))
+    });
+    if depth > Depth::Index {
+        let mut walked = look(
+            repository,
+            &index,
+            &blobs,
+            &mut packs,
+            &mut checked,
+            progress,
+        )?;
+        checked.snapshots = walked.snapshots.len();
         checked.unreachable_blobs = walked.unreachable_blobs;
         checked.damaged_snapshots = walked.damaged_snapshots;
-        checked.findings.extend(walked.findings);
+        checked.unreadable_snapshots = walked.unreadable_snapshots;
+        checked.findings.append(&mut walked.findings);
+        checked.walked = Some(walked.snapshots);
+        checked.looked_at = explained;
+        let needed = walked.needed_packs.iter().map(|number| index.pack(*number));
+        soften(
+            &mut checked.findings,
+            &packs.damaged,
+            &index,
+            &needed.collect(),
+        );
     }
+    let damaged = packs.damaged.keys();
+    checked.damaged_packs = damaged.map(|number| index.pack(*number)).collect();
+    checked.damaged_packs.sort_unstable();
     checked.findings.sort();
     checked.findings.dedup();
     Ok(checked)
 }
 
+/// Reads the packs that are to be read, and walks the snapshots.
+fn look(
+    repository: &Repository,
+    index: &Index,
+    blobs: &ByPack,
+    packs: &mut Listed,
+    checked: &mut Checked,
+    progress: &Progress,
+) -> Result<walk::Walked> {
+    let walk = |damaged: &Damaged| walk::run(repository, index, damaged, progress);
+    if packs.readable.is_empty() {
+        return walk(&packs.damaged);
+    }
+    let of = data::Packs {
+        index,
+        blobs,
+        sizes: &packs.readable,
+    };
+    let (read, walked) = data::read(repository, of, progress, || walk(&packs.damaged))?;
+    checked.bytes_read = read.bytes;
+    checked.findings.extend(read.findings);
+    if read.damaged.is_empty() {
+        return Ok(walked);
+    }
+    // Which files that hits, only a walk that knows of it can say.
+    packs.damaged.extend(read.damaged);
+    walk(&packs.damaged)
+}
+
+fn unreadable_indexes(damaged: Vec<(FileId, String)>) -> Vec<Finding> {
+    damaged
+        .into_iter()
+        .map(|(id, what)| Finding {
+            is_damage: true,
+            file: Kind::Index.path(&id),
+            what: format!("{what}; `salvor repo repair` makes it again from the packs"),
+        })
+        .collect()
+}
+
+/// By a damaged pack nothing is lost when every snapshot has what it needs of it from elsewhere.
+fn soften(findings: &mut [Finding], damaged: &Damaged, index: &Index, needed: &HashSet<FileId>) {
+    let harmless: HashSet<String> = damaged
+        .keys()
+        .map(|number| index.pack(*number))
+        .filter(|pack| !needed.contains(pack))
+        .map(|pack| Kind::Pack.path(&pack))
+        .collect();
+    for finding in findings
+        .iter_mut()
+        .filter(|finding| harmless.contains(&finding.file))
+    {
+        finding.is_damage = false;
+        finding.what.push_str(
+            "; no snapshot needs what is damaged in it, or it stands whole elsewhere: `salvor repo repair --read-data` takes the pack out of the index",
+        );
+    }
+}
+
 /// What of a pack is damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Damage {
-    Whole,
-    Blobs(Vec<BlobId>),
+struct Damage {
+    /// Blobs that cannot be had from it; `None` for all of them.
+    lost: Option<BTreeSet<BlobId>>,
+    /// Its own header is damaged: what is whole in it is found by the index alone.
+    header: bool,
+}
+
+impl Damage {
+    /// Everything.
+    const WHOLE: Self = Self {
+        lost: None,
+        header: true,
+    };
+
+    /// Whether a blob of the pack cannot be had from it.
+    fn hits(&self, blob: &BlobId) -> bool {
+        self.lost.as_ref().is_none_or(|lost| lost.contains(blob))
+    }
+
+    /// Whether a blob of the pack is lost, or would be with the index.
+    fn endangers(&self, blob: &BlobId) -> bool {
+        self.header || self.hits(blob)
+    }
 }
 
 /// What is damaged, by the number of the pack.
@@ -163,12 +263,13 @@ struct Listed {
     /// Sizes of those that can be read, by number.
     readable: HashMap<u32, u64>,
     damaged: Damaged,
+    unindexed: BTreeSet<FileId>,
     findings: Vec<Finding>,
 }
 
 impl Listed {
     fn lost(&mut self, number: u32, file: String, what: String) {
-        self.damaged.insert(number, Damage::Whole);
+        self.damaged.insert(number, Damage::WHOLE);
         self.findings.push(Finding {
             is_damage: true,
             file,
@@ -178,7 +279,12 @@ impl Listed {
 }
 
 /// Packs of the index against the packs of the store.
-fn packs(repository: &Repository, index: &Index, blobs: &ByPack) -> Result<Listed> {
+fn packs(
+    repository: &Repository,
+    index: &Index,
+    blobs: &ByPack,
+    noted: &BTreeSet<FileId>,
+) -> Result<Listed> {
     let mut stored: HashMap<FileId, u64> = repository
         .files()
         .list(Kind::Pack)?
@@ -211,14 +317,18 @@ fn packs(repository: &Repository, index: &Index, blobs: &ByPack) -> Result<Liste
             }
         }
     }
-    packs
-        .findings
-        .extend(stored.into_iter().map(|(id, size)| Finding {
-        is_damage: false,
-        file: Kind::Pack.path(&id),
-        what: format!(
-            "no index names it ({size} bytes): a backup that did not end, or one that is running"
-        ),
-    }));
+    for (id, size) in stored {
+        let why = if noted.contains(&id) {
+            "it is damaged, and what was whole in it stands elsewhere: `salvor repo prune` removes it"
+        } else {
+            "a backup that did not end, or one that is running"
+        };
+        packs.findings.push(Finding {
+            is_damage: false,
+            file: Kind::Pack.path(&id),
+            what: format!("no index names it ({size} bytes): {why}"),
+        });
+        packs.unindexed.insert(id);
+    }
     Ok(packs)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use salvor_storage as storage;
 
-use crate::id::BlobId;
+use crate::id::{BlobId, FileId};
 
 /// Result of a repository operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -136,6 +136,18 @@ pub enum Error {
         /// The limit.
         megabytes: u64,
     },
+    /// A file in the folder of snapshots cannot be read, and what it needs is not known.
+    #[error(
+        "snapshot {id} of the repository at {place} cannot be read ({what}), so what it needs is not known, and nothing was removed: bring it from a copy with `repo repair --from`, or give it up with `repo repair --set-aside-snapshots`"
+    )]
+    UnreadableSnapshot {
+        /// Its id.
+        id: FileId,
+        /// The store, without secrets.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The source of a snapshot failed as a whole: no snapshot was written.
     #[error("read the source: {what}")]
     Source {
@@ -189,11 +201,20 @@ impl Error {
         matches!(self, Self::Cancelled)
     }
 
+    /// What is wrong with a file that is damaged, to be said beside its name.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Damaged { what, .. } => what.clone(),
+            Self::Store { source, .. } => source.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// True when stored bytes are damaged or missing: another copy is needed.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::NoBlob { .. } => true,
+            Self::Damaged { .. } | Self::NoBlob { .. } | Self::UnreadableSnapshot { .. } => true,
             Self::Store { source, .. } => {
                 source.is_not_found() || source.kind == storage::ErrorKind::Corrupt
             }

@@ -53,8 +53,10 @@ pub enum Kind {
     /// That a lock of the same id holds nothing any more, where the store lets nobody remove it; ours, ignored by restic,
     /// and not named by its bytes.
     Release,
-    /// Which snapshots a check found damaged; ours, ignored by restic.
+    /// Which snapshots and packs a check found damaged; ours, ignored by restic.
     Damage,
+    /// What stood among the snapshots under the same id and could not be read; ours, ignored by restic.
+    SetAside,
 }
 
 impl Kind {
@@ -70,6 +72,7 @@ impl Kind {
             Self::Mark => "salvor/marks",
             Self::Release => "salvor/releases",
             Self::Damage => "salvor/damage",
+            Self::SetAside => "salvor/set-aside",
         }
     }
 
@@ -175,6 +178,14 @@ impl Files {
             cache.write(kind, id, &bytes);
         }
         Ok(bytes)
+    }
+
+    /// A file's bytes as the store has them, whatever its name says.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub(crate) fn read_as_it_is(&self, kind: Kind, id: &FileId) -> Result<Bytes> {
+        self.read_at(&kind.path(id), None)
     }
 
     /// Some bytes of a file, as the store has them: exactly as many as were asked for.

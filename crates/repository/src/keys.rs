@@ -24,24 +24,36 @@ pub struct KeySlot {
     pub created: String,
     /// Whether it is the one that opened the repository.
     pub is_current: bool,
+    /// What is wrong with it, where it cannot be read; the rest is then empty.
+    pub damage: Option<String>,
 }
 
 impl Repository {
-    /// All key slots.
+    /// All key slots, also those that cannot be read.
     ///
     /// # Errors
-    /// Damage, or the store fails.
+    /// The store fails.
     pub fn keys(&self) -> Result<Vec<KeySlot>> {
         let mut slots = Vec::new();
         for listed in self.files().list(Kind::Key)? {
-            let file = read_key(self.files(), &listed.id)?;
-            slots.push(KeySlot {
+            let mut slot = KeySlot {
                 id: listed.id,
-                username: file.username,
-                hostname: file.hostname,
-                created: file.created,
+                username: String::new(),
+                hostname: String::new(),
+                created: String::new(),
                 is_current: listed.id == self.key_id,
-            });
+                damage: None,
+            };
+            match read_key(self.files(), &listed.id) {
+                Ok(file) => {
+                    slot.username = file.username;
+                    slot.hostname = file.hostname;
+                    slot.created = file.created;
+                }
+                Err(error) if error.is_damage() => slot.damage = Some(error.reason()),
+                Err(error) => return Err(error),
+            }
+            slots.push(slot);
         }
         Ok(slots)
     }

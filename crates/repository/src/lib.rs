@@ -24,9 +24,11 @@
 
 pub mod backup;
 mod bits;
+mod blobs;
 pub mod cache;
 pub mod check;
 pub mod chunk;
+mod copying;
 pub mod crypto;
 pub mod damage;
 pub mod entries;
@@ -38,6 +40,7 @@ mod hostile;
 pub mod id;
 pub mod index;
 pub mod keys;
+mod loading;
 pub mod lock;
 pub mod mend;
 mod opener;
@@ -60,5 +63,6 @@ pub use format::node::{Node, NodeKind};
 pub use format::snapshot::{Root, Snapshot, Summary};
 pub use id::{BlobId, FileId};
 pub use index::Index;
+pub use loading::Snapshots;
 pub use progress::Progress;
 pub use repository::{InitOptions, Repository};

@@ -1,9 +1,8 @@
-//! Damaged packs and index files from a copy of the repository in another place.
+//! Damaged packs, index files and snapshots from a copy of the repository in another place.
 //!
 //! A copy has the same files under the same names, and a name says what the bytes must be: what is brought is read whole
 //! and compared before it takes the place of what is damaged. Nothing else is changed, so that it may be done again.
 
-use crate::check::Checked;
 use crate::error::{Error, Result};
 use crate::files::{Files, Kind};
 use crate::id::FileId;
@@ -22,33 +21,13 @@ pub struct Mended {
     pub missing: Vec<(FileId, String)>,
 }
 
-/// Packs that a check found damaged or gone.
-#[must_use]
-pub fn damaged_packs(checked: &Checked) -> Vec<FileId> {
-    let mut packs: Vec<FileId> = checked
-        .findings
-        .iter()
-        .filter(|finding| finding.is_damage)
-        .filter_map(|finding| {
-            let id: FileId = finding.file.rsplit('/').next()?.parse().ok()?;
-            (finding.file == Kind::Pack.path(&id)).then_some(id)
-        })
-        .collect();
-    packs.sort_unstable();
-    packs.dedup();
-    packs
-}
-
-/// Index files that cannot be read.
-///
-/// # Errors
-/// The store fails.
-pub fn damaged_indexes(repository: &Repository) -> Result<Vec<FileId>> {
+/// Files of a kind whose bytes are not those that their names say.
+fn damaged(repository: &Repository, kind: Kind) -> Result<Vec<FileId>> {
     // What a cache has says nothing of what the store has.
     let repository = &repository.uncached();
     let mut damaged = Vec::new();
-    for file in repository.files().list(Kind::Index)? {
-        match repository.files().read(Kind::Index, &file.id) {
+    for file in repository.files().list(kind)? {
+        match repository.files().read(kind, &file.id) {
             Ok(_) => {}
             Err(error) if error.is_damage() => damaged.push(file.id),
             Err(error) => return Err(error),
@@ -65,11 +44,42 @@ pub fn damaged_indexes(repository: &Repository) -> Result<Vec<FileId>> {
 pub fn indexes(repository: &Repository, lock: &Lock, from: &Files) -> Result<usize> {
     assert_copy(repository, from)?;
     let mut brought = 0;
-    for id in damaged_indexes(repository)? {
+    for id in damaged(repository, Kind::Index)? {
         lock.check()?;
         if let Ok(bytes) = whole(from, Kind::Index, &id)? {
             repository.files().replace(Kind::Index, bytes)?;
             brought += 1;
+        }
+    }
+    Ok(brought)
+}
+
+/// Brings snapshots that cannot be read, also those that were set aside. Snapshots that are not there are not missed: they
+/// may have been forgotten. Returned are those that were brought.
+///
+/// # Errors
+/// `from` is no copy of the repository, the lock was lost, or a store fails.
+pub fn snapshots(repository: &Repository, lock: &Lock, from: &Files) -> Result<Vec<FileId>> {
+    assert_copy(repository, from)?;
+    let files = repository.files();
+    let aside: Vec<FileId> = files
+        .list(Kind::SetAside)?
+        .into_iter()
+        .map(|file| file.id)
+        .collect();
+    let mut wanted = damaged(repository, Kind::Snapshot)?;
+    wanted.extend(&aside);
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut brought = Vec::new();
+    for id in wanted {
+        lock.check()?;
+        if let Ok(bytes) = whole(from, Kind::Snapshot, &id)? {
+            files.replace(Kind::Snapshot, bytes)?;
+            if aside.contains(&id) {
+                files.remove(Kind::SetAside, &id)?;
+            }
+            brought.push(id);
         }
     }
     Ok(brought)

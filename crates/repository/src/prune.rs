@@ -14,19 +14,19 @@ use jiff::{SignedDuration, Timestamp};
 use salvor_storage::ErrorKind;
 use serde::{Deserialize, Serialize};
 
-use crate::backup::claimed::Claimed;
-use crate::backup::packer::{Packer, Uploader};
-use crate::backup::seal::SealedBlob;
+use crate::copying;
+use crate::damage;
 use crate::error::{Error, Result};
 use crate::files::{Kind, Listed};
 use crate::format::index_file::IndexFile;
 use crate::format::snapshot::Snapshot;
 use crate::id::{BlobId, FileId};
-use crate::index::{ByPack, Index};
+use crate::index::Index;
+use crate::loading::lost;
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::reach::Reached;
-use crate::repository::{Repository, lost};
+use crate::repository::Repository;
 
 /// A pack is copied when more than this share of it is waste, in percent.
 const WASTE: u64 = 50;
@@ -107,9 +107,8 @@ pub fn mark(
     let snapshots = repository.snapshots()?;
     let index = repository.load_index()?;
     let reached = walk(repository, &index, snapshots, known, progress)?;
-    // What an earlier mark copied is not copied again: its old place is avoided.
-    let avoid = marked_packs(&marks(repository)?);
-    let uses = uses(&index, &reached, &lost_of(&index, &stored)?, &avoid)?;
+    let bad = Bad::of(repository, &index, &stored, &marks(repository)?.0)?;
+    let uses = uses(&index, &reached, &bad)?;
     let mut marked = Marked::default();
     let mut gone = BTreeSet::new();
     let mut copy = Vec::new();
@@ -118,7 +117,8 @@ pub fn mark(
             continue;
         };
         let all = used.needed + used.wasted;
-        let mostly_waste = used.wasted * 100 > all * WASTE;
+        // Out of a damaged pack nothing is copied: it stays as it is while a snapshot needs something of it.
+        let mostly_waste = used.wasted * 100 > all * WASTE && !bad.damaged.contains(id);
         if used.needed == 0 || mostly_waste {
             marked.packs += 1;
             marked.bytes += listed.size;
@@ -130,10 +130,10 @@ pub fn mark(
         }
     }
     // Packs that no index names: of backups that did not end, or that have not written their index yet. The
-    // grace period tells them apart.
+    // grace period tells them apart. Where a snapshot lacks something, it may be in one of them.
     let indexed: BTreeSet<&FileId> = index.packs().iter().collect();
     for (id, listed) in &stored {
-        if !indexed.contains(id) {
+        if !indexed.contains(id) && !reached.lacks_data {
             marked.packs += 1;
             marked.bytes += listed.size;
             gone.insert(*id);
@@ -173,8 +173,13 @@ pub fn sweep(
     let snapshots = repository.snapshots()?;
     let index = repository.load_index()?;
     let reached = walk(repository, &index, snapshots, known, progress)?;
-    let marks = marks(repository)?;
-    let needed = needed_packs(&index, &reached, &stored, &marks)?;
+    let (marks, unreadable) = marks(repository)?;
+    let mut needed = needed_packs(repository, &index, &reached, &stored, &marks)?;
+    if reached.lacks_data {
+        // It may be in a pack that no index names.
+        let indexed: BTreeSet<&FileId> = index.packs().iter().collect();
+        needed.extend(stored.keys().filter(|id| !indexed.contains(id)));
+    }
     let now = Timestamp::now();
     let mut swept = Swept::default();
     let mut gone = BTreeSet::new();
@@ -209,25 +214,25 @@ pub fn sweep(
             swept.bytes += listed.size;
         }
     }
-    for file in done {
-        unmark(repository, &file)?;
+    for file in done.iter().chain(&unreadable) {
+        unmark(repository, file)?;
     }
     Ok(swept)
 }
 
 /// Packs that hold what the snapshots need; of a blob that stands several times, one that is not marked.
 fn needed_packs(
+    repository: &Repository,
     index: &Index,
     reached: &Reached,
     stored: &BTreeMap<FileId, Listed>,
     marks: &[(FileId, Mark)],
 ) -> Result<BTreeSet<FileId>> {
-    let avoid = marked_packs(marks);
-    let lost = lost_of(index, stored)?;
+    let bad = Bad::of(repository, index, stored, marks)?;
     Ok(index
         .packs()
         .iter()
-        .zip(uses(index, reached, &lost, &avoid)?)
+        .zip(uses(index, reached, &bad)?)
         .filter(|(_, used)| used.needed > 0)
         .map(|(id, _)| *id)
         .collect())
@@ -262,8 +267,8 @@ pub(crate) fn needed(
     let snapshots = repository.snapshots()?;
     let index = repository.load_index()?;
     let reached = walk(repository, &index, snapshots, known, progress)?;
-    let marks = marks(repository)?;
-    let packs = needed_packs(&index, &reached, &stored, &marks)?;
+    let (marks, _) = marks(repository)?;
+    let packs = needed_packs(repository, &index, &reached, &stored, &marks)?;
     let goes: BTreeSet<FileId> = marked_packs(&marks).difference(&packs).copied().collect();
     let mut indexes = BTreeSet::new();
     for id in index.files() {
@@ -362,24 +367,45 @@ fn walk(
     )))
 }
 
-/// Needed and wasted bytes of every pack, by number. Of a blob that stands several times one is needed: one in a pack that
-/// is neither lost nor in `avoid`, else one in a pack that is there.
-fn uses(
-    index: &Index,
-    reached: &Reached,
-    lost: &BTreeSet<FileId>,
-    avoid: &BTreeSet<FileId>,
-) -> Result<Vec<Use>> {
-    // How bad a place is: two for what is not there.
-    let badness: Vec<u8> = index
-        .packs()
-        .iter()
-        .map(|id| match (lost.contains(id), avoid.contains(id)) {
-            (true, _) => 2,
-            (false, true) => 1,
-            (false, false) => 0,
+/// Packs that must not be what a needed blob is kept by while another has it.
+struct Bad {
+    /// The index names them and the store has them not, or not in full length.
+    lost: BTreeSet<FileId>,
+    /// A check found them damaged.
+    damaged: BTreeSet<FileId>,
+    /// They are to go. What an earlier mark copied is so not copied again.
+    marked: BTreeSet<FileId>,
+}
+
+impl Bad {
+    fn of(
+        repository: &Repository,
+        index: &Index,
+        stored: &BTreeMap<FileId, Listed>,
+        marks: &[(FileId, Mark)],
+    ) -> Result<Self> {
+        Ok(Self {
+            lost: lost(index, |id| stored.get(id).map(|listed| listed.size))?,
+            damaged: damage::known(repository)?.packs,
+            marked: marked_packs(marks),
         })
-        .collect();
+    }
+
+    /// How bad it is that a blob stands in a pack.
+    fn badness(&self, id: &FileId) -> u8 {
+        if self.lost.contains(id) {
+            3
+        } else if self.damaged.contains(id) {
+            2
+        } else {
+            u8::from(self.marked.contains(id))
+        }
+    }
+}
+
+/// Needed and wasted bytes of every pack, by number. Of a blob that stands several times, the one in the best pack is needed.
+fn uses(index: &Index, reached: &Reached, bad: &Bad) -> Result<Vec<Use>> {
+    let badness: Vec<u8> = index.packs().iter().map(|id| bad.badness(id)).collect();
     let mut uses = vec![Use::default(); index.packs().len()];
     let mut blobs = index.blobs().enumerate().peekable();
     while let Some((first, blob)) = blobs.next() {
@@ -405,16 +431,19 @@ fn uses(
     Ok(uses)
 }
 
-/// Packs that must not be what a needed blob is kept by: those that the index names and the store has not, or not in full
-/// length.
-fn lost_of(index: &Index, stored: &BTreeMap<FileId, Listed>) -> Result<BTreeSet<FileId>> {
-    lost(index, |id| stored.get(id).map(|listed| listed.size))
-}
-
-fn marks(repository: &Repository) -> Result<Vec<(FileId, Mark)>> {
-    let mut marks = Vec::new();
+/// All marks, and those that cannot be read.
+fn marks(repository: &Repository) -> Result<(Vec<(FileId, Mark)>, Vec<FileId>)> {
+    let (mut marks, mut unreadable) = (Vec::new(), Vec::new());
     for file in repository.files().list(Kind::Mark)? {
-        let mark: Mark = repository.read_document(Kind::Mark, &file.id)?;
+        let mark: Mark = match repository.read_document(Kind::Mark, &file.id) {
+            // What it named is marked again, and waits once more.
+            Err(error) if error.is_damage() => {
+                tracing::warn!(%error, "a mark cannot be read and is passed over");
+                unreadable.push(file.id);
+                continue;
+            }
+            other => other?,
+        };
         if mark.version != VERSION {
             return Err(Error::Invalid(format!(
                 "{} has version {} and this program knows {VERSION}: use a newer one",
@@ -424,7 +453,7 @@ fn marks(repository: &Repository) -> Result<Vec<(FileId, Mark)>> {
         }
         marks.push((file.id, mark));
     }
-    Ok(marks)
+    Ok((marks, unreadable))
 }
 
 /// Copies what is needed of some packs into new ones, as it is sealed. Returns how many bytes.
@@ -441,59 +470,10 @@ fn copy_needed(
     if blobs.len() == 0 {
         return Ok(0);
     }
-    // What stands in two of these packs is copied once.
-    let mut copied = Claimed::new(repository.scratch().clone());
-    let (packer, packs) = Packer::new(repository, index);
-    let uploader = Uploader::new(repository, packs);
-    let failure = crate::backup::Failed::default();
-    let copied = std::thread::scope(|scope| {
-        scope.spawn(|| uploader.run(&failure));
-        let copied = copy_blobs(repository, index, &packer, &blobs, &mut copied, progress)
-            .and_then(|bytes| packer.finish().map(|_| bytes));
-        packer.close();
-        copied
-    });
-    failure.take()?;
-    let bytes = copied?;
-    uploader.finish()?;
-    Ok(bytes)
-}
-
-fn copy_blobs(
-    repository: &Repository,
-    index: &Index,
-    packer: &Packer<'_>,
-    blobs: &ByPack,
-    copied: &mut Claimed,
-    progress: &Progress,
-) -> Result<u64> {
-    let mut bytes = 0;
-    for blob in blobs.blobs() {
-        let (number, blob) = blob?;
-        progress.check()?;
-        let scratch = repository.scratch();
-        if !copied
-            .insert(blob.kind, &blob.id)
-            .map_err(|e| scratch.failed("note which blobs are stored in", e))?
-        {
-            continue;
-        }
-        let place = blob.place(number);
-        let pack = index.pack(number);
-        let (from, length) = (u64::from(place.offset), u64::from(place.length));
-        let sealed = repository
-            .files()
-            .read_range(Kind::Pack, &pack, from, length)?;
-        // What is copied must be whole: the original goes.
-        let plain = repository.open_blob(&pack, &place, &blob.id, &sealed)?;
-        let sealed = SealedBlob {
-            bytes: &sealed,
-            uncompressed: place.uncompressed,
-        };
-        packer.add(blob.kind, blob.id, &sealed, plain.len())?;
-        bytes += length;
-    }
-    Ok(bytes)
+    let named = blobs
+        .blobs()
+        .map(|blob| blob.map(|(number, blob)| (index.pack(number), blob)));
+    copying::copy(repository, index, named, progress)
 }
 
 /// Writes index files anew that name blobs which go: the new ones first, so that no needed blob is ever in none.

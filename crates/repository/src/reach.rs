@@ -16,14 +16,16 @@ pub struct Reached {
     needed: Bits,
     /// The snapshots that were walked.
     pub snapshots: Vec<FileId>,
+    /// A file of theirs lacks a piece that is in no index: it may be in a pack that none names.
+    pub lacks_data: bool,
 }
 
 impl Reached {
-    /// Walks snapshots. All must be readable: what cannot be walked cannot be said to be unneeded. Beside writers they are
+    /// Walks snapshots. All their directories must be readable: what cannot be walked cannot be said to be unneeded. Beside writers they are
     /// listed before the index is loaded, which then has everything that they need.
     ///
     /// # Errors
-    /// Damage, a blob that is in no index, or the store fails.
+    /// Damage, a directory that is in no index, or the store fails.
     pub fn walk(
         repository: &Repository,
         index: &Index,
@@ -33,6 +35,7 @@ impl Reached {
         let mut reached = Self {
             needed: Bits::new(index.len()),
             snapshots: Vec::new(),
+            lacks_data: false,
         };
         for (id, snapshot) in snapshots {
             reached.snapshots.push(id);
@@ -82,6 +85,11 @@ impl Reached {
         id: &BlobId,
     ) -> Result<bool> {
         let ordinals = index.ordinals(kind, id)?;
+        if ordinals.is_empty() && kind == BlobKind::Data {
+            // Nothing hangs from it, and what else the snapshot has is still needed.
+            self.lacks_data = true;
+            return Ok(true);
+        }
         if ordinals.is_empty() {
             return Err(repository.no_blob(kind, id));
         }

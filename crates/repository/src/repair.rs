@@ -1,14 +1,21 @@
 //! Repair of the index: what the packs themselves say, when index files were lost or name what is gone.
+//!
+//! A damaged pack goes out of the index as a whole: what can be read of it is copied into new packs first. The file itself
+//! stays for a while, for readers that have an older index in hand and for whoever knows how to mend it; a note says that
+//! it is damaged, so that no later repair takes it in again, and a prune removes it in its two steps.
 
 use std::collections::BTreeSet;
 
-use crate::check;
+use crate::check::{self, DamagedPack};
+use crate::copying;
+use crate::damage;
 use crate::error::{Error, Result};
 use crate::files::{Kind, Listed};
 use crate::format::index_file::{IndexFile, IndexedBlob, IndexedPack};
 use crate::format::pack;
 use crate::id::FileId;
-use crate::index::{Index, IndexBuilder, NotTaken};
+use crate::index::Index;
+use crate::loading::Readable;
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::prune::drop_blobs;
@@ -26,16 +33,21 @@ pub struct RepairedIndex {
     pub dropped: usize,
     /// Index files that could not be read and were removed, after everything in them was found in the packs.
     pub unreadable: usize,
-    /// Damaged blobs that the index named and names no more.
+    /// Blobs that were in damaged packs, cannot be read and stand nowhere else.
     pub lost_blobs: usize,
+    /// Damaged packs that no index names any more.
+    pub taken_out: Vec<FileId>,
+    /// Bytes of what was whole in them and stood nowhere else; it is in new packs.
+    pub saved_bytes: u64,
     /// Packs that could not be read; they are left as they are.
     pub damaged: Vec<FileId>,
 }
 
 /// Makes the index say what the packs say. `lock` must be exclusive. Nothing but index files is removed.
 ///
-/// With `read_data` every pack is read, and blobs that are damaged are taken out of the index: a later backup that
-/// meets the same content stores it again, and every snapshot that needs it is whole again.
+/// With `read_data` every pack is read, and those that are damaged are taken out of the index, after what is whole in them
+/// was copied: a later backup that meets the content of the rest stores it again, and every snapshot that needs it is
+/// whole again.
 ///
 /// # Errors
 /// The lock was lost or the store fails.
@@ -45,44 +57,24 @@ pub fn index(
     read_data: bool,
     progress: &Progress,
 ) -> Result<RepairedIndex> {
-    if !lock.is_exclusive() {
-        return Err(Error::Invalid(
-            "a repair needs the repository for itself".to_owned(),
-        ));
-    }
+    assert_alone(lock)?;
     // What a cache has says nothing of what the store has.
     let repository = &repository.uncached();
     let stored = repository.files().list(Kind::Pack)?;
-    let (index, unreadable) = readable_index(repository)?;
+    let Readable {
+        index,
+        damaged: unreadable,
+    } = repository.load_readable_index()?;
     let mut repaired = RepairedIndex::default();
-    let indexed: BTreeSet<&FileId> = index.packs().iter().collect();
-    let mut waiting = Vec::new();
-    let mut blobs = 0;
-    for listed in stored.iter().filter(|listed| !indexed.contains(&listed.id)) {
-        progress.check()?;
-        match read_header(repository, listed) {
-            Ok(found) => {
-                blobs += found.len();
-                repaired.added += 1;
-                waiting.push(IndexedPack {
-                    id: listed.id,
-                    blobs: found,
-                });
-            }
-            Err(error) if error.is_damage() => {
-                tracing::warn!(pack = %listed.id, %error, "a pack cannot be read");
-                repaired.damaged.push(listed.id);
-            }
-            Err(error) => return Err(error),
-        }
-        if blobs >= INDEX_BLOBS {
-            lock.check()?;
-            write(repository, std::mem::take(&mut waiting))?;
-            blobs = 0;
-        }
-    }
-    lock.check()?;
-    write(repository, waiting)?;
+    let mut damaged = add_unindexed(
+        repository,
+        lock,
+        &stored,
+        &index,
+        read_data,
+        &mut repaired,
+        progress,
+    )?;
     let there: BTreeSet<&FileId> = stored.iter().map(|listed| &listed.id).collect();
     let gone: BTreeSet<FileId> = index
         .packs()
@@ -90,54 +82,152 @@ pub fn index(
         .filter(|id| !there.contains(id))
         .copied()
         .collect();
-    let lost = if read_data {
-        check::damaged_blobs(repository, &index, &gone, progress)?
-    } else {
-        BTreeSet::new()
-    };
+    if read_data {
+        damaged.extend(check::damaged_packs(repository, &index, &gone, progress)?);
+    }
     lock.check()?;
-    drop_blobs(repository, &index, |pack, blob| {
-        gone.contains(pack) || lost.contains(&(*pack, *blob))
-    })?;
+    take_out(
+        repository,
+        lock,
+        index,
+        &gone,
+        damaged,
+        &mut repaired,
+        progress,
+    )?;
     repaired.dropped = gone.len();
-    repaired.lost_blobs = lost.len();
-    for id in &unreadable {
+    for (id, why) in &unreadable {
+        tracing::warn!(index = %id, why, "an index file that cannot be read is removed");
         repository.files().remove(Kind::Index, id)?;
     }
     repaired.unreadable = unreadable.len();
     Ok(repaired)
 }
 
-/// What can be read of the index, and the files that cannot.
-fn readable_index(repository: &Repository) -> Result<(Index, Vec<FileId>)> {
-    let mut builder = IndexBuilder::new(repository.scratch().clone());
-    let mut unreadable = Vec::new();
-    for file in repository.files().list(Kind::Index)? {
-        let read = || repository.read_document::<IndexFile>(Kind::Index, &file.id);
-        // What a line or a cache has garbled once must not be given up.
-        match read().or_else(|error| {
-            if error.is_damage() {
-                read()
-            } else {
-                Err(error)
+/// Puts files in the folder of snapshots that cannot be read aside, byte for byte: what only they needed is then needed by
+/// nothing. `lock` must be exclusive. Returned are those that were.
+///
+/// # Errors
+/// The lock was lost or the store fails. A copy that was written before a crash is found by the next call.
+pub fn set_aside_snapshots(repository: &Repository, lock: &Lock) -> Result<Vec<FileId>> {
+    assert_alone(lock)?;
+    let repository = &repository.uncached();
+    let files = repository.files();
+    let mut done = Vec::new();
+    for (id, _) in repository.readable_snapshots()?.damaged {
+        lock.check()?;
+        let bytes = files.read_as_it_is(Kind::Snapshot, &id)?;
+        files.write_named(Kind::SetAside, id, bytes)?;
+        files.remove(Kind::Snapshot, &id)?;
+        done.push(id);
+    }
+    Ok(done)
+}
+
+fn assert_alone(lock: &Lock) -> Result<()> {
+    if lock.is_exclusive() {
+        return Ok(());
+    }
+    Err(Error::Invalid(
+        "a repair needs the repository for itself".to_owned(),
+    ))
+}
+
+/// Writes index files for packs that none names. Answers those that are damaged: known ones are read, with `read_data` all.
+fn add_unindexed(
+    repository: &Repository,
+    lock: &Lock,
+    stored: &[Listed],
+    index: &Index,
+    read_data: bool,
+    repaired: &mut RepairedIndex,
+    progress: &Progress,
+) -> Result<Vec<DamagedPack>> {
+    let known = damage::known(repository)?.packs;
+    let indexed: BTreeSet<&FileId> = index.packs().iter().collect();
+    let mut damaged = Vec::new();
+    let mut waiting = Vec::new();
+    let mut count = 0;
+    for listed in stored.iter().filter(|listed| !indexed.contains(&listed.id)) {
+        progress.check()?;
+        let is_known = known.contains(&listed.id);
+        let blobs = match read_header(repository, listed) {
+            Ok(blobs) => blobs,
+            Err(error) if error.is_damage() && is_known => continue,
+            Err(error) if error.is_damage() => {
+                tracing::warn!(pack = %listed.id, %error, "a pack cannot be read");
+                repaired.damaged.push(listed.id);
+                continue;
             }
-        }) {
-            Ok(index) => match builder.add(file.id, &index) {
-                Ok(()) => {}
-                Err(NotTaken::Impossible(what)) => {
-                    tracing::warn!(index = %file.id, what, "an index file says what cannot be");
-                    unreadable.push(file.id);
-                }
-                Err(no_place) => return Err(no_place.error(&file.id, repository)),
-            },
-            Err(error) if error.is_damage() => unreadable.push(file.id),
             Err(error) => return Err(error),
+        };
+        if read_data || is_known {
+            let blobs = blobs.clone();
+            let found = check::look_at_unindexed(repository, listed.id, listed.size, blobs)?;
+            if let Some(found) = found {
+                damaged.push(found);
+                continue;
+            }
+        }
+        count += blobs.len();
+        repaired.added += 1;
+        waiting.push(IndexedPack {
+            id: listed.id,
+            blobs,
+        });
+        if count >= INDEX_BLOBS {
+            lock.check()?;
+            write(repository, std::mem::take(&mut waiting))?;
+            count = 0;
         }
     }
-    let index = builder
-        .finish()
-        .map_err(|e| repository.no_place_for_index(e))?;
-    Ok((index, unreadable))
+    lock.check()?;
+    write(repository, waiting)?;
+    Ok(damaged)
+}
+
+/// Takes packs that are gone or damaged out of the index, after what is whole in them was copied.
+fn take_out(
+    repository: &Repository,
+    lock: &Lock,
+    index: Index,
+    gone: &BTreeSet<FileId>,
+    damaged: Vec<DamagedPack>,
+    repaired: &mut RepairedIndex,
+    progress: &Progress,
+) -> Result<()> {
+    let indexed: BTreeSet<FileId> = index.packs().iter().copied().collect();
+    let bad: BTreeSet<FileId> = damaged.iter().map(|pack| pack.id).collect();
+    // First: whatever happens from here on, nobody counts on them.
+    damage::note_packs(repository, &bad)?;
+    let index = index.retain(|id| !gone.contains(id) && !bad.contains(id))?;
+    let mut saved = BTreeSet::new();
+    let mut whole = Vec::new();
+    for pack in &damaged {
+        for blob in &pack.whole {
+            if !index.has(blob.kind, &blob.id)? && saved.insert(blob.id) {
+                whole.push((pack.id, *blob));
+            }
+        }
+    }
+    if !whole.is_empty() {
+        let blobs = whole.into_iter().map(Ok);
+        repaired.saved_bytes = copying::copy(repository, &index, blobs, progress)?;
+    }
+    let mut lost = BTreeSet::new();
+    for pack in damaged.iter().filter(|pack| indexed.contains(&pack.id)) {
+        for blob in &pack.lost {
+            if !index.has(blob.kind, &blob.id)? && !saved.contains(&blob.id) {
+                lost.insert(blob.id);
+            }
+        }
+        repaired.taken_out.push(pack.id);
+    }
+    repaired.lost_blobs = lost.len();
+    lock.check()?;
+    drop_blobs(repository, &index, |pack, _| {
+        gone.contains(pack) || bad.contains(pack)
+    })
 }
 
 /// The blobs of a pack, as its own header lists them.

@@ -1,6 +1,6 @@
-//! A repository: its keys, its index, its blobs and its snapshots.
+//! A repository: its keys and its documents. Its index, its blobs and its snapshots are in modules of their own.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -14,29 +14,15 @@ use crate::chunk::gear::Gear;
 use crate::chunk::polynomial::Polynomial;
 use crate::chunk::rabin::Rabin;
 use crate::crypto::MasterKey;
-use crate::entries::Entries;
 use crate::error::{Error, Result};
 use crate::files::{Files, Kind};
 use crate::format::config::{Config, GEAR, Ours};
-use crate::format::index_file::{BlobKind, IndexFile};
 use crate::format::key_file::Work;
-use crate::format::snapshot::Snapshot;
-use crate::format::tree::Tree;
 use crate::format::unpacked;
-use crate::id::{BlobId, FileId};
-use crate::index::{self, Index, IndexBuilder, Place};
+use crate::id::FileId;
+use crate::index;
 use crate::keys::{find_key, write_key};
-use crate::opener::Opener;
 use crate::scratch::Scratch;
-
-/// Bytes of tree packs that are kept: trees of one directory and its neighbours stand in one pack, and a
-/// store is asked once for all of them.
-const TREE_PACKS: usize = 48 << 20;
-/// Tree packs longer than this are read blob by blob.
-const LARGE_PACK: u64 = 20 << 20;
-
-/// Directories with a longer description are read entry by entry.
-const WHOLE_TREE: u64 = 8 << 20;
 
 /// How a repository is made.
 #[derive(Clone, Debug)]
@@ -58,7 +44,7 @@ pub struct Repository {
     /// The slot that opened it.
     pub(crate) key_id: FileId,
     chunker: Chunker,
-    tree_packs: Mutex<VecDeque<(FileId, Bytes)>>,
+    pub(crate) tree_packs: Mutex<VecDeque<(FileId, Bytes)>>,
     scratch: Scratch,
 }
 
@@ -231,104 +217,6 @@ impl Repository {
         &self.key
     }
 
-    /// All index files together.
-    ///
-    /// # Errors
-    /// Damage, [`Error::IndexTooLarge`], or the store fails.
-    pub fn load_index(&self) -> Result<Index> {
-        let listed = self.files.list(Kind::Index)?;
-        self.files.keep_cached(Kind::Index, &listed);
-        let mut builder = IndexBuilder::new(self.scratch.clone());
-        for file in listed {
-            let index: IndexFile = self.read_document(Kind::Index, &file.id)?;
-            builder
-                .add(file.id, &index)
-                .map_err(|what| what.error(&file.id, self))?;
-        }
-        builder.finish().map_err(|e| self.no_place_for_index(e))
-    }
-
-    /// All index files together, without blobs whose packs the store has not or not in full length. For writers:
-    /// what is lost must be stored again and not be taken for there.
-    ///
-    /// # Errors
-    /// As [`Repository::load_index`].
-    pub fn load_index_of_stored(&self) -> Result<Index> {
-        let (index, lost) = self.load_index_and_lost()?;
-        if !lost.is_empty() {
-            tracing::warn!(
-                packs = lost.len(),
-                "the index names packs that are gone or cut off; what was in them is stored again where it is met"
-            );
-        }
-        index.retain(|id| !lost.contains(id))
-    }
-
-    /// All index files together, and of blobs that stand several times only those whose packs are there. For readers:
-    /// what was lost and stored again is read where it is, and what is lost is still named with its pack.
-    ///
-    /// # Errors
-    /// As [`Repository::load_index`].
-    pub fn load_index_for_reading(&self) -> Result<Index> {
-        let (index, lost) = self.load_index_and_lost()?;
-        index.prefer(|id| !lost.contains(id))
-    }
-
-    /// The index, and packs that it names and the store has not, or not in full length.
-    fn load_index_and_lost(&self) -> Result<(Index, HashSet<FileId>)> {
-        // Before the index: a pack that is written meanwhile is in neither, and is stored once more at worst.
-        let stored: HashMap<FileId, u64> = self
-            .files
-            .list(Kind::Pack)?
-            .into_iter()
-            .map(|file| (file.id, file.size))
-            .collect();
-        let index = self.load_index()?;
-        let lost = lost(&index, |id| stored.get(id).copied())?;
-        Ok((index, lost))
-    }
-
-    /// All snapshots, oldest first.
-    ///
-    /// # Errors
-    /// Damage, or the store fails: a snapshot that cannot be read is never left out in silence.
-    pub fn snapshots(&self) -> Result<Vec<(FileId, Snapshot)>> {
-        let mut all = Vec::new();
-        let listed = self.files.list(Kind::Snapshot)?;
-        self.files.keep_cached(Kind::Snapshot, &listed);
-        for file in listed {
-            all.push((file.id, self.read_document(Kind::Snapshot, &file.id)?));
-        }
-        all.sort_by_key(|(id, snapshot): &(FileId, Snapshot)| (snapshot.begun(), *id));
-        Ok(all)
-    }
-
-    /// The snapshot whose id begins with `prefix`, or the newest for `latest`.
-    ///
-    /// # Errors
-    /// [`Error::NoSnapshot`], damage, or the store fails.
-    pub fn snapshot(&self, prefix: &str) -> Result<(FileId, Snapshot)> {
-        let none = |count| Error::NoSnapshot {
-            prefix: prefix.to_owned(),
-            count,
-            place: self.files.place(),
-        };
-        if prefix == "latest" {
-            return self.snapshots()?.pop().ok_or_else(|| none(0));
-        }
-        let matching: Vec<FileId> = self
-            .files
-            .list(Kind::Snapshot)?
-            .into_iter()
-            .map(|file| file.id)
-            .filter(|id| id.to_string().starts_with(prefix))
-            .collect();
-        match matching.as_slice() {
-            [id] if !prefix.is_empty() => Ok((*id, self.read_document(Kind::Snapshot, id)?)),
-            several => Err(none(several.len())),
-        }
-    }
-
     /// Reads a document.
     ///
     /// # Errors
@@ -363,154 +251,6 @@ impl Repository {
         }
         self.files.write(kind, Bytes::from(sealed))
     }
-
-    /// The plaintext of a blob, which is what its id says.
-    ///
-    /// # Errors
-    /// [`Error::NoBlob`], damage, or the store fails.
-    pub fn read_blob(&self, index: &Index, kind: BlobKind, id: &BlobId) -> Result<Vec<u8>> {
-        let place = self.place(index, kind, id)?;
-        let pack = index.pack(place.pack);
-        let (from, length) = (u64::from(place.offset), u64::from(place.length));
-        let sealed = self.files.read_range(Kind::Pack, &pack, from, length)?;
-        self.open_blob(&pack, &place, id, &sealed)
-    }
-
-    /// The entries of a directory, one by one: of a large one, little more than its compressed bytes is in memory.
-    ///
-    /// # Errors
-    /// [`Error::NoBlob`], damage, or the store fails. An entry that cannot be is an error where it stands.
-    pub fn entries(&self, index: &Index, id: &BlobId) -> Result<Entries> {
-        let place = self.place(index, BlobKind::Tree, id)?;
-        if place.plain_length() <= WHOLE_TREE {
-            return Ok(Entries::whole(self.read_tree(index, id)?));
-        }
-        let pack = index.pack(place.pack);
-        let (from, length) = (u64::from(place.offset), u64::from(place.length));
-        let sealed = self.files.read_range(Kind::Pack, &pack, from, length)?;
-        let damaged = |what: String| {
-            self.files
-                .damaged(Kind::Pack.path(&pack), format!("tree {id} in it {what}"))
-        };
-        let plain = self
-            .key
-            .open(&sealed)
-            .map_err(|_| damaged("is not sealed with the repository's key".to_owned()))?;
-        drop(sealed);
-        Entries::large(plain, place.uncompressed.is_some(), id, self.files.place()).map_err(damaged)
-    }
-
-    /// A directory.
-    ///
-    /// # Errors
-    /// [`Error::NoBlob`], damage, or the store fails.
-    pub fn read_tree(&self, index: &Index, id: &BlobId) -> Result<Tree> {
-        let place = self.place(index, BlobKind::Tree, id)?;
-        let pack = index.pack(place.pack);
-        let sealed = self.tree_bytes(&pack, &place)?;
-        let json = self.open_blob(&pack, &place, id, &sealed)?;
-        Tree::parse(&json).map_err(|what| self.files.damaged(format!("tree {id}"), what))
-    }
-
-    fn place(&self, index: &Index, kind: BlobKind, id: &BlobId) -> Result<Place> {
-        index.find(kind, id)?.ok_or_else(|| self.no_blob(kind, id))
-    }
-
-    pub(crate) fn no_blob(&self, kind: BlobKind, id: &BlobId) -> Error {
-        Error::NoBlob {
-            kind: kind.noun(),
-            id: *id,
-            place: self.files.place(),
-        }
-    }
-
-    /// Sealed bytes of a tree. The whole pack is fetched and kept for a while: its neighbours are wanted next.
-    fn tree_bytes(&self, pack: &FileId, place: &Place) -> Result<Bytes> {
-        let range = place.offset as usize..(place.offset as usize + place.length as usize);
-        {
-            let mut kept = self.tree_packs.lock().expect("no holder panics");
-            if let Some(at) = kept.iter().position(|(id, _)| id == pack) {
-                let found = kept.remove(at).expect("it was found there");
-                let bytes = found
-                    .1
-                    .get(range.clone())
-                    .map(|_| found.1.slice(range.clone()));
-                kept.push_front(found);
-                return bytes.ok_or_else(|| {
-                    self.files
-                        .damaged(Kind::Pack.path(pack), "it is shorter than the index says")
-                });
-            }
-        }
-        // The end of the pack is not known; a tree that lies far behind is read alone.
-        if u64::from(place.offset) + u64::from(place.length) > LARGE_PACK {
-            return self.files.read_range(
-                Kind::Pack,
-                pack,
-                u64::from(place.offset),
-                u64::from(place.length),
-            );
-        }
-        let bytes = self.files.read(Kind::Pack, pack)?;
-        let tree = bytes
-            .get(range.clone())
-            .map(|_| bytes.slice(range))
-            .ok_or_else(|| {
-                self.files
-                    .damaged(Kind::Pack.path(pack), "it is shorter than the index says")
-            })?;
-        let mut kept = self.tree_packs.lock().expect("no holder panics");
-        kept.push_front((*pack, bytes));
-        let mut sum = 0;
-        kept.retain(|(_, bytes)| {
-            sum += bytes.len();
-            sum <= TREE_PACKS
-        });
-        Ok(tree)
-    }
-
-    /// The plaintext of sealed bytes that should be a blob. Whoever opens many has an [`Opener`].
-    pub(crate) fn open_blob(
-        &self,
-        pack: &FileId,
-        place: &Place,
-        id: &BlobId,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>> {
-        let mut opener = Opener::default();
-        match opener.open(&self.key, place.uncompressed, id, sealed) {
-            Ok(_) => Ok(opener.into_plain(place.uncompressed.is_some())),
-            Err(what) => Err(self.damaged_blob(pack, id, what)),
-        }
-    }
-
-    pub(crate) fn damaged_blob(&self, pack: &FileId, id: &BlobId, what: &str) -> Error {
-        let what = format!("blob {id} in it {what}");
-        self.files.damaged(Kind::Pack.path(pack), what)
-    }
-}
-
-/// Packs that an index names and that a store has not, or not in full length.
-pub(crate) fn lost<B: FromIterator<FileId>>(
-    index: &Index,
-    size: impl Fn(&FileId) -> Option<u64>,
-) -> Result<B> {
-    let mut needed = vec![0_u64; index.packs().len()];
-    for blob in index.blobs() {
-        let (_, _, place) = blob?;
-        let end = u64::from(place.offset) + u64::from(place.length);
-        let longest = &mut needed[place.pack as usize];
-        *longest = end.max(*longest);
-    }
-    let lost = index
-        .packs()
-        .iter()
-        .zip(needed)
-        .filter(|(_, end)| *end > 0)
-        .filter(|(id, end)| size(id).is_none_or(|size| size < *end))
-        .map(|(id, _)| *id)
-        .collect();
-    Ok(lost)
 }
 
 pub(crate) fn to_json<T: Serialize>(document: &T) -> Vec<u8> {

@@ -287,7 +287,7 @@ impl Maintenance {
 
     async fn snapshots(&self, repository: &Arc<Repository>) -> Result<Vec<Tagged>, MaintainError> {
         let repository = Arc::clone(repository);
-        let all = blocking(&self.tasks, move || repository.snapshots()).await?;
+        let all = blocking(&self.tasks, move || repository.snapshots_that_read()).await?;
         let all = all.map_err(MaintainError::Snapshots)?;
         Ok(all
             .iter()

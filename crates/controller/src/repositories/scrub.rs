@@ -1,5 +1,5 @@
 //! Reading a share of the data. What is damaged comes from a copy where another location has one: the same repository, by
-//! its `config`. A file is named by its bytes, so nothing that is brought can be wrong. Snapshots that lack data are noted.
+//! its `config`. A file is named by its bytes, so nothing that is brought can be wrong. Snapshots that lack data are noted, and damaged packs.
 
 use std::sync::Arc;
 
@@ -18,17 +18,13 @@ pub(super) fn run(
     progress: &Progress,
     done: &mut Done,
 ) -> Result<(), Error> {
-    let mut checked = match look(repository, order, share, progress) {
-        Err(error) if error.is_damage() && !order.copies.is_empty() => {
-            // An index file: without it nothing can be said of the packs.
-            if bring_indexes(repository, order)? == 0 {
-                return Err(error);
-            }
-            look(repository, order, share, progress)?
-        }
-        other => other?,
-    };
-    let damaged = mend::damaged_packs(&checked);
+    let mut checked = look(repository, order, share, progress)?;
+    let unreadable = checked.damaged_indexes.len() + checked.unreadable_snapshots.len();
+    // Without an index file nothing can be said of the packs that it names.
+    if unreadable > 0 && !order.copies.is_empty() && bring_files(repository, order)? > 0 {
+        checked = look(repository, order, share, progress)?;
+    }
+    let damaged = checked.damaged_packs.clone();
     if !damaged.is_empty() && !order.copies.is_empty() {
         let before = done.mended_packs;
         bring_packs(repository, order, damaged, progress, done)?;
@@ -40,7 +36,7 @@ pub(super) fn run(
             checked = look(repository, order, share, progress)?;
         }
     }
-    damage::note(repository, &checked.damaged_snapshots, share.of <= 1)?;
+    damage::note(repository, &checked, share.of <= 1)?;
     done.findings = findings(&checked);
     done.scrubbed = true;
     Ok(())
@@ -58,14 +54,16 @@ fn look(
     Ok(checked)
 }
 
-/// Brings index files that cannot be read; how many.
-fn bring_indexes(repository: &Arc<Repository>, order: &Order) -> Result<usize, Error> {
+/// Brings index files and snapshots that cannot be read; how many.
+fn bring_files(repository: &Arc<Repository>, order: &Order) -> Result<usize, Error> {
     let Some(alone) = alone(repository, order)? else {
         return Ok(0);
     };
     let mut brought = 0;
     for copy in &order.copies {
-        match mend::indexes(repository, &alone, copy) {
+        let indexes = mend::indexes(repository, &alone, copy);
+        let snapshots = mend::snapshots(repository, &alone, copy);
+        match indexes.and_then(|indexes| Ok(indexes + snapshots?.len())) {
             Ok(count) => brought += count,
             Err(error) => pass_over(error)?,
         }

@@ -85,7 +85,7 @@ pub(super) fn run(
         }
         other => other?,
     }
-    let damaged = damage::known(repository)?;
+    let damaged = damage::known(repository)?.snapshots;
     if !damaged.is_empty() {
         let there = repository.files().list(Kind::Snapshot)?;
         done.damaged = there

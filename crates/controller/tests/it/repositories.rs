@@ -15,6 +15,7 @@ use salvor_cluster::ApiResource;
 use salvor_controller::ServerOptions;
 use salvor_controller::repositories::{DAMAGED, ensure, ready, repository_name};
 use salvor_repository::backup::{self, BackupOptions};
+use salvor_repository::check::Checked;
 use salvor_repository::lock::{Holder, Lock};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
 use salvor_repository::{FileId, Files, Kind, Progress, Repository, damage};
@@ -296,14 +297,15 @@ async fn damage_is_found_by_reading_shares_and_shown_until_it_is_mended() {
     let known = engine(move || damage::known(&repository))
         .await
         .expect("read");
-    assert_eq!(known, BTreeSet::from([snapshot]));
+    assert_eq!(known.snapshots, BTreeSet::from([snapshot]));
+    assert_eq!(known.packs, BTreeSet::from([pack]));
     // As a repair does: the pack is whole, and a check of everything says so.
     let store = Arc::clone(&world.store);
     let key = salvor_storage::Key::new(key).expect("key");
     let put = store.put(&key, whole.into(), salvor_storage::PutMode::Overwrite);
     put.await.expect("written");
     let repository = opened(&world).await;
-    engine(move || damage::note(&repository, &[], true))
+    engine(move || damage::note(&repository, &Checked::default(), true))
         .await
         .expect("noted");
     let mended = |object: &BackupRepository| {
@@ -370,7 +372,7 @@ async fn what_is_damaged_comes_from_a_copy_in_another_location() {
     );
     let repository = opened(&world).await;
     let known = engine(move || damage::known(&repository)).await;
-    assert_eq!(known.expect("read"), BTreeSet::new());
+    assert!(known.expect("read").is_empty());
     running.stop().await;
 }
 

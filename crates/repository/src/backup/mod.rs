@@ -20,6 +20,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::{Timestamp, Zoned};
 
+use crate::damage;
 use crate::error::{Error, Result};
 use crate::files::Kind;
 use crate::format::snapshot::{Root, Snapshot, Summary};
@@ -117,6 +118,7 @@ pub fn run(
     progress: &Progress,
 ) -> Result<Written> {
     let begin = Zoned::now();
+    let known_damage = damage::known(repository)?;
     let index = repository.load_index_of_stored()?;
     let parent = options
         .parent
@@ -150,6 +152,15 @@ pub fn run(
     };
     // The commit point: everything that it reaches is stored.
     let id = repository.write_document(Kind::Snapshot, &snapshot)?;
+    // Whoever notes damage lists the snapshots afterwards: one of us two sees the other.
+    match damage::doubt(repository, &known_damage, &id) {
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(
+            snapshot = %id,
+            "packs were found damaged meanwhile, and the snapshot may count on them: `salvor repo check --depth data` finds out"
+        ),
+        Err(error) => tracing::warn!(%error, "what was found damaged meanwhile cannot be read"),
+    }
     Ok(Written {
         id,
         snapshot,

@@ -149,26 +149,34 @@ impl<'r> Reader<'r> {
             Ok(()) => {}
             Err(error) if error.is_damage() => {
                 find(error.to_string());
-                return Ok((Some(Damage::Whole), findings));
+                return Ok((Some(Damage::WHOLE), findings));
             }
             Err(error) => return Err(error),
         }
         let lost = self.look(pack, &mut find);
-        if let Err(what) = header(self.repository, pack, &self.bytes) {
+        let header = header(self.repository, pack, &self.bytes);
+        let mut damage = (!lost.is_empty() || header.is_err()).then(|| Damage {
+            header: header.is_err(),
+            lost: Some(lost.clone()),
+        });
+        if let Err(what) = header {
             find(what);
         } else if lost.is_empty() && FileId::of(&self.bytes) != pack.id {
             find(
                 "its bytes are not those that its name says, though every blob in it is whole"
                     .to_owned(),
             );
+            damage = Some(Damage {
+                lost: Some(BTreeSet::new()),
+                header: false,
+            });
         }
-        let damage = (!lost.is_empty()).then_some(Damage::Blobs(lost));
         Ok((damage, findings))
     }
 
     /// The blobs of the pack that was read that are not what the index says.
-    fn look(&mut self, pack: &PackOf, find: &mut impl FnMut(String)) -> Vec<BlobId> {
-        let mut lost = Vec::new();
+    fn look(&mut self, pack: &PackOf, find: &mut impl FnMut(String)) -> BTreeSet<BlobId> {
+        let mut lost = BTreeSet::new();
         for blob in &pack.blobs {
             let from = blob.offset as usize;
             let sealed = self.bytes.get(from..from + blob.length as usize);
@@ -179,7 +187,7 @@ impl<'r> Reader<'r> {
                 sealed.unwrap_or_default(),
             );
             if let Err(what) = opened {
-                lost.push(blob.id);
+                lost.insert(blob.id);
                 find(format!("blob {} in it {what}", blob.id));
             }
         }
@@ -187,13 +195,22 @@ impl<'r> Reader<'r> {
     }
 }
 
-/// Blobs that are not what the index says, of all packs but those in `gone`. Every pack is read.
-pub(crate) fn damaged_blobs(
+/// A pack that is not what its name says.
+pub(crate) struct DamagedPack {
+    pub(crate) id: FileId,
+    /// Blobs that should be in it and cannot be read.
+    pub(crate) lost: Vec<IndexedBlob>,
+    /// Those that can.
+    pub(crate) whole: Vec<IndexedBlob>,
+}
+
+/// Of all packs of the index that are not in `gone`, those that are damaged. Every pack is read, damaged ones twice.
+pub(crate) fn damaged_packs(
     repository: &Repository,
     index: &Index,
     gone: &BTreeSet<FileId>,
     progress: &Progress,
-) -> Result<BTreeSet<(FileId, BlobId)>> {
+) -> Result<Vec<DamagedPack>> {
     let sizes: HashMap<FileId, u64> = repository
         .files()
         .list(Kind::Pack)?
@@ -205,7 +222,6 @@ pub(crate) fn damaged_blobs(
         .filter(|(_, id)| !gone.contains(id))
         .filter_map(|(number, id)| sizes.get(id).map(|size| (number, *size)))
         .collect();
-    let mut damaged = BTreeSet::new();
     let blobs = index.by_pack(|_, _, _, _| true)?;
     let packs = Packs {
         index,
@@ -213,26 +229,47 @@ pub(crate) fn damaged_blobs(
         sizes: &there,
     };
     let mut reader = Reader::new(repository);
+    let mut damaged = Vec::new();
     for pack in packs.each() {
         let pack = pack?;
         progress.check()?;
-        let mut read = || -> Result<BTreeSet<BlobId>> {
-            Ok(match reader.read(&pack)?.0 {
-                None => BTreeSet::new(),
-                Some(Damage::Blobs(blobs)) => blobs.into_iter().collect(),
-                Some(Damage::Whole) => pack.blobs.iter().map(|blob| blob.id).collect(),
-            })
-        };
-        let mut lost = read()?;
-        if !lost.is_empty() {
-            // What a line or a cache has garbled once must not be given up.
-            let again = read()?;
-            lost.retain(|id| again.contains(id));
-        }
-        damaged.extend(lost.into_iter().map(|id| (pack.id, id)));
-        progress.bytes_done(pack.size);
+        damaged.extend(reader.confirm(pack)?);
     }
     Ok(damaged)
+}
+
+impl Reader<'_> {
+    /// Reads a pack, and once more when it is damaged: what a line or a cache has garbled once must not be given up.
+    fn confirm(&mut self, pack: PackOf) -> Result<Option<DamagedPack>> {
+        let Some(first) = self.read(&pack)?.0 else {
+            return Ok(None);
+        };
+        let Some(again) = self.read(&pack)?.0 else {
+            return Ok(None);
+        };
+        let is_lost = |blob: &IndexedBlob| first.hits(&blob.id) && again.hits(&blob.id);
+        let (lost, whole) = pack.blobs.into_iter().partition(is_lost);
+        Ok(Some(DamagedPack {
+            id: pack.id,
+            lost,
+            whole,
+        }))
+    }
+}
+
+/// Looks the same way at a pack that no index names, of which its own header lists the blobs.
+pub(crate) fn look_at_unindexed(
+    repository: &Repository,
+    id: FileId,
+    size: u64,
+    blobs: Vec<IndexedBlob>,
+) -> Result<Option<DamagedPack>> {
+    Reader::new(repository).confirm(PackOf {
+        number: 0,
+        id,
+        size,
+        blobs,
+    })
 }
 
 /// Whether a pack's own header says what the index says.

@@ -1,6 +1,8 @@
 //! Whether every directory of every snapshot reads, and every piece of every file is there.
 
-use super::{Damage, Damaged, Finding};
+use std::collections::{BTreeSet, HashSet};
+
+use super::{Damaged, Finding};
 use crate::bits::Bits;
 use crate::error::Result;
 use crate::files::Kind;
@@ -8,16 +10,20 @@ use crate::format::index_file::BlobKind;
 use crate::format::node::NodeKind;
 use crate::format::snapshot::Snapshot;
 use crate::id::{BlobId, FileId};
-use crate::index::Index;
+use crate::index::{Index, Place};
 use crate::progress::Progress;
 use crate::repository::Repository;
 
 /// What the walk found.
 #[derive(Default)]
 pub(super) struct Walked {
-    pub(super) snapshots: usize,
+    pub(super) snapshots: BTreeSet<FileId>,
     pub(super) unreachable_blobs: usize,
+    /// Numbers of damaged packs of which a snapshot needs what it cannot have whole from another one.
+    pub(super) needed_packs: HashSet<u32>,
     pub(super) damaged_snapshots: Vec<FileId>,
+    /// Those of them that cannot be read themselves.
+    pub(super) unreadable_snapshots: Vec<FileId>,
     pub(super) findings: Vec<Finding>,
 }
 
@@ -52,6 +58,7 @@ pub(super) fn run(
     };
     walk.snapshots()?;
     walk.walked.unreachable_blobs = index.len() - walk.reached.count();
+    walk.needed_packs()?;
     Ok(walk.walked)
 }
 
@@ -67,7 +74,7 @@ impl Walk<'_> {
     fn snapshots(&mut self) -> Result<()> {
         let listed = self.repository.files().list(Kind::Snapshot)?;
         for file in listed {
-            self.walked.snapshots += 1;
+            self.walked.snapshots.insert(file.id);
             let snapshot = match self
                 .repository
                 .read_document::<Snapshot>(Kind::Snapshot, &file.id)
@@ -75,7 +82,12 @@ impl Walk<'_> {
                 Ok(snapshot) => snapshot,
                 Err(error) if error.is_damage() => {
                     self.walked.damaged_snapshots.push(file.id);
-                    self.find(Kind::Snapshot.path(&file.id), error.to_string());
+                    self.walked.unreadable_snapshots.push(file.id);
+                    let what = format!(
+                        "it cannot be read ({}): `salvor repo repair --from` brings it from a copy, `--set-aside-snapshots` gives it up",
+                        error.reason()
+                    );
+                    self.find(Kind::Snapshot.path(&file.id), what);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -180,11 +192,33 @@ impl Walk<'_> {
         let Some(place) = self.index.find(kind, id)? else {
             return Ok(false);
         };
-        Ok(match self.damaged.get(&place.pack) {
-            None => true,
-            Some(Damage::Whole) => false,
-            Some(Damage::Blobs(blobs)) => !blobs.contains(id),
-        })
+        let is_whole = |place: &Place| {
+            let damage = self.damaged.get(&place.pack);
+            !damage.is_some_and(|damage| damage.hits(id))
+        };
+        Ok(is_whole(&place) || self.index.places(kind, id)?.iter().any(is_whole))
+    }
+
+    /// Finds out of which damaged packs something is needed that stands nowhere else.
+    fn needed_packs(&mut self) -> Result<()> {
+        if self.damaged.is_empty() {
+            return Ok(());
+        }
+        let is_safe = |place: &Place, id: &BlobId| {
+            let damage = self.damaged.get(&place.pack);
+            !damage.is_some_and(|damage| damage.endangers(id))
+        };
+        for (ordinal, blob) in self.index.blobs().enumerate() {
+            let (kind, id, place) = blob?;
+            if is_safe(&place, &id) || !self.reached.get(ordinal) {
+                continue;
+            }
+            let places = self.index.places(kind, &id)?;
+            if !places.iter().any(|place| is_safe(place, &id)) {
+                self.walked.needed_packs.insert(place.pack);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -123,6 +123,25 @@ impl Index {
         Ok(None)
     }
 
+    /// All places of a blob, the one that [`Index::find`] gives first.
+    ///
+    /// # Errors
+    /// As [`Index::find`].
+    pub fn places(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<Place>> {
+        let Some((first, _)) = self.first(kind, id)? else {
+            return Ok(Vec::new());
+        };
+        let mut places = Vec::new();
+        for record in self.records.scan(first) {
+            let (other, same, place) = record::read_by_id(&record.map_err(|e| self.failed(e))?);
+            if (other, same) != (kind, *id) {
+                break;
+            }
+            places.push(place);
+        }
+        Ok(places)
+    }
+
     /// The same without blobs in packs that `keep` refuses.
     ///
     /// # Errors
@@ -132,47 +151,48 @@ impl Index {
         if kept.iter().all(|kept| *kept) {
             return Ok(self);
         }
-        self.filtered(|places| places.retain(|place| kept[place.pack as usize]))
-    }
-
-    /// The same, with only the places in packs that `good` takes for blobs that have such a place.
-    ///
-    /// # Errors
-    /// As [`Index::retain`].
-    pub fn prefer(self, good: impl Fn(&FileId) -> bool) -> Result<Self> {
-        let good: Vec<bool> = self.packs.iter().map(good).collect();
-        if good.iter().all(|good| *good) {
-            return Ok(self);
-        }
-        let is_good = |place: &Place| good[place.pack as usize];
-        self.filtered(|places| {
-            if places.iter().any(is_good) {
-                places.retain(is_good);
-            }
-        })
-    }
-
-    /// The same with fewer places of each blob.
-    fn filtered(self, filter: impl Fn(&mut Vec<Place>)) -> Result<Self> {
         let mut sorter = Sorter::new(self.scratch.clone(), IN_MEMORY);
-        let mut blobs = self.blobs().peekable();
-        while let Some(blob) = blobs.next() {
+        for blob in self.blobs() {
             let (kind, id, place) = blob?;
-            let mut places = vec![place];
-            while let Some(Ok((_, _, place))) = blobs.next_if(
-                |next| matches!(next, Ok((other, same, _)) if (*other, *same) == (kind, id)),
-            ) {
-                places.push(place);
-            }
-            filter(&mut places);
-            for place in places {
+            if kept[place.pack as usize] {
                 let pushed = sorter.push(record::by_id(kind, &id, &place));
                 pushed.map_err(|e| self.failed(e))?;
             }
         }
-        drop(blobs);
         let records = sorter.finish().map_err(|e| self.failed(e))?;
         Ok(Self { records, ..self })
+    }
+
+    /// The same, in which of a blob that stands several times the place in the pack with the least `badness` is found first.
+    ///
+    /// # Errors
+    /// As [`Index::retain`].
+    pub fn prefer(self, badness: impl Fn(&FileId) -> u8) -> Result<Self> {
+        let badness: Vec<u8> = self.packs.iter().map(badness).collect();
+        if badness.iter().all(|badness| *badness == 0) {
+            return Ok(self);
+        }
+        // Places are sorted by the numbers of their packs: the good ones get the lowest.
+        let mut order: Vec<u32> = (0..).take(badness.len()).collect();
+        order.sort_by_key(|number| badness[*number as usize]);
+        let mut renumbered = vec![0_u32; order.len()];
+        for (new, old) in (0..).zip(&order) {
+            renumbered[*old as usize] = new;
+        }
+        let mut sorter = Sorter::new(self.scratch.clone(), IN_MEMORY);
+        for blob in self.blobs() {
+            let (kind, id, mut place) = blob?;
+            place.pack = renumbered[place.pack as usize];
+            let pushed = sorter.push(record::by_id(kind, &id, &place));
+            pushed.map_err(|e| self.failed(e))?;
+        }
+        let records = sorter.finish().map_err(|e| self.failed(e))?;
+        let packs = order.iter().map(|old| self.pack(*old)).collect();
+        Ok(Self {
+            records,
+            packs,
+            ..self
+        })
     }
 
     /// The pack of a number.
@@ -386,15 +406,26 @@ mod tests {
                     .blobs()
                     .all(|blob| without.pack(blob.unwrap().2.pack) != one)
             );
-            let index = built(blobs, in_memory).prefer(|pack| *pack != one).unwrap();
+            let plain = built(blobs.clone(), in_memory);
+            let index = built(blobs, in_memory)
+                .prefer(|pack| u8::from(*pack == one))
+                .unwrap();
+            assert_eq!(index.len(), plain.len());
+            let mut only_in_one = 0;
             for blob in index.blobs() {
-                let (kind, _, place) = blob.unwrap();
-                assert!(kind == BlobKind::Data || index.pack(place.pack) != one);
+                let (kind, id, _) = blob.unwrap();
+                let named = |index: &Index| -> Vec<FileId> {
+                    let places = index.places(kind, &id).unwrap();
+                    places.iter().map(|place| index.pack(place.pack)).collect()
+                };
+                let (mut before, after) = (named(&plain), named(&index));
+                // Those in the pack that is avoided come last, and none is lost.
+                assert!(after.is_sorted_by_key(|pack| *pack == one));
+                before.sort_by_key(|pack| *pack == one);
+                assert_eq!(before, after);
+                only_in_one += usize::from(after[0] == one);
             }
-            assert!(
-                index.has(BlobKind::Data, &id(0)).unwrap(),
-                "it stands nowhere else"
-            );
+            assert!(only_in_one > 0, "what stands nowhere else is found there");
         }
     }
 

@@ -15,6 +15,7 @@ use super::place::Target;
 use super::{RestoreOptions, Tally, is_hopeless, local, metadata};
 use crate::error::{Error, Result};
 use crate::files::Kind;
+use crate::format::index_file::BlobKind;
 use crate::format::node::Node;
 use crate::id::BlobId;
 use crate::index::{Index, Place};
@@ -299,6 +300,11 @@ fn reads(wants: &[Want]) -> Vec<&[Want]> {
     reads
 }
 
+/// The same piece wanted in several places: runs of at least one.
+fn same_pieces(wants: &[Want]) -> impl Iterator<Item = &[Want]> {
+    wants.chunk_by(|one, other| one.id == other.id && one.place == other.place)
+}
+
 struct Writer<'b> {
     site: Site<'b>,
     aim: Aim,
@@ -333,19 +339,16 @@ impl Writer<'_> {
         match files.read_range_into(Kind::Pack, &pack, begin..end, &mut buffers.sealed) {
             Ok(()) => {}
             Err(error) if error.is_damage() => {
-                self.fail(wants, &error);
+                for targets in same_pieces(wants) {
+                    self.elsewhere(targets, &error)?;
+                }
                 return Ok(());
             }
             Err(error) => return Err(error),
         }
-        let mut same = wants;
-        while let Some(want) = same.first() {
-            let count = same
-                .iter()
-                .take_while(|other| other.id == want.id && other.place == want.place)
-                .count();
-            let (targets, after) = same.split_at(count);
-            same = after;
+
+        for targets in same_pieces(wants) {
+            let want = &targets[0];
             let from = (u64::from(want.place.offset) - begin) as usize;
             let sealed = &buffers.sealed[from..from + want.place.length as usize];
             match buffers
@@ -360,9 +363,27 @@ impl Writer<'_> {
                 }
                 Err(what) => {
                     let error = repository.damaged_blob(&pack, &want.id, what);
-                    self.fail(targets, &error);
+                    self.elsewhere(targets, &error)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Puts a piece that is damaged or gone where it is wanted, from another pack that has it.
+    fn elsewhere(&mut self, targets: &[Want], error: &Error) -> Result<()> {
+        let want = &targets[0];
+        let Site {
+            repository, index, ..
+        } = self.site;
+        match repository.read_elsewhere(index, BlobKind::Data, &want.id, &want.place)? {
+            Some(_) if self.aim == Aim::Look => {}
+            Some(plain) => {
+                for target in targets {
+                    self.put(target, &plain)?;
+                }
+            }
+            None => self.fail(targets, error),
         }
         Ok(())
     }

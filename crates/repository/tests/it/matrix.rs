@@ -48,6 +48,9 @@ const TRICKS: [Trick; 6] = [
     Trick::Stall,
 ];
 
+/// Behind a call that was made once more after it went wrong.
+const AGAIN: &str = ", and again";
+
 /// A store one call of which goes wrong.
 #[derive(Debug)]
 struct Tricky {
@@ -77,6 +80,10 @@ impl Tricky {
     /// The trick that this call is played.
     async fn trick(&self, name: &'static str, key: &str) -> Stored<Option<Trick>> {
         if self.calls.fetch_add(1, Ordering::Relaxed) != self.at {
+            let mut hit = self.hit.lock().unwrap();
+            if let Some(hit) = hit.as_mut().filter(|hit| **hit == format!("{name} {key}")) {
+                hit.push_str(AGAIN);
+            }
             return Ok(None);
         }
         *self.hit.lock().unwrap() = Some(format!("{name} {key}"));
@@ -284,6 +291,8 @@ fn whatever_call_of_a_check_goes_wrong_damage_is_never_called_whole() {
         |world, trick, call, result| {
             let what = format!("{trick:?} at {call:?}: {result:?}");
             let garbled = matches!(trick, Trick::Flip | Trick::Cut) && call.starts_with("get");
+            // What was garbled on its way, and right when it was read again, is no damage.
+            let garbled = garbled && !call.ends_with(AGAIN);
             if let Ok(checked) = &result {
                 // A key that does not read is no matter as long as another opens.
                 assert!(!garbled || !checked.is_whole(), "{what}");

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use salvor_repository::check::{self, Depth, Share};
-use salvor_repository::lock::{Holder, Lock};
+use salvor_repository::check::{self, Checked, Depth, Share};
+use salvor_repository::damage::Known;
 use salvor_repository::{Error, FileId, Files, Kind, Progress, Repository, damage, mend};
 use salvor_storage::FsStore;
 
-use crate::support::{Place, back_up, lock, noise, options, secret};
+use crate::support::{Place, alone, back_up, flip, lock, noise, options, secret};
 
 /// A repository with several packs, and a copy of it.
 fn with_copy() -> (Place, Arc<Repository>, Files) {
@@ -40,23 +40,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn alone(repository: &Arc<Repository>) -> Lock {
-    let holder = Holder {
-        hostname: "here".to_owned(),
-        username: "mender".to_owned(),
-    };
-    Lock::take(repository, true, &holder).unwrap()
-}
-
 fn pack(place: &Place, folder: &str, id: &FileId) -> PathBuf {
     place.path(folder).join(Kind::Pack.path(id))
-}
-
-fn flip(path: &Path) {
-    let mut bytes = std::fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(path, bytes).unwrap();
 }
 
 #[test]
@@ -77,7 +62,7 @@ fn damaged_and_lost_packs_and_indexes_come_from_a_copy() {
     flip(&pack(&place, "copy", &packs[2]));
     let checked = check::run(&repository, Depth::Data, &Progress::new()).unwrap();
     assert!(!checked.damaged_snapshots.is_empty());
-    let damaged = mend::damaged_packs(&checked);
+    let damaged = checked.damaged_packs.clone();
     assert_eq!(damaged, packs[..3]);
     let held = lock(&repository);
     let shared = mend::packs(&repository, &held, &from, &damaged, &Progress::new());
@@ -94,7 +79,7 @@ fn damaged_and_lost_packs_and_indexes_come_from_a_copy() {
     flip(&place.path("repository").join(Kind::Index.path(&index)));
     assert_eq!(mend::indexes(&repository, &held, &from).unwrap(), 1);
     let checked = check::run(&repository, Depth::Data, &Progress::new()).unwrap();
-    let damaged = mend::damaged_packs(&checked);
+    let damaged = checked.damaged_packs.clone();
     assert_eq!(damaged, packs[2..3]);
     let mended = mend::packs(&repository, &held, &from, &damaged, &Progress::new()).unwrap();
     assert_eq!(mended.missing, []);
@@ -138,7 +123,7 @@ fn the_shares_of_a_check_are_all_packs_and_each_damage_is_in_one() {
         let share = Share { part, of: 7 };
         let checked = check::run_share(&repository, Depth::Data, share, &Progress::new()).unwrap();
         bytes += checked.bytes_read;
-        found.extend(mend::damaged_packs(&checked));
+        found.extend(checked.damaged_packs.clone());
     }
     assert_eq!(bytes, all.bytes_read);
     assert_eq!(found, packs[..1]);
@@ -150,18 +135,40 @@ fn what_is_known_to_be_damaged_stays_known_until_a_whole_check_finds_it_whole() 
     let repository = place.init(false);
     let id = |byte: u8| FileId::from([byte; 32]);
     let known = || damage::known(&repository).unwrap();
-    assert_eq!(known(), BTreeSet::new());
-    damage::note(&repository, &[], true).unwrap();
+    let found = |snapshots: &[u8], packs: &[u8]| Checked {
+        damaged_snapshots: snapshots.iter().map(|byte| id(*byte)).collect(),
+        damaged_packs: packs.iter().map(|byte| id(*byte)).collect(),
+        ..Checked::default()
+    };
+    let wanted = |snapshots: &[u8], packs: &[u8]| Known {
+        snapshots: snapshots.iter().map(|byte| id(*byte)).collect(),
+        packs: packs.iter().map(|byte| id(*byte)).collect(),
+    };
+    let note = |found: &Checked, all| damage::note(&repository, found, all).unwrap();
+    assert!(known().is_empty());
+    note(&found(&[], &[]), true);
     assert_eq!(place.files().list(Kind::Damage).unwrap(), []);
-    damage::note(&repository, &[id(1)], false).unwrap();
-    damage::note(&repository, &[id(2)], false).unwrap();
-    damage::note(&repository, &[], false).unwrap();
-    assert_eq!(known(), BTreeSet::from([id(1), id(2)]));
+    note(&found(&[1], &[7]), false);
+    note(&found(&[2], &[8]), false);
+    note(&found(&[], &[]), false);
+    assert_eq!(known(), wanted(&[1, 2], &[7, 8]));
     assert_eq!(place.files().list(Kind::Damage).unwrap().len(), 1);
-    damage::note(&repository, &[id(2)], true).unwrap();
-    assert_eq!(known(), BTreeSet::from([id(2)]));
-    damage::note(&repository, &[], true).unwrap();
-    assert_eq!(known(), BTreeSet::new());
+    // A pack that no index names was not looked at.
+    let unindexed = Checked {
+        unindexed: BTreeSet::from([id(8), id(9)]),
+        ..found(&[2], &[])
+    };
+    note(&unindexed, true);
+    assert_eq!(known(), wanted(&[2], &[8]));
+    // A document that cannot be read hides no other, and goes when everything was looked at.
+    let folder = place.path("repository/salvor/damage");
+    std::fs::write(folder.join("ab".repeat(32)), b"no document").unwrap();
+    assert_eq!(known(), wanted(&[2], &[8]));
+    note(&found(&[3], &[]), false);
+    assert_eq!(known(), wanted(&[2, 3], &[8]));
+    assert_eq!(place.files().list(Kind::Damage).unwrap().len(), 2);
+    note(&found(&[], &[]), true);
+    assert!(known().is_empty());
     assert_eq!(place.files().list(Kind::Damage).unwrap(), []);
 }
 

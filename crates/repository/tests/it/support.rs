@@ -94,6 +94,23 @@ pub(crate) fn lock(repository: &Arc<Repository>) -> Lock {
     Lock::take(repository, false, &holder).unwrap()
 }
 
+/// The repository for one alone.
+pub(crate) fn alone(repository: &Arc<Repository>) -> Lock {
+    let holder = Holder {
+        hostname: "here".to_owned(),
+        username: "mender".to_owned(),
+    };
+    Lock::take(repository, true, &holder).unwrap()
+}
+
+/// Changes a bit in the middle of a file.
+pub(crate) fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
 pub(crate) fn back_up(
     repository: &Arc<Repository>,
     tree: &Path,

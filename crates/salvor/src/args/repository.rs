@@ -26,8 +26,8 @@ pub(crate) struct RepositoryArgs {
     /// fetched again [default: salvor/repositories in the user's cache folder; none for repositories in folders].
     #[arg(long, env = "SALVOR_REPOSITORY_CACHE", value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
-    /// Fetch everything from the location.
-    #[arg(long, conflicts_with = "cache_dir")]
+    /// Fetch everything from the location, whatever folder is named.
+    #[arg(long)]
     pub(crate) no_cache: bool,
 }
 
@@ -47,13 +47,15 @@ pub(crate) struct LatestArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PasswordArgs {
     /// File whose first line is the password; only its owner should be able to read it.
-    #[arg(long, env = "SALVOR_PASSWORD_FILE", value_name = "FILE")]
+    /// Without a flag that names a password or key, SALVOR_PASSWORD_FILE names it.
+    #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
     /// Read the password from the first line of standard input.
     #[arg(long, conflicts_with = "password_file")]
     pub(crate) password_stdin: bool,
     /// File with the key that every domain's password follows from, such as `repo key generate` makes. Needs --domain.
-    #[arg(long, env = "SALVOR_KEY_FILE", value_name = "FILE", conflicts_with_all = ["password_file", "password_stdin"])]
+    /// Without a flag that names a password or key, SALVOR_KEY_FILE names it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["password_file", "password_stdin"])]
     pub(crate) key_file: Option<PathBuf>,
     /// Take the key from the cluster: Secret salvor-repository-key in the server's namespace, else Velero's
     /// velero-repo-credentials.
@@ -84,7 +86,7 @@ pub(crate) enum RepositoryCommand {
     Password(PasswordShowArgs),
     /// Remove the locks of the dead.
     Unlock(UnlockArgs),
-    /// Make a lost or damaged index again from what the packs say; with --from, bring damaged packs from a copy first.
+    /// Make a lost or damaged index again from what the packs say; with --from, bring what is damaged from a copy first.
     Repair(RepairArgs),
 }
 
@@ -100,14 +102,20 @@ pub(crate) struct OnlyArgs {
 pub(crate) struct RepairArgs {
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
-    /// Read every pack, and take damaged pieces out of the index, so that the next backup that meets their content
-    /// stores it again.
+    /// Read every pack, copy what is whole in damaged ones and take them out of the index, so that the next backup that
+    /// meets the content of the rest stores it again.
     #[arg(long)]
     pub(crate) read_data: bool,
-    /// Another location that has a copy of the repository (a mirror): reads everything, and brings packs that are damaged
-    /// or gone from there. With --repository, the address of the copy itself.
+    /// Another location that has a copy of the repository (a mirror): reads everything, and brings packs, index files and
+    /// snapshots that are damaged or gone from there. With --repository, the address of the copy itself.
     #[arg(long, value_name = "LOCATION", conflicts_with = "read_data")]
     pub(crate) from: Option<String>,
+    /// Give up snapshots that cannot be read: their files are moved to salvor/set-aside in the repository. What only they
+    /// needed goes with later prunes.
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) set_aside_snapshots: bool,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
 }
 
 /// How much work it is to try a password.

@@ -13,6 +13,7 @@ mod copies;
 #[expect(dead_code, reason = "shared with the tests of snapshots")]
 mod csi_driver;
 mod damage;
+mod damaged_repository;
 mod debug;
 mod demo;
 mod etcd;

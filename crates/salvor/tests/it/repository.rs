@@ -3,12 +3,12 @@
 use crate::support::{Place, Run};
 
 /// A place with a password, a tree, and no cluster: none is needed.
-struct Host {
-    place: Place,
+pub(crate) struct Host {
+    pub(crate) place: Place,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let place = Place::new();
         let home = place.home.path();
         std::fs::create_dir(place.location()).expect("a location");
@@ -25,17 +25,17 @@ impl Host {
     }
 
     /// Runs a command on the repository `host-a` with a password file.
-    fn with(&self, password: &str, line: &str) -> Run {
+    pub(crate) fn with(&self, password: &str, line: &str) -> Run {
         let mut words: Vec<&str> = line.split_whitespace().collect();
         words.extend(["--domain", "host-a", "--password-file", password]);
         self.place.salvor(&words)
     }
 
-    fn run(&self, line: &str) -> Run {
+    pub(crate) fn run(&self, line: &str) -> Run {
         self.with("password", line)
     }
 
-    fn read(&self, path: &str) -> String {
+    pub(crate) fn read(&self, path: &str) -> String {
         std::fs::read_to_string(self.place.home.path().join(path)).expect(path)
     }
 }

@@ -238,6 +238,65 @@ impl Messages {
         )
     }
 
+    /// A key slot that cannot be read.
+    #[must_use]
+    pub fn key_unreadable(self, key: &str, why: &str) -> String {
+        self.say(
+            format_args!("key {key} cannot be read: {why}; its password opens nothing any more, `salvor repo key remove {key}` removes it"),
+            format_args!("키 {key}을(를) 읽을 수 없습니다: {why}. 그 비밀번호로는 더 이상 열리지 않으며, `salvor repo key remove {key}` 로 제거합니다"),
+        )
+    }
+
+    /// A file in the folder of snapshots that cannot be read.
+    #[must_use]
+    pub fn snapshot_unreadable(self, id: &str, why: &str) -> String {
+        self.say(
+            format_args!("snapshot {id} cannot be read: {why}; `salvor repo repair --from LOCATION` brings it from a copy, `salvor repo repair --set-aside-snapshots` gives it up, and nothing is pruned until then"),
+            format_args!("스냅샷 {id}을(를) 읽을 수 없습니다: {why}. `salvor repo repair --from 위치` 는 사본에서 되찾고, `salvor repo repair --set-aside-snapshots` 는 포기합니다. 그때까지는 아무것도 prune 하지 않습니다"),
+        )
+    }
+
+    /// A snapshot that cannot be read and will be removed after the question.
+    #[must_use]
+    pub fn damaged_snapshot_will_go(self, id: &str) -> String {
+        self.say(
+            format_args!("snapshot {id}, which cannot be read, will be removed"),
+            format_args!("읽을 수 없는 스냅샷 {id}을(를) 제거합니다"),
+        )
+    }
+
+    /// Snapshots that could not be read were given up.
+    #[must_use]
+    pub fn snapshots_set_aside(self, moved: usize) -> String {
+        let english = count(moved as u64, "snapshot", "snapshots");
+        self.say(
+            format_args!(
+                "{english} that could not be read moved to salvor/set-aside in the repository"
+            ),
+            format_args!("읽을 수 없는 스냅샷 {moved}개를 저장소의 salvor/set-aside 로 옮겼습니다"),
+        )
+    }
+
+    /// Snapshots came from a copy.
+    #[must_use]
+    pub fn snapshots_brought(self, brought: usize) -> String {
+        let english = count(brought as u64, "snapshot", "snapshots");
+        self.say(
+            format_args!("{english} brought from the copy"),
+            format_args!("사본에서 스냅샷 {brought}개를 가져왔습니다"),
+        )
+    }
+
+    /// Damaged packs are out of the index.
+    #[must_use]
+    pub fn packs_taken_out(self, packs: usize, saved: &str) -> String {
+        let english = count(packs as u64, "damaged pack", "damaged packs");
+        self.say(
+            format_args!("{english} taken out of the index, after {saved} that were whole were copied; `salvor repo prune` removes the files later"),
+            format_args!("온전한 {saved} 를 옮긴 뒤 손상된 팩 {packs}개를 색인에서 뺐습니다. 파일은 나중에 `salvor repo prune` 이 제거합니다"),
+        )
+    }
+
     /// What a repair of the index did.
     #[must_use]
     pub fn index_repaired(self, added: usize, dropped: usize, unreadable: usize) -> String {

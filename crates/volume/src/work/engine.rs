@@ -234,7 +234,7 @@ fn parent(repository: &Repository, options: &BackupOptions) -> Result<Option<Fil
     let same = |snapshot: &Snapshot| {
         snapshot.hostname == options.hostname && snapshot.paths == options.paths
     };
-    let all = repository.snapshots()?;
+    let all = repository.snapshots_that_read()?;
     let found = all.into_iter().rev().find(|(_, snapshot)| same(snapshot));
     Ok(found.map(|(id, _)| id))
 }

@@ -85,11 +85,15 @@ pub(super) async fn list(args: &OnlyArgs, session: &Session) -> Result<Exit, Fai
     let mut table = Table::new(&["KEY", "USER", "HOST", "CREATED", "IN USE"]);
     for slot in slots {
         let id = slot.id.to_string();
+        if let Some(why) = &slot.damage {
+            let text = session.messages.key_unreadable(&id[..12], why);
+            session.printer.warning(&text);
+        }
         table.row(&[
             &id[..12],
             &slot.username,
             &slot.hostname,
-            &slot.created,
+            slot.damage.as_deref().map_or(&*slot.created, |_| "damaged"),
             if slot.is_current { "yes" } else { "" },
         ]);
     }

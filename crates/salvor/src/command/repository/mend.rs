@@ -1,10 +1,11 @@
 //! `repo repair --from`: what is damaged comes from a copy of the repository in another location.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use salvor_repository::check::{self, Checked, Depth};
 use salvor_repository::mend::{self, Mended};
-use salvor_repository::{Files, Progress, Repository, damage, repair as repairing};
+use salvor_repository::{FileId, Files, Progress, Repository, damage, repair as repairing};
 use salvor_storage::PrefixStore;
 use salvor_text::ByteCount;
 use tokio::runtime::Handle;
@@ -23,7 +24,7 @@ pub(super) async fn run(args: &RepairArgs, from: &str, session: &Session) -> Res
     let progress = Arc::new(Progress::new());
     let mut shown = Shown::begin(&session.messages.checking_repository());
     let working = Arc::clone(&progress);
-    let (mended, checked) = stoppable(
+    let (snapshots, mended, checked) = stoppable(
         session,
         &progress,
         |progress| shown.update(progress.bytes() >> 20, progress.total_bytes() >> 20, "MiB"),
@@ -37,6 +38,10 @@ pub(super) async fn run(args: &RepairArgs, from: &str, session: &Session) -> Res
     drop(shown);
     for (pack, why) in &mended.missing {
         session.printer.warning(&format!("data/{pack}: {why}"));
+    }
+    if !snapshots.is_empty() {
+        let text = session.messages.snapshots_brought(snapshots.len());
+        session.printer.result(&format!("{text}\n"))?;
     }
     let text = session.messages.packs_mended(
         mended.packs.len(),
@@ -53,15 +58,21 @@ fn mend_all(
     alone: &salvor_repository::lock::Lock,
     from: &Files,
     progress: &Progress,
-) -> salvor_repository::Result<(Mended, Checked)> {
+) -> salvor_repository::Result<(Vec<FileId>, Mended, Checked)> {
     mend::indexes(repository, alone, from)?;
+    let snapshots = mend::snapshots(repository, alone, from)?;
     let before = check::run(repository, Depth::Data, progress)?;
-    let damaged = mend::damaged_packs(&before);
+    let mut damaged: BTreeSet<FileId> = before.damaged_packs.iter().copied().collect();
+    if !before.damaged_snapshots.is_empty() {
+        // What is lost may be in packs that a repair took out of the index.
+        damaged.extend(damage::known(repository)?.packs);
+    }
+    let damaged: Vec<FileId> = damaged.into_iter().collect();
     let mended = mend::packs(repository, alone, from, &damaged, progress)?;
     repairing::index(repository, alone, false, progress)?;
     let after = check::run(repository, Depth::Data, progress)?;
-    damage::note(repository, &after.damaged_snapshots, true)?;
-    Ok((mended, after))
+    damage::note(repository, &after, true)?;
+    Ok((snapshots, mended, after))
 }
 
 /// The copy: the same domain in another location, or a repository at an address of its own.

@@ -222,7 +222,7 @@ impl From<Error> for Failure {
             }
             error if error.is_damage() => (
                 Exit::VerificationFailed,
-                "look how much is hit with `salvor repo check --depth data`",
+                "`salvor repo check --depth data` says how much is hit, and `salvor repo repair` mends what can be mended",
             ),
             _ => (Exit::Internal, ""),
         };

@@ -1,7 +1,7 @@
 //! What opens a repository: a password from a file, standard input or a terminal, or the key that it follows from.
 
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use salvor_seal::repository_key::{SECRET, SECRET_KEY, VELERO_SECRET};
 use salvor_seal::{KeyMaterial, RepositoryKey, Secret};
@@ -11,6 +11,11 @@ use salvor_volume::cluster_key::{self, KeyError};
 use crate::args::repository::{PasswordArgs, RepositoryArgs};
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
+
+/// Names the file with the password, where no flag says what opens the repository.
+const PASSWORD_FILE: &str = "SALVOR_PASSWORD_FILE";
+/// Names the file with the key in the same way.
+const KEY_FILE: &str = "SALVOR_KEY_FILE";
 
 /// How often a password is asked for on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +55,27 @@ impl Source {
             })?;
             return first_line(line, "standard input").map(Self::Password);
         }
-        Ok(Self::Terminal)
+        Self::of_environment()
+    }
+
+    /// What the environment says, where no flag does.
+    fn of_environment() -> Result<Self, Failure> {
+        let named = |name: &str| {
+            std::env::var_os(name)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        };
+        match (named(KEY_FILE), named(PASSWORD_FILE)) {
+            (Some(_), Some(_)) => Err(Failure::usage(format!(
+                "{KEY_FILE} and {PASSWORD_FILE} are both set, and the repository opens with one of them"
+            ))
+            .hint("say which with --key-file or --password-file, or unset the other")),
+            (Some(path), None) => {
+                key_from_file(&path).map(|key| Self::Material(KeyMaterial::Key(key)))
+            }
+            (None, Some(path)) => from_file(&path).map(Self::Password),
+            (None, None) => Ok(Self::Terminal),
+        }
     }
 }
 

@@ -105,38 +105,67 @@ fn lines(names: &[String]) -> String {
 #[derive(Serialize)]
 struct Shown {
     id: String,
+    /// What is in it; nothing where it cannot be read.
     #[serde(flatten)]
-    snapshot: Snapshot,
+    snapshot: Option<Snapshot>,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
 }
 
 /// Lists the snapshots of a repository.
 pub(super) async fn snapshots(args: &SnapshotsArgs, session: &Session) -> Result<Exit, Failure> {
     let repository = open(&args.repository, session).await?;
-    let all = blocking(move || repository.snapshots()).await?;
-    let shown: Vec<Shown> = all
-        .into_iter()
-        .map(|(id, snapshot)| Shown {
-            id: id.to_string(),
-            snapshot,
-        })
-        .collect();
+    let found = blocking(move || repository.readable_snapshots()).await?;
+    for (id, why) in &found.damaged {
+        let text = session.messages.snapshot_unreadable(&id.to_string(), why);
+        session.printer.warning(&text);
+    }
+    let exit = if found.damaged.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partial
+    };
+    let readable = found.all.into_iter().map(|(id, snapshot)| Shown {
+        id: id.to_string(),
+        snapshot: Some(snapshot),
+        damage: None,
+    });
+    let damaged = found.damaged.into_iter().map(|(id, why)| Shown {
+        id: id.to_string(),
+        snapshot: None,
+        damage: Some(why),
+    });
+    let shown: Vec<Shown> = readable.chain(damaged).collect();
     match args.format.output {
         Format::Json => session.printer.json(&shown)?,
         Format::Yaml => session.printer.yaml(&shown)?,
         Format::Name => {
-            let names: Vec<String> = shown.into_iter().map(|one| one.id).collect();
+            // What takes the names from here works with the snapshots.
+            let readable = shown.into_iter().filter(|one| one.damage.is_none());
+            let names: Vec<String> = readable.map(|one| one.id).collect();
             session.printer.result(&lines(&names))?;
         }
         Format::Table | Format::Wide => session.printer.result(&table(&shown))?,
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn table(shown: &[Shown]) -> String {
     let mut table = Table::new(&[
         "SNAPSHOT", "TIME", "HOST", "PATHS", "SIZE", "ADDED", "MISSING",
     ]);
-    for Shown { id, snapshot } in shown {
+    for Shown {
+        id,
+        snapshot,
+        damage,
+    } in shown
+    {
+        let Some(snapshot) = snapshot else {
+            let why = damage.as_deref().unwrap_or_default();
+            table.row(&[&id[..12], "damaged", "", why, "", "", ""]);
+            continue;
+        };
         let summary = snapshot.summary.as_ref();
         let size = |bytes: Option<u64>| {
             bytes.map_or_else(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use salvor_repository::check::{self, Checked, Depth};
 use salvor_repository::{
-    FileId, Progress, Repository, damage, lock as locks, prune as pruning, repair as repairing,
-    retain,
+    FileId, Progress, Repository, Snapshot, Snapshots, damage, lock as locks, prune as pruning,
+    repair as repairing, retain,
 };
 use salvor_text::ByteCount;
 
@@ -46,10 +46,11 @@ pub(super) async fn check(args: &CheckArgs, session: &Session) -> Result<Exit, F
     tell(&checked, session)
 }
 
-/// Writes down which snapshots are damaged, so that `latest` passes them over. A place that cannot be written is checked
+/// Writes down which snapshots are damaged, so that `latest` passes them over, and which packs, so that nobody counts on
+/// them. A place that cannot be written is checked
 /// all the same.
 fn note(repository: &Repository, checked: &Checked, depth: Depth) {
-    let noted = damage::note(repository, &checked.damaged_snapshots, depth == Depth::Data);
+    let noted = damage::note(repository, checked, depth == Depth::Data);
     if let Err(error) = noted {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(error, "what was found could not be written down");
@@ -95,17 +96,19 @@ pub(super) async fn forget(args: &ForgetArgs, session: &Session) -> Result<Exit,
     let found = blocking(move || {
         let found: salvor_repository::Result<Vec<_>> = wanted
             .iter()
-            .map(|prefix| finding.snapshot(prefix))
+            .map(|prefix| named(&finding, prefix))
             .collect();
         found
     })
     .await?;
     for (id, snapshot) in &found {
-        let text = session.messages.snapshot_will_go(
-            &id.to_string()[..12],
-            &snapshot.time,
-            &snapshot.paths.join(", "),
-        );
+        let (messages, id) = (session.messages, &id.to_string()[..12]);
+        let text = match snapshot {
+            Some(snapshot) => {
+                messages.snapshot_will_go(id, &snapshot.time, &snapshot.paths.join(", "))
+            }
+            None => messages.damaged_snapshot_will_go(id),
+        };
         session.printer.remark(&text);
     }
     let name = found[0].0.to_string()[..12].to_owned();
@@ -117,6 +120,18 @@ pub(super) async fn forget(args: &ForgetArgs, session: &Session) -> Result<Exit,
     let text = session.messages.snapshots_forgotten(count);
     session.printer.result(&format!("{text}\n"))?;
     Ok(Exit::Done)
+}
+
+/// A snapshot, or the id alone of one that cannot be read.
+fn named(
+    repository: &Repository,
+    prefix: &str,
+) -> salvor_repository::Result<(FileId, Option<Snapshot>)> {
+    match repository.snapshot(prefix) {
+        Ok((id, snapshot)) => Ok((id, Some(snapshot))),
+        Err(error) if error.is_damage() => Ok((repository.snapshot_id(prefix)?, None)),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes what was marked long enough ago, then marks anew.
@@ -196,21 +211,31 @@ pub(super) async fn repair(args: &RepairArgs, session: &Session) -> Result<Exit,
         return super::mend::run(args, from, session).await;
     }
     let repository = open(&args.repository, session).await?;
+    let unreadable = unreadable_snapshots(&repository, args, session).await?;
     let alone = lock(&repository, true).await?;
     let progress = Arc::new(Progress::new());
     let stop = Arc::clone(&progress);
-    let read_data = args.read_data;
-    let repaired = stoppable(
+    let (read_data, set_aside) = (args.read_data, args.set_aside_snapshots);
+    let (aside, repaired) = stoppable(
         session,
         &progress,
         |_| (),
         move || {
-            let repaired = repairing::index(&repository, &alone, read_data, &stop);
+            let aside = if set_aside {
+                repairing::set_aside_snapshots(&repository, &alone)?
+            } else {
+                Vec::new()
+            };
+            let repaired = repairing::index(&repository, &alone, read_data, &stop)?;
             drop(alone);
-            repaired
+            Ok((aside, repaired))
         },
     )
     .await?;
+    if !aside.is_empty() {
+        let text = session.messages.snapshots_set_aside(aside.len());
+        session.printer.result(&format!("{text}\n"))?;
+    }
     for pack in &repaired.damaged {
         session
             .printer
@@ -221,10 +246,42 @@ pub(super) async fn repair(args: &RepairArgs, session: &Session) -> Result<Exit,
             .messages
             .index_repaired(repaired.added, repaired.dropped, repaired.unreadable);
     session.printer.result(&format!("{text}\n"))?;
+    if !repaired.taken_out.is_empty() {
+        let saved = ByteCount(repaired.saved_bytes).to_string();
+        let text = session
+            .messages
+            .packs_taken_out(repaired.taken_out.len(), &saved);
+        session.printer.result(&format!("{text}\n"))?;
+    }
     if repaired.lost_blobs + repaired.dropped + repaired.damaged.len() > 0 {
         let text = session.messages.back_up_again(repaired.lost_blobs);
         session.printer.warning(&text);
     }
-    let whole = repaired.damaged.is_empty() && repaired.dropped == 0 && repaired.lost_blobs == 0;
-    Ok(if whole { Exit::Done } else { Exit::Partial })
+    let lost = repaired.damaged.len() + repaired.dropped + repaired.lost_blobs;
+    Ok(if lost + unreadable == 0 {
+        Exit::Done
+    } else {
+        Exit::Partial
+    })
+}
+
+/// Names snapshots that cannot be read, and asks whether they are to be given up where that is wanted. Answers how many
+/// stay.
+async fn unreadable_snapshots(
+    repository: &Arc<Repository>,
+    args: &RepairArgs,
+    session: &Session,
+) -> Result<usize, Failure> {
+    let looking = Arc::clone(repository);
+    let Snapshots { damaged, .. } = blocking(move || looking.readable_snapshots()).await?;
+    for (id, why) in &damaged {
+        let text = session.messages.snapshot_unreadable(&id.to_string(), why);
+        session.printer.warning(&text);
+    }
+    if damaged.is_empty() || !args.set_aside_snapshots {
+        return Ok(damaged.len());
+    }
+    let place = repository.files().place();
+    session.confirm(args.confirm.yes, &place).await?;
+    Ok(0)
 }

@@ -118,7 +118,7 @@ fn parent(repository: &Repository, options: &BackupOptions) -> Result<Option<Fil
     let same = |snapshot: &Snapshot| {
         snapshot.hostname == options.hostname && snapshot.paths == options.paths
     };
-    let all = repository.snapshots()?;
+    let all = repository.snapshots_that_read()?;
     Ok(all
         .into_iter()
         .rev()
@@ -169,7 +169,7 @@ impl Wanted {
                     .as_ref()
                     .is_none_or(|source| snapshot.paths.iter().any(|path| same(path) == *source))
         };
-        let mut all = repository.snapshots()?;
+        let mut all = repository.snapshots_that_read()?;
         all.retain(|(_, snapshot)| is_meant(snapshot));
         pass_over_damaged(repository, &mut all)?;
         let sources: BTreeSet<String> = all
@@ -216,7 +216,7 @@ fn pass_over_damaged(
     all: &mut Vec<(FileId, Snapshot)>,
 ) -> Result<(), Error> {
     const AGAIN: &str = "`salvor repo check --depth data` looks again";
-    let damaged = damage::known(repository)?;
+    let damaged = damage::known(repository)?.snapshots;
     let whole = |(id, _): &(FileId, Snapshot)| !damaged.contains(id);
     if all.last().is_none_or(whole) {
         return Ok(());
