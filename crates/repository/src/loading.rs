@@ -4,6 +4,7 @@
 //! with the others, and says which are missing.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::PoisonError;
 
 use crate::damage;
 use crate::error::{Error, Result};
@@ -98,7 +99,7 @@ impl Repository {
                 },
                 Err(error) if error.is_damage() => {
                     vanished |= is_gone(&error);
-                    damaged.push((file.id, error.to_string()));
+                    damaged.push((file.id, error.reason()));
                 }
                 Err(error) => return Err(error),
             }
@@ -154,6 +155,7 @@ impl Repository {
                 index = %id, why,
                 "an index file cannot be read and is left out: make it again with `salvor repo repair`"
             );
+            self.leave_out(Kind::Index, &id, why);
         }
         let lost = lost(&index, |id| stored.get(id).copied())?;
         Ok((index, Bad { lost, noted }))
@@ -216,6 +218,7 @@ impl Repository {
                 snapshot = %id, why,
                 "a snapshot cannot be read and is passed over: bring it from a copy with `salvor repo repair --from`, or give it up with `--set-aside-snapshots`"
             );
+            self.leave_out(Kind::Snapshot, &id, why);
         }
         Ok(all)
     }
@@ -249,6 +252,20 @@ impl Repository {
             [id] if !prefix.is_empty() => Ok(*id),
             several => Err(self.no_snapshot(prefix, several.len())),
         }
+    }
+
+    /// Index files and snapshots that could not be read and were passed over since this was opened: path and reason.
+    #[must_use]
+    pub fn left_out(&self) -> Vec<(String, String)> {
+        let left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = left_out.iter();
+        each.map(|(path, why)| (path.clone(), why.clone()))
+            .collect()
+    }
+
+    fn leave_out(&self, kind: Kind, id: &FileId, why: String) {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        left_out.insert(kind.path(id), why);
     }
 
     fn no_snapshot(&self, prefix: &str, count: usize) -> Error {

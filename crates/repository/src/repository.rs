@@ -1,6 +1,6 @@
 //! A repository: its keys and its documents. Its index, its blobs and its snapshots are in modules of their own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -46,6 +46,8 @@ pub struct Repository {
     chunker: Chunker,
     pub(crate) tree_packs: Mutex<VecDeque<(FileId, Bytes)>>,
     scratch: Scratch,
+    /// Files that could not be read and were passed over, by path, with the reason.
+    pub(crate) left_out: Mutex<BTreeMap<String, String>>,
 }
 
 impl Repository {
@@ -136,6 +138,7 @@ impl Repository {
             chunker,
             tree_packs: Mutex::default(),
             scratch: Scratch::default(),
+            left_out: Mutex::default(),
         })
     }
 
@@ -178,6 +181,7 @@ impl Repository {
             chunker: self.chunker.clone(),
             tree_packs: Mutex::default(),
             scratch: self.scratch.clone(),
+            left_out: Mutex::default(),
         }
     }
 

@@ -238,6 +238,15 @@ impl Messages {
         )
     }
 
+    /// A file of the repository that cannot be read, without which the work went on.
+    #[must_use]
+    pub fn left_out_of_repository(self, file: &str, why: &str) -> String {
+        self.say(
+            format_args!("{file} of the repository cannot be read and was passed over: {why}; see `salvor repo check`, and mend it with `salvor repo repair`"),
+            format_args!("저장소의 {file}을(를) 읽을 수 없어 건너뛰었습니다: {why}. `salvor repo check` 로 확인하고 `salvor repo repair` 로 고치세요"),
+        )
+    }
+
     /// A key slot that cannot be read.
     #[must_use]
     pub fn key_unreadable(self, key: &str, why: &str) -> String {

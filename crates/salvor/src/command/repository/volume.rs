@@ -33,6 +33,7 @@ pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result
     };
     let mut source = TreeSource::open(&directory, tree).map_err(|e| unreadable(&directory, e))?;
     let repository = open(&args.repository, session).await?;
+    let opened = Arc::clone(&repository);
     let held = lock(&repository, false).await?;
     let host = args.host.clone().unwrap_or_else(hostname);
     let mut options = BackupOptions {
@@ -66,6 +67,7 @@ pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result
     )
     .await?;
     drop(shown);
+    tell_left_out(&opened, session);
     for failure in &written.failures {
         session
             .printer
@@ -111,6 +113,14 @@ fn is_directory(path: &Path) -> Result<(), Failure> {
         false => format!("name a directory, such as {folder}"),
     };
     Err(Failure::usage(text).hint(advice))
+}
+
+/// Says what could not be read of the repository, and that the work went on without it.
+fn tell_left_out(repository: &Repository, session: &Session) {
+    for (file, why) in repository.left_out() {
+        let text = session.messages.left_out_of_repository(&file, &why);
+        session.printer.warning(&text);
+    }
 }
 
 /// The newest snapshot of the same paths on the same host.
@@ -382,6 +392,7 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
         }
         session.confirm(args.confirm.yes, &into).await?;
     }
+    let opened = Arc::clone(&repository);
     let progress = Arc::new(Progress::new());
     let mut shown = Shown::begin(&session.messages.restoring_files());
     let inside = args.path.clone();
@@ -407,6 +418,7 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
     )
     .await?;
     drop(shown);
+    tell_left_out(&opened, session);
     for failure in &restored.failures {
         session
             .printer
