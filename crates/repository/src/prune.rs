@@ -42,6 +42,9 @@ struct Mark {
     packs: BTreeSet<FileId>,
 }
 
+/// Marks with their files.
+type Marks = Vec<(FileId, Mark)>;
+
 /// Version of [`Mark`].
 const VERSION: u32 = 1;
 
@@ -432,8 +435,8 @@ fn uses(index: &Index, reached: &Reached, bad: &Bad) -> Result<Vec<Use>> {
 }
 
 /// All marks, and those that cannot be read.
-fn marks(repository: &Repository) -> Result<(Vec<(FileId, Mark)>, Vec<FileId>)> {
-    let (mut marks, mut unreadable) = (Vec::new(), Vec::new());
+fn marks(repository: &Repository) -> Result<(Marks, Vec<FileId>)> {
+    let (mut marks, mut unreadable) = (Marks::new(), Vec::new());
     for file in repository.files().list(Kind::Mark)? {
         let mark: Mark = match repository.read_document(Kind::Mark, &file.id) {
             // What it named is marked again, and waits once more.
