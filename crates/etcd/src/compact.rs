@@ -77,6 +77,12 @@ pub enum Error {
         /// Of which cluster.
         cluster: u64,
     },
+    /// Nothing was captured.
+    #[error("there are no captured changes of cluster {cluster:016x} to merge")]
+    NothingCaptured {
+        /// Of which cluster.
+        cluster: u64,
+    },
     /// There is nothing to merge.
     #[error("nothing is to be merged: point `{base}` is a full of revision {revision}")]
     NothingBehind {
@@ -184,11 +190,12 @@ pub async fn compact(
 
 /// The history of the chain that is named, or the newest one.
 fn narrowed(timeline: &Timeline, chain: Option<&str>) -> Result<Timeline, Error> {
+    let cluster = timeline.cluster;
     let newest = timeline.newest().map(|chain| chain.record.chain.as_str());
-    let wanted = chain.or(newest).unwrap_or("-");
+    let wanted = chain.or(newest).ok_or(Error::NothingCaptured { cluster })?;
     timeline.narrowed(wanted).ok_or_else(|| Error::NoChain {
         chain: wanted.to_owned(),
-        cluster: timeline.cluster,
+        cluster,
     })
 }
 

@@ -214,6 +214,18 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Another location stands where the configuration says that this one is.
+    #[error(
+        "location `{location}` is not the one that is pinned (id {pinned}): {reason}; nothing was written"
+    )]
+    OtherPlace {
+        /// The location.
+        location: String,
+        /// The id that is pinned.
+        pinned: String,
+        /// What is there.
+        reason: String,
+    },
     /// An encrypted object cannot be made or read.
     #[error("{doing}")]
     Sealed {
@@ -368,8 +380,17 @@ impl Error {
                 "somebody changed one of the two: if the configuration is right, write a new record with `salvor \
                  backup-location init`"
             }
+            Self::Sealed { source, .. }
+                if matches!(**source, salvor_seal::age::AgeError::NotForUs { .. }) =>
+            {
+                "give the file with the identity of one of its recipients: --identity FILE"
+            }
+            Self::OtherPlace { .. } => {
+                "look whether its file system is mounted and its URL is right; where another location takes its place \
+                 on purpose, remove `id` from the configuration and run `salvor backup-location init` again"
+            }
             Self::NoRecipients { .. } => {
-                "name them with `salvor backup-location init --recipient`, or as `recipients` in the configuration"
+                "name them with `salvor backup-location init --recipient`, or make an identity with --new-identity FILE"
             }
             Self::RecordsMissing { .. } => {
                 "bring them back from another copy of the location or an earlier version of the objects; if they were \

@@ -39,7 +39,8 @@ impl Location {
     /// those that are pinned. `report` is what a check of it found.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] when keys are pinned and the one that signs is none of them; [`Error::ReadOnly`]; another
+    /// [`Error::Untrusted`] when keys are pinned and the one that signs is none of them; [`Error::OtherPlace`] when an id
+    /// is pinned and this is not it; [`Error::ReadOnly`]; another
     /// record was written at the same time, or the store fails.
     pub async fn init(
         &self,
@@ -62,6 +63,7 @@ impl Location {
                 any.counting.map(|counting| counting.record)
             }
         };
+        self.assert_same(before.as_ref())?;
         let run = RunId::generate();
         let create_only = self.probe_create_only(&run).await?;
         let record = LocationRecord {

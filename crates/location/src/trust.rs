@@ -33,6 +33,9 @@ pub struct Trust {
     pub verification_keys: Vec<VerificationKey>,
     /// Whom sealed objects are encrypted to.
     pub recipients: Vec<Recipient>,
+    /// Id of the location: another one under its URL, such as an empty folder where a file system should be mounted,
+    /// is not written to.
+    pub id: Option<String>,
 }
 
 impl Trust {
@@ -168,8 +171,13 @@ impl Location {
         Ok(records)
     }
 
-    /// Refuses a location with pinned keys of which none signed a record that is there.
+    /// Refuses another location than the one whose id is pinned, and one with pinned keys of which none signed a record
+    /// that is there.
     pub(crate) fn assert_trusted(&self, records: &Records) -> Result<()> {
+        if records.counting.is_some() || records.passed_over.is_empty() {
+            let there = records.counting.as_ref().map(|counting| &counting.record);
+            self.assert_same(there)?;
+        }
         if self.trust.verification_keys.is_empty() || records.counting.is_some() {
             return Ok(());
         }
@@ -181,6 +189,33 @@ impl Location {
             location: self.name().to_owned(),
             reason,
         })
+    }
+
+    /// Refuses another location than the one whose id is pinned.
+    pub(crate) fn assert_same(&self, record: Option<&LocationRecord>) -> Result<()> {
+        let Some(pinned) = &self.trust.id else {
+            return Ok(());
+        };
+        let reason = match record {
+            Some(record) if record.id == *pinned => return Ok(()),
+            Some(record) => format!("its id is {}", record.id),
+            None => "it has no record".to_owned(),
+        };
+        Err(Error::OtherPlace {
+            location: self.name().to_owned(),
+            pinned: pinned.clone(),
+            reason,
+        })
+    }
+
+    /// Looks whether the location is the one that is pinned: for whoever found nothing in it, since a folder whose file
+    /// system is not mounted looks the same.
+    ///
+    /// # Errors
+    /// [`Error::OtherPlace`], [`Error::Untrusted`], or the store fails.
+    pub async fn assert_there(&self) -> Result<()> {
+        let records = self.records_of_location().await?;
+        self.assert_trusted(&records)
     }
 
     /// Whom sealed objects are encrypted to: those that are pinned.

@@ -12,6 +12,7 @@
 //!     limits: {upload: 50Mi, download: 100Mi, requests: 20, inFlight: 4}
 //!     verificationKeys: [ed25519:...]
 //!     recipients: [age1...]
+//!     id: 20261122t081123-f5b6a4c18d699968
 //! ```
 
 use std::collections::BTreeMap;
@@ -72,6 +73,9 @@ pub(crate) struct NamedLocation {
     /// Whom sealed objects are encrypted to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) recipients: Vec<String>,
+    /// Id of the location: another one in its place is not written to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
 }
 
 /// Limits of a location, in the words of the flags: `50Mi`, `20`.
@@ -260,6 +264,7 @@ mod tests {
                     },
                     verification_keys: vec!["ed25519:07".into()],
                     recipients: vec!["age1x".into()],
+                    id: Some("20261122t081123-f5b6a4c18d699968".into()),
                 },
             )]),
             ..Config::default()

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use salvor_seal::age::AgeError;
 use salvor_storage::ErrorKind;
 
 use crate::explain::code_of;
@@ -179,7 +180,7 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
         E::BackupExists { .. } | E::RestoreExists { .. } | E::ReadOnly { .. } => Exit::Refused,
         // Another run has the name: the rule of claims forbids to go on, and nothing was committed.
         E::Busy { .. } | E::ClaimLost { .. } => Exit::Refused,
-        E::RecordsMissing { .. } => Exit::Refused,
+        E::RecordsMissing { .. } | E::OtherPlace { .. } => Exit::Refused,
         E::NewerFormat { .. } | E::Held { .. } | E::CopyDiffers { .. } | E::NotFinished { .. } => {
             Exit::Refused
         }
@@ -191,6 +192,7 @@ fn exit_of(error: &salvor_location::Error) -> Exit {
             ErrorKind::Throttled | ErrorKind::Transient => Exit::Unavailable,
             _ => Exit::Internal,
         },
+        E::Sealed { source, .. } if matches!(**source, AgeError::NotForUs { .. }) => Exit::Refused,
         // What is stored is not, or may not be, what was written.
         E::CommitInDoubt { .. }
         | E::ContentsChanged { .. }

@@ -250,8 +250,12 @@ impl Session {
         };
         let keys = found.verification_keys.iter().map(String::as_str);
         let recipients = found.recipients.iter().map(String::as_str);
-        Trust::parse(keys, recipients).map_err(|reason| {
+        let trust = Trust::parse(keys, recipients).map_err(|reason| {
             Failure::usage(format!("keys of location `{}`: {reason}", profile.name))
+        })?;
+        Ok(Trust {
+            id: found.id.clone(),
+            ..trust
         })
     }
 

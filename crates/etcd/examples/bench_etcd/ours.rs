@@ -99,8 +99,8 @@ fn location(work: &Path, identity: &Identity) -> Outcome<Location> {
         read_only: false,
     };
     Ok(Location::new(store, profile).with_trust(Trust {
-        verification_keys: Vec::new(),
         recipients: vec![identity.recipient()],
+        ..Trust::default()
     }))
 }
 

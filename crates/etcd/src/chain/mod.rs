@@ -2,8 +2,10 @@
 //!
 //! The forms are in `docs/formats/etcd-segments.md`. Start with [`Timeline::load`].
 
+mod candidates;
 mod collected;
 mod joined;
+mod load;
 mod reading;
 pub mod recover;
 pub mod segment;
@@ -16,9 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::points;
 
+pub use load::clusters;
 pub use recover::{Found, Target};
 pub use segment::{Header, Mark};
-pub use timeline::{Base, Chain, Gap, Line, Segment, Timeline, clusters};
+pub use timeline::{Base, Chain, Gap, Line, Segment, Timeline};
 
 /// Newest format of a chain that we write and read.
 pub(crate) const CHAIN_VERSION: u64 = 2;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use salvor_location::{Location, Point};
 use salvor_seal::age::Identity;
 
+use super::candidates::{Candidate, candidates};
 use super::collected::Collected;
 use super::segment::{self, LARGEST_CONTENT, Malformed};
 use super::timeline::{Base, Line, Segment, Timeline};
@@ -89,6 +90,18 @@ pub enum Error {
         /// What there is.
         there: String,
     },
+    /// The last state was captured, and something on the way to it is damaged or gone.
+    #[error(
+        "changes up to revision {captured} were captured, and nothing leads beyond revision {reached}: {missing}"
+    )]
+    Broken {
+        /// The last revision that is reached.
+        reached: u64,
+        /// The last one that was captured.
+        captured: u64,
+        /// What is in the way.
+        missing: String,
+    },
     /// The local file.
     #[error("write a file in {}", .path.display())]
     Io {
@@ -104,11 +117,16 @@ impl Error {
     /// True when a part of the way is damaged or gone; another way may do.
     fn is_on_the_way(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Broken { .. } => true,
             Self::Point(points::Error::Location(error)) => is_damage(error),
             Self::Point(error) => matches!(error, points::Error::Snapshot(_)),
             Self::Location(_) | Self::Io { .. } => false,
         }
+    }
+
+    /// True when the base is whole and what follows it is not.
+    fn is_broken(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Broken { .. })
     }
 }
 
@@ -124,8 +142,8 @@ pub async fn fetch(
     folder: &Path,
 ) -> Result<Found, Error> {
     let lines = timeline.lines();
-    let (way, base) = Way::choose(location, timeline, &lines, target)?;
-    way.fetch(base, identities, folder).await
+    let ways = Ways::new(location, timeline, &lines, target)?;
+    ways.fetch(identities, folder).await
 }
 
 /// The same from the oldest base that leads there: with every version that was captured on the way.
@@ -140,12 +158,16 @@ pub async fn fetch_whole(
     folder: &Path,
 ) -> Result<Found, Error> {
     let lines = timeline.lines();
-    let (way, nearest) = Way::choose(location, timeline, &lines, target)?;
-    let base = oldest(way.line, nearest, target);
-    match way.fetch(base, identities, folder).await {
+    let ways = Ways::new(location, timeline, &lines, target)?;
+    let (line, nearest) = ways.best;
+    let base = oldest(line, nearest, target);
+    if base.point.id == nearest.point.id {
+        return ways.fetch(identities, folder).await;
+    }
+    match ways.way(line).fetch(base, identities, folder).await {
         // Where something on the long way is damaged, the short one may still lead there.
-        Err(error) if error.is_on_the_way() && base.point.id != nearest.point.id => {
-            let mut found = way.fetch(nearest, identities, folder).await?;
+        Err(error) if error.is_on_the_way() => {
+            let mut found = ways.fetch(identities, folder).await?;
             let (from, id) = (base.details.revision, &base.point.id);
             let why = with_causes(&error);
             found.remarks.push(format!(
@@ -171,6 +193,86 @@ fn oldest<'t>(line: Option<&'t Line<'t>>, nearest: &'t Base, target: Target) -> 
     line.bases().into_iter().find(leads).unwrap_or(nearest)
 }
 
+/// All ways to a state, the best one first.
+struct Ways<'t> {
+    location: &'t Location,
+    cluster: u64,
+    lines: &'t [Line<'t>],
+    target: Target,
+    best: Candidate<'t>,
+    others: Vec<Candidate<'t>>,
+}
+
+impl<'t> Ways<'t> {
+    fn new(
+        location: &'t Location,
+        timeline: &'t Timeline,
+        lines: &'t [Line<'t>],
+        target: Target,
+    ) -> Result<Self, Error> {
+        let mut all = candidates(lines, timeline, target).into_iter();
+        let best = all.next().ok_or_else(|| Error::Unreachable {
+            wanted: wanted(target),
+            there: described(lines).join("; "),
+        })?;
+        Ok(Self {
+            location,
+            cluster: timeline.cluster,
+            lines,
+            target,
+            best,
+            others: all.collect(),
+        })
+    }
+
+    fn way(&self, line: Option<&'t Line<'t>>) -> Way<'t> {
+        Way {
+            location: self.location,
+            cluster: self.cluster,
+            lines: self.lines,
+            line,
+            target: self.target,
+        }
+    }
+
+    /// Fetches from the best base; where that one is damaged, from the next one that leads there.
+    async fn fetch(&self, identities: &[Identity], folder: &Path) -> Result<Found, Error> {
+        let (line, base) = self.best;
+        let first = match self.way(line).fetch(base, identities, folder).await {
+            Err(error) if error.is_on_the_way() => error,
+            fetched => return fetched,
+        };
+        // Behind the base all of a line go the same way: what ends it for one ends it for those before it.
+        let mut passed = base.details.revision;
+        let mut is_broken = first.is_broken();
+        let mut remarks = vec![format!(
+            "base {} cannot be used: {}",
+            base.point.id,
+            with_causes(&first)
+        )];
+        for (line, base) in self.others.iter().copied() {
+            if is_broken && base.details.revision <= passed {
+                continue;
+            }
+            match self.way(line).fetch(base, identities, folder).await {
+                Ok(mut found) => {
+                    remarks.append(&mut found.remarks);
+                    found.remarks = remarks;
+                    return Ok(found);
+                }
+                Err(error) if error.is_on_the_way() => {
+                    passed = base.details.revision;
+                    is_broken |= error.is_broken();
+                    let id = &base.point.id;
+                    remarks.push(format!("base {id} cannot be used: {}", with_causes(&error)));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first)
+    }
+}
+
 /// How a state is reached.
 struct Way<'t> {
     location: &'t Location,
@@ -180,25 +282,7 @@ struct Way<'t> {
     target: Target,
 }
 
-impl<'t> Way<'t> {
-    /// The base to begin with, and the way that leads on from it.
-    fn choose(
-        location: &'t Location,
-        timeline: &'t Timeline,
-        lines: &'t [Line<'t>],
-        target: Target,
-    ) -> Result<(Self, &'t Base), Error> {
-        let (line, base) = choose(lines, timeline, target)?;
-        let way = Self {
-            location,
-            cluster: timeline.cluster,
-            lines,
-            line,
-            target,
-        };
-        Ok((way, base))
-    }
-
+impl Way<'_> {
     /// Fetches a base and what leads on from it.
     async fn fetch(
         &self,
@@ -256,6 +340,7 @@ impl<'t> Way<'t> {
                 there: there.join("; "),
             });
         }
+        self.assert_last(collected.reached, &remarks)?;
         let reached = collected.reached_by().unwrap_or(base.point.created);
         let (users, told) = self
             .users(base, collected.revision, identities, folder)
@@ -274,6 +359,26 @@ impl<'t> Way<'t> {
             reached,
             remarks,
         })
+    }
+
+    /// Refuses what is not the last state that was captured where that one is wanted.
+    fn assert_last(&self, reached: u64, remarks: &[String]) -> Result<(), Error> {
+        let segments = self.line.map(Line::segments).unwrap_or_default();
+        let captured = segments.iter().map(|segment| segment.last).max();
+        match (self.target, captured) {
+            (Target::Latest, Some(captured)) if captured > reached => {
+                let missing = match remarks {
+                    [] => format!("what follows revision {reached} is not there"),
+                    remarks => remarks.join("; "),
+                };
+                Err(Error::Broken {
+                    reached,
+                    captured,
+                    missing,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -311,51 +416,6 @@ impl Way<'_> {
         }
         Ok((None, told))
     }
-}
-
-/// The base to begin with, and the line that leads on from it.
-fn choose<'t>(
-    lines: &'t [Line<'t>],
-    timeline: &'t Timeline,
-    target: Target,
-) -> Result<(Option<&'t Line<'t>>, &'t Base), Error> {
-    let mut candidates: Vec<(Option<&Line<'_>>, &Base)> = Vec::new();
-    for line in lines {
-        candidates.extend(line.bases().into_iter().map(|base| (Some(line), base)));
-    }
-    candidates.extend(timeline.alone.iter().map(|base| (None, base)));
-    let chosen = match target {
-        Target::Revision(revision) => {
-            let leads = |(line, base): &&(Option<&Line<'_>>, &Base)| {
-                let from = base.details.revision;
-                let reach = line.map_or(from, |line| line.reach(from));
-                from <= revision && reach >= revision
-            };
-            // The newest history first, and in it the shortest way.
-            let behind = candidates.iter().filter(leads);
-            let behind = behind.max_by_key(|(_, base)| (base.details.revision, base.point.created));
-            let holds = |(_, base): &&(Option<&Line<'_>>, &Base)| {
-                base.details.revision >= revision && base.details.compacted <= revision
-            };
-            let before = candidates.iter().filter(holds);
-            behind.or_else(|| before.min_by_key(|(_, base)| base.details.revision))
-        }
-        Target::Time(time) => {
-            let behind = candidates
-                .iter()
-                .filter(|(_, base)| base.point.created <= time);
-            behind.max_by_key(|(line, base)| (line.is_some(), base.point.created))
-        }
-        Target::Latest => {
-            let of_line = candidates.iter().filter(|(line, _)| line.is_some());
-            let newest = of_line.max_by_key(|(_, base)| base.point.created);
-            newest.or_else(|| candidates.iter().max_by_key(|(_, base)| base.point.created))
-        }
-    };
-    chosen.copied().ok_or_else(|| Error::Unreachable {
-        wanted: wanted(target),
-        there: described(lines).join("; "),
-    })
 }
 
 /// The first revision that need not be looked at: chains from there on began behind the time that is wanted. Within a chain

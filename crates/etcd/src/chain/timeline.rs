@@ -4,17 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use salvor_location::listing::Damaged;
-use salvor_location::points::SegmentInfo;
-use salvor_location::{Digest, Location, Point, layout};
-use serde::Deserialize;
+use salvor_location::{Digest, Point};
 
-use super::{CHAIN_RECORD, CHAIN_VERSION, ChainRecord, SegmentName};
-use crate::points::{self, Details, Error, KIND};
-
-/// etcd counts in signed integers.
-const HIGHEST: u64 = i64::MAX as u64;
-/// Bytes of the record of a chain.
-const RECORD_LIMIT: u64 = 64 << 10;
+use super::ChainRecord;
+use crate::points::Details;
 
 /// Fulls, chains and segments of one cluster.
 #[derive(Clone, Debug)]
@@ -267,90 +260,6 @@ fn path<'s>(segments: &[&'s Segment], from: u64, unusable: &HashSet<String>) -> 
 }
 
 impl Timeline {
-    /// Reads what there is of a cluster; segments by their names alone.
-    ///
-    /// # Errors
-    /// The location cannot be read.
-    pub async fn load(location: &Location, cluster: u64) -> Result<Self, Error> {
-        let source = points::source_of(cluster);
-        let listing = location.points(Some(&source)).await?;
-        let mut damaged = listing.damaged;
-        let folder = format!("{}/{cluster:016x}", layout::ETCD);
-        let mut chains = BTreeMap::new();
-        let objects = location.list_below(&folder).await?;
-        for info in objects
-            .iter()
-            .filter(|info| info.file_name() == CHAIN_RECORD)
-        {
-            match record(location, info).await {
-                Ok(record) => {
-                    let chain = Chain {
-                        record,
-                        bases: Vec::new(),
-                        segments: Vec::new(),
-                    };
-                    chains.insert(chain.record.chain.clone(), chain);
-                }
-                Err(reason) => damaged.push(Damaged {
-                    name: info.key.clone(),
-                    reason,
-                }),
-            }
-        }
-        for info in &objects {
-            let name = folder_name(&info.key);
-            if let (Some(name), Some(chain)) =
-                (SegmentName::parse(info.file_name()), chains.get_mut(name))
-            {
-                chain.segments.push(Segment {
-                    key: info.key.clone(),
-                    first: name.first,
-                    last: name.last,
-                    digest: name.digest,
-                    size: info.size,
-                    modified: info.modified,
-                });
-            }
-        }
-        let mut alone = Vec::new();
-        for point in listing
-            .entries
-            .into_iter()
-            .filter(|point| point.kind == KIND)
-        {
-            let details = Details::of_point(&point).map_err(|error| error.to_string());
-            let details = details.and_then(|details| match details.revision {
-                1..=HIGHEST => Ok(details),
-                revision => Err(format!("{revision} is no revision")),
-            });
-            let details = match details {
-                Ok(details) => details,
-                Err(reason) => {
-                    damaged.push(Damaged {
-                        name: point.id.to_string(),
-                        reason,
-                    });
-                    continue;
-                }
-            };
-            let chain = details
-                .chain
-                .as_deref()
-                .and_then(|name| chains.get_mut(name));
-            let base = Base { point, details };
-            match chain {
-                Some(chain) => chain.bases.push(base),
-                None => alone.push(base),
-            }
-        }
-        Ok(Self {
-            cluster,
-            chains: chains.into_values().collect(),
-            alone,
-            damaged,
-        })
-    }
-
     /// The newest chain.
     #[must_use]
     pub fn newest(&self) -> Option<&Chain> {
@@ -393,56 +302,6 @@ impl Timeline {
         }
         lines
     }
-}
-
-/// The clusters of which a location has points or captures.
-///
-/// # Errors
-/// The location cannot be read.
-pub async fn clusters(location: &Location) -> Result<Vec<u64>, Error> {
-    let mut found = BTreeSet::new();
-    let parse = |text: &str| {
-        u64::from_str_radix(text, 16)
-            .ok()
-            .filter(|_| text.len() == 16)
-    };
-    for point in location.points(None).await?.entries {
-        found.extend(point.source.strip_prefix("etcd-").and_then(parse));
-    }
-    for info in location.list_below(layout::ETCD).await? {
-        let below = info.key.strip_prefix(layout::ETCD).unwrap_or_default();
-        found.extend(below.split('/').nth(1).and_then(parse));
-    }
-    Ok(found.into_iter().collect())
-}
-
-/// The last folder of a key.
-fn folder_name(key: &str) -> &str {
-    key.rsplit('/').nth(1).unwrap_or_default()
-}
-
-/// What every version of a record says.
-#[derive(Deserialize)]
-struct Version {
-    version: u64,
-}
-
-async fn record(location: &Location, info: &SegmentInfo) -> Result<ChainRecord, String> {
-    let bytes = location.read_record(&info.key, RECORD_LIMIT).await;
-    let bytes = bytes.map_err(|error| error.to_string())?;
-    // First: what is newer may not be understood.
-    let Version { version } = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    if version > CHAIN_VERSION {
-        return Err(format!("it has format {version}: use a newer salvor"));
-    }
-    let record: ChainRecord = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-    if record.chain != folder_name(&info.key) {
-        return Err("it is of another chain".to_owned());
-    }
-    if record.start == 0 || record.start > HIGHEST {
-        return Err(format!("{} is no revision", record.start));
-    }
-    Ok(record)
 }
 
 #[cfg(test)]

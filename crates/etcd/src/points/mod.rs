@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use salvor_location::{Location, Point, PointObject, RunId, layout};
-use salvor_seal::age::Identity;
+use salvor_seal::age::{AgeError, Identity};
 use tokio_util::sync::CancellationToken;
 
 use crate::Clock;
@@ -118,6 +118,18 @@ pub enum Error {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// Who gave identities is no recipient.
+    #[error(
+        "point `{id}` is encrypted to {recipients}, and the identities that were given are of {given}: none of them opens it"
+    )]
+    OtherIdentity {
+        /// Which.
+        id: String,
+        /// Fingerprints of those who can read it.
+        recipients: String,
+        /// Fingerprints of those who were given.
+        given: String,
     },
     /// A point has not the one object that it should.
     #[error("point `{id}` has {objects} objects, and a snapshot is one")]
@@ -323,8 +335,10 @@ pub async fn fetch(
         source,
     };
     let mut file = tempfile::tempfile_in(folder).map_err(failed)?;
-    let mut content = location.read_point_object(object, identities).await?;
-    while let Some(bytes) = content.try_next().await? {
+    let closed = |error| unopened(error, point, identities);
+    let content = location.read_point_object(object, identities).await;
+    let mut content = content.map_err(closed)?;
+    while let Some(bytes) = content.try_next().await.map_err(closed)? {
         let written = tokio::task::spawn_blocking(move || file.write_all(&bytes).map(|()| file));
         file = written
             .await
@@ -333,6 +347,22 @@ pub async fn fetch(
             .map_err(failed)?;
     }
     Ok(Snapshot::of_file(file, Path::new(&object.key))?)
+}
+
+/// An error of opening a point: where nobody given may read it, who may is said.
+fn unopened(error: salvor_location::Error, point: &Point, identities: &[Identity]) -> Error {
+    let salvor_location::Error::Sealed { source, .. } = &error else {
+        return error.into();
+    };
+    if !matches!(**source, AgeError::NotForUs { .. }) {
+        return error.into();
+    }
+    let given = identities.iter().map(|own| own.recipient().fingerprint());
+    Error::OtherIdentity {
+        id: point.id.to_string(),
+        recipients: point.recipients.join(", "),
+        given: given.collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// The one object of a point.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use salvor_location::collect::{Look, Notice, Posted, Swept};
+use salvor_location::listing::Damaged;
 use salvor_location::points::retention::{self, Policy, RetentionPlan, SeriesPlan, Stop};
 use salvor_location::points::{Additions, SegmentInfo};
 use salvor_location::{Location, Point, RunId, layout};
@@ -47,6 +48,8 @@ pub struct Judged {
     pub look: Look,
     /// From when on every revision stays reachable.
     pub window: Timestamp,
+    /// What is there and cannot be read: as long as it is, less goes.
+    pub damaged: Vec<Damaged>,
 }
 
 /// What was done.
@@ -221,6 +224,7 @@ async fn judge(
         },
         plan,
         window,
+        damaged: timeline.damaged,
     })
 }
 

@@ -9,7 +9,7 @@ use salvor_location::points::{Additions, SegmentInfo};
 use salvor_location::{Error, Point};
 
 use super::folder_of;
-use crate::chain::{Base, CHAIN_RECORD, Chain, Line, Segment, SegmentName, Timeline};
+use crate::chain::{Base, CHAIN_RECORD, Chain, Line, Segment, Timeline};
 use crate::points::OBJECTS;
 
 /// Ending of the objects of snapshots.
@@ -232,24 +232,7 @@ fn segments(input: &Input<'_>) -> BTreeMap<String, Option<String>> {
             all.insert(segment.key.clone(), why);
         }
     }
-    without_record(input, &mut all);
     all
-}
-
-/// Segments of a chain that has no record: nothing leads to them.
-fn without_record(input: &Input<'_>, all: &mut BTreeMap<String, Option<String>>) {
-    let records: HashSet<&str> = input
-        .objects
-        .iter()
-        .filter(|info| info.file_name() == CHAIN_RECORD)
-        .map(folder_of)
-        .collect();
-    for info in input.objects {
-        let is_segment = SegmentName::parse(info.file_name()).is_some();
-        if is_segment && !records.contains(folder_of(info)) {
-            all.insert(info.key.clone(), Some("its chain has no record".to_owned()));
-        }
-    }
 }
 
 /// Why the record of a chain may go: nothing of the chain is left.

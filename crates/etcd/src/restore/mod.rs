@@ -264,6 +264,25 @@ pub fn restore_history(
     made(snapshot, Some(history), own, options, stop)
 }
 
+/// Compares the digest of a snapshot. With `skip` a file without one is taken, and one with a wrong one too, which is
+/// given as a finding: whoever restores the last file that is left has to know.
+fn digest_of(snapshot: &Snapshot, skip: bool, stop: &AtomicBool) -> Result<Option<String>> {
+    if snapshot.digest().is_none() {
+        return match skip {
+            true => Ok(None),
+            false => Err(Error::NoDigest {
+                path: snapshot.path().to_owned(),
+            }),
+        };
+    }
+    match snapshot.check_digest(stop) {
+        Err(error) if skip && error.is_damage() => Ok(Some(format!(
+            "{error}; what was restored from it is not what was saved"
+        ))),
+        checked => checked.map(|_| None).map_err(Error::from),
+    }
+}
+
 fn made(
     snapshot: &Snapshot,
     mut history: Option<&mut History>,
@@ -271,14 +290,7 @@ fn made(
     options: &Options,
     stop: &AtomicBool,
 ) -> Result<Restored> {
-    if !options.skip_digest {
-        if snapshot.digest().is_none() {
-            return Err(Error::NoDigest {
-                path: snapshot.path().to_owned(),
-            });
-        }
-        snapshot.check_digest(stop)?;
-    }
+    let wrong_digest = digest_of(snapshot, options.skip_digest, stop)?;
     let most = match &mut history {
         Some(history) => history.most(snapshot)?,
         None => snapshot.database().layout().size(),
@@ -334,7 +346,7 @@ fn made(
         size: content.size,
         hash: content.hash,
         alarms: content.alarms,
-        findings: content.findings,
+        findings: wrong_digest.into_iter().chain(content.findings).collect(),
         kept: kept.collect(),
         leftovers,
     })

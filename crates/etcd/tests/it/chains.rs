@@ -135,6 +135,8 @@ fn a_long_chain_is_followed_by_another_and_what_is_damaged_ends_the_way() {
             segments: 2,
             ..Bounds::default()
         },
+        // Segments that say that nothing changed would count too.
+        idle: std::time::Duration::from_secs(3600),
         ..bench.options()
     };
     let running = bench.capture_with(bounded);
@@ -184,8 +186,16 @@ fn a_long_chain_is_followed_by_another_and_what_is_damaged_ends_the_way() {
         .find(|segment| segment.first <= within && segment.last >= within);
     let damaged = damaged.expect("one");
     bench.damage(&damaged.key);
+    // A later base holds it still: the source was not compacted.
+    let found = bench.found(&timeline, Target::Revision(within));
+    assert!(found.point.id != lines[0].bases()[0].point.id);
+    assert!(found.remarks[0].contains("SHA-256"), "{:?}", found.remarks);
+    let alone = Timeline {
+        chains: vec![chain.clone()],
+        ..timeline.clone()
+    };
     let refused = bench
-        .fetch(&timeline, Target::Revision(within))
+        .fetch(&alone, Target::Revision(within))
         .err()
         .expect("damaged");
     let text = refused.to_string();

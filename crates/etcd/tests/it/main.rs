@@ -10,6 +10,7 @@ mod compact;
 mod copies;
 mod faults;
 mod gardener;
+mod lost;
 mod network;
 mod points;
 mod prune;

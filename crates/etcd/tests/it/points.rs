@@ -51,8 +51,8 @@ pub(crate) fn location_in(store: Arc<dyn ObjectStore>, identity: &Identity) -> L
 
 fn sealed_for(location: Location, identity: &Identity) -> Location {
     location.with_trust(Trust {
-        verification_keys: Vec::new(),
         recipients: vec![identity.recipient()],
+        ..Trust::default()
     })
 }
 

@@ -298,6 +298,25 @@ fn a_file_without_its_digest_is_taken_only_when_asked() {
 }
 
 #[test]
+fn a_wrong_digest_that_is_skipped_is_told_with_what_was_restored() {
+    let bench = Bench::new("k");
+    let mut bytes = fs::read(&bench.snapshot).expect("there");
+    *bytes.last_mut().expect("a digest") ^= 1;
+    fs::write(&bench.snapshot, &bytes).expect("written");
+    let refused = bench.restore(&bench.options());
+    assert!(refused.is_err_and(|error| error.to_string().contains("is damaged")));
+    let options = Options {
+        skip_digest: true,
+        ..bench.options()
+    };
+    let restored = bench.restore(&options).expect("asked for");
+    let [finding] = restored.findings.as_slice() else {
+        panic!("{:?}", restored.findings);
+    };
+    assert!(finding.contains("is damaged: its SHA-256 is"), "{finding}");
+}
+
+#[test]
 fn a_damaged_page_or_a_stop_leaves_nothing_behind() {
     let bench = Bench::new("k");
     let stop = AtomicBool::new(true);

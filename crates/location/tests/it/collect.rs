@@ -33,8 +33,8 @@ async fn point(location: &Location, name: &str) -> Point {
 fn in_store(store: Arc<dyn ObjectStore>) -> Location {
     let identity = Identity::generate().expect("random numbers");
     location(store).with_trust(Trust {
-        verification_keys: Vec::new(),
         recipients: vec![identity.recipient()],
+        ..Trust::default()
     })
 }
 

@@ -19,8 +19,8 @@ const OBJECT: &str = "plugins/salvor/etcd/0000000000000001/one/full-7.db.zst.age
 
 fn sealed_to(store: Arc<dyn ObjectStore>, identity: &Identity) -> Location {
     location(store).with_trust(Trust {
-        verification_keys: Vec::new(),
         recipients: vec![identity.recipient()],
+        ..Trust::default()
     })
 }
 

@@ -33,8 +33,8 @@ fn pieces(bytes: &[u8]) -> impl Stream<Item = Result<Bytes, std::io::Error>> + S
 
 fn sealed_to(store: Arc<dyn ObjectStore>, identity: &Identity) -> Location {
     location(store).with_trust(Trust {
-        verification_keys: Vec::new(),
         recipients: vec![identity.recipient()],
+        ..Trust::default()
     })
 }
 

@@ -30,6 +30,7 @@ impl Signed {
         Trust {
             verification_keys: vec![self.key.verification_key()],
             recipients: vec![self.identity.recipient()],
+            id: None,
         }
     }
 
@@ -222,6 +223,40 @@ async fn an_empty_bucket_is_not_the_one_that_is_pinned() {
         matches!(refused, Err(Error::Untrusted { .. })),
         "{refused:?}"
     );
+}
+
+#[tokio::test]
+async fn another_location_under_the_url_of_the_pinned_one_is_not_written_to() {
+    let signed = Signed::new();
+    let init = InitLocation::default();
+    let record = signed.bare().init(&init, &CheckReport::default()).await;
+    let id = record.expect("written").id;
+    let trust = |id: &str| Trust {
+        recipients: vec![signed.identity.recipient()],
+        id: Some(id.to_owned()),
+        ..Trust::default()
+    };
+    let own = signed.bare().with_trust(trust(&id));
+    own.recipients().await.expect("it is the one");
+    own.assert_there().await.expect("it is the one");
+    // Nothing is mounted there, or something else is.
+    let empty = location(Arc::new(MemoryStore::new())).with_trust(trust(&id));
+    let other = signed.bare().with_trust(trust("another"));
+    for (wrong, why) in [(empty, "it has no record"), (other, "its id is")] {
+        let report = CheckReport::default();
+        let refusals = [
+            wrong.recipients().await.err(),
+            wrong.assert_there().await.err(),
+            wrong.prepare().await.err(),
+            wrong.init(&init, &report).await.err(),
+        ];
+        for refused in refusals {
+            let refused = refused.expect("another one");
+            assert!(matches!(refused, Error::OtherPlace { .. }), "{refused}");
+            assert!(refused.to_string().contains(why), "{refused}");
+            assert!(refused.advice().contains("mounted"));
+        }
+    }
 }
 
 #[tokio::test]

@@ -48,6 +48,7 @@ pub(crate) fn create(args: &CreateArgs, url: &str, session: &Session) -> Result<
         },
         verification_keys: Vec::new(),
         recipients: Vec::new(),
+        id: None,
     };
     config.locations.insert(name.clone(), location);
     if *default || config.default_location.is_none() {

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: &InitArgs, session: &Session) -> Result<Exit, Fail
     let record = location.init(&options, &report).await?;
     tell(&location, &record, session)?;
     // After the record: pins without it would make the location unusable.
-    if !pin(&location, &trust, session)? {
+    if !pin(&location, &trust, &record, session)? {
         by_hand(&trust, session);
     }
     Ok(Exit::Done)
@@ -103,6 +103,7 @@ fn trust(args: &InitArgs, before: &Trust, signing: Option<&SigningKey>) -> Resul
     Ok(Trust {
         verification_keys,
         recipients,
+        id: before.id.clone(),
     })
 }
 
@@ -112,7 +113,12 @@ fn read(path: &Path) -> Result<String, Failure> {
 }
 
 /// Writes the pins into the configuration file; false where that does not name the location.
-fn pin(location: &Location, trust: &Trust, session: &Session) -> Result<bool, Failure> {
+fn pin(
+    location: &Location,
+    trust: &Trust,
+    record: &LocationRecord,
+    session: &Session,
+) -> Result<bool, Failure> {
     let mut config = session.config()?;
     let Some(found) = config.locations.get_mut(location.name()) else {
         return Ok(false);
@@ -120,6 +126,7 @@ fn pin(location: &Location, trust: &Trust, session: &Session) -> Result<bool, Fa
     let texts = |keys: &mut dyn Iterator<Item = String>| keys.collect::<Vec<String>>();
     found.verification_keys = texts(&mut trust.verification_keys.iter().map(ToString::to_string));
     found.recipients = texts(&mut trust.recipients.iter().map(ToString::to_string));
+    found.id = Some(record.id.clone());
     let path = session.config_path();
     config.write(&path)?;
     let text = session.messages.keys_pinned(&path.display().to_string());

@@ -12,6 +12,7 @@ use crate::args::point::{
     PointCommand, PointGetArgs, PointHoldArgs, PointReleaseArgs, PointVerifyArgs,
 };
 use crate::command::backup_hold::by;
+use crate::command::read::assert_folder;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -31,9 +32,13 @@ async fn chosen(
     ids: &[String],
     session: &Session,
 ) -> Result<Vec<Point>, Failure> {
+    assert_folder(location)?;
     let listing = location.points(None).await?;
+    if listing.entries.is_empty() {
+        location.assert_there().await?;
+    }
     for damaged in &listing.damaged {
-        let text = session.messages.damaged(&damaged.name, &damaged.reason);
+        let text = format!("{}: {}", damaged.name, damaged.reason);
         session.printer.warning(&text);
     }
     let mut points = listing.entries;
@@ -113,6 +118,7 @@ fn value(point: &Point, said: &Additions) -> Value {
         "kind": point.kind,
         "created": point.created,
         "bytes": size(point),
+        "recipients": point.recipients,
         "verified": said.sound,
         "holds": said.holds,
         "details": point.details,

@@ -18,6 +18,7 @@ mod debug;
 mod demo;
 mod etcd;
 mod etcd_install;
+mod etcd_lost;
 mod etcd_members;
 mod etcd_stream;
 mod explain;

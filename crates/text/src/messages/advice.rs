@@ -10,6 +10,28 @@ const ADVICE: &[(&str, &str)] = &[
         "다른 스냅샷을 쓰세요. 이 스냅샷의 손상된 부분은 `salvor etcd snapshot verify`로 알 수 있습니다",
     ),
     (
+        "run `salvor point verify --all` to see which points are damaged, and take another one",
+        "손상된 복구 지점을 `salvor point verify --all`로 확인하고 다른 지점을 쓰세요",
+    ),
+    (
+        "`salvor etcd stream` captures changes; a snapshot by itself is a full already",
+        "변경은 `salvor etcd stream`이 캡처합니다. 스냅샷 하나는 이미 전체입니다",
+    ),
+    (
+        "give the file with the identity of one of its recipients: --identity FILE",
+        "수신자 중 하나의 identity가 든 파일을 주세요: --identity FILE",
+    ),
+    (
+        "look whether its file system is mounted and its URL is right; where another location takes its place \
+         on purpose, remove `id` from the configuration and run `salvor backup-location init` again",
+        "파일 시스템이 마운트되어 있고 URL이 맞는지 보세요. 일부러 다른 위치로 바꾼 것이라면 설정에서 `id`를 지우고 `salvor \
+         backup-location init`을 다시 실행하세요",
+    ),
+    (
+        "name them with `salvor backup-location init --recipient`, or make an identity with --new-identity FILE",
+        "`salvor backup-location init --recipient`로 지정하거나 --new-identity FILE로 새로 만드세요",
+    ),
+    (
         "check --user and its password; a snapshot needs the role root",
         "--user와 비밀번호를 확인하세요. 스냅샷에는 root 역할이 필요합니다",
     ),

@@ -34,8 +34,8 @@ impl Messages {
     #[must_use]
     pub fn keys_pinned(self, path: &str) -> String {
         self.say(
-            format_args!("verification keys and recipients are pinned in {path}"),
-            format_args!("검증 키와 수신자를 {path}에 고정했습니다"),
+            format_args!("its id, verification keys and recipients are pinned in {path}"),
+            format_args!("ID, 검증 키, 수신자를 {path}에 고정했습니다"),
         )
     }
 

@@ -35,6 +35,15 @@ use crate::session::Session;
 /// What to do with a damaged snapshot.
 const TAKE_ANOTHER: &str =
     "take another snapshot; `salvor etcd snapshot verify` says what is damaged in this one";
+/// What captures changes.
+const STREAM: &str =
+    "`salvor etcd stream` captures changes; a snapshot by itself is a full already";
+/// What shows whether the objects of points are whole.
+const VERIFY_POINTS: &str =
+    "run `salvor point verify --all` to see which points are damaged, and take another one";
+/// What to do where another identity is needed.
+const OTHER_IDENTITY: &str =
+    "give the file with the identity of one of its recipients: --identity FILE";
 
 /// Runs a command of `etcd`.
 pub(crate) async fn run(command: EtcdCommand, session: &Session) -> Result<Exit, Failure> {
@@ -152,12 +161,24 @@ impl From<saving::Error> for Failure {
     }
 }
 
+/// What is wrong in a location, with what looks at points and not at backups.
+fn of_location(error: salvor_location::Error) -> Failure {
+    let is_bad = matches!(error, salvor_location::Error::BadRecord { .. });
+    match is_bad {
+        true => Failure::from(error).hint(VERIFY_POINTS),
+        false => Failure::from(error),
+    }
+}
+
 impl From<points::Error> for Failure {
     fn from(error: points::Error) -> Self {
         use points::Error as E;
         let exit = match error {
             E::Save(error) => return Self::from(error),
-            E::Location(error) => return Self::from(error),
+            E::Location(error) => return of_location(error),
+            E::OtherIdentity { .. } => {
+                return Self::caused(Exit::Refused, "", error).hint(OTHER_IDENTITY);
+            }
             E::Snapshot(error) => return Self::from(error),
             E::Template { .. } | E::SeveralClusters { .. } | E::OtherKind { .. } => Exit::Usage,
             E::NotFound { .. } => Exit::NotFound,
@@ -173,7 +194,14 @@ impl From<recovering::Error> for Failure {
         use recovering::Error as E;
         match error {
             E::Point(error) => Self::from(error),
-            E::Location(error) => Self::from(error),
+            E::Location(error) => of_location(error),
+            E::Broken { reached, .. } => {
+                let hint = format!(
+                    "take what is whole with --to-revision {reached}, or a newer snapshot that `salvor etcd timeline` \
+                     lists; a copy of the location may have what is missing"
+                );
+                Self::caused(Exit::VerificationFailed, "", error).hint(hint)
+            }
             E::Unreachable { .. } => Self::caused(Exit::NotFound, "", error)
                 .hint("`salvor etcd timeline` lists what can be reached"),
             _ => Self::caused(Exit::Internal, "", error),
@@ -187,9 +215,12 @@ impl From<compacting::Error> for Failure {
         let exit = match error {
             E::Recover(error) => return Self::from(error),
             E::Point(error) => return Self::from(error),
-            E::Location(error) => return Self::from(error),
+            E::Location(error) => return of_location(error),
             E::Restore(error) => return Self::from(error),
             E::Snapshot(error) => return Self::from(error),
+            E::NothingCaptured { .. } => {
+                return Self::caused(Exit::NotFound, "", error).hint(STREAM);
+            }
             E::NoChain { .. } => Exit::NotFound,
             E::NothingBehind { .. } => Exit::Refused,
             E::Differs { .. } | E::Unsound(_) => Exit::VerificationFailed,

@@ -35,6 +35,7 @@ pub(super) async fn run(args: &PruneArgs, session: &Session) -> Result<Exit, Fai
     };
     if args.dry_run {
         let judged = look(&location, cluster, &options).await?;
+        warn(&judged, session);
         match args.output {
             ReportFormat::Json => session.printer.json(&judged_value(&judged))?,
             ReportFormat::Table => session.printer.result(&text(&judged))?,
@@ -49,6 +50,7 @@ pub(super) async fn run(args: &PruneArgs, session: &Session) -> Result<Exit, Fai
         done = prune(&location, cluster, &options) => done?,
         () = session.cancel.cancelled() => return Ok(Exit::Cancelled),
     };
+    warn(&done.judged, session);
     let due = done.open.iter().map(|posted| when(posted, grace)).min();
     match args.output {
         ReportFormat::Json => {
@@ -71,6 +73,14 @@ pub(super) async fn run(args: &PruneArgs, session: &Session) -> Result<Exit, Fai
 }
 
 /// When a notice may be carried out.
+/// Says what cannot be read.
+fn warn(judged: &Judged, session: &Session) {
+    for damaged in &judged.damaged {
+        let text = format!("{}: {}", damaged.name, damaged.reason);
+        session.printer.warning(&text);
+    }
+}
+
 fn when(posted: &Posted, grace: std::time::Duration) -> Timestamp {
     let since = posted.since.unwrap_or(posted.notice.created);
     since.checked_add(grace).unwrap_or(Timestamp::MAX)

@@ -9,6 +9,7 @@ use super::restore::{fits, options, told};
 use super::source::{identities, work_folder};
 use super::stoppable;
 use crate::args::etcd::{PlaceArgs, RecoverArgs};
+use crate::command::read::assert_folder;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -85,6 +86,7 @@ pub(super) async fn find(
 
 /// The cluster that is named, or the only one.
 pub(super) async fn the_cluster(location: &Location, named: Option<u64>) -> Result<u64, Failure> {
+    assert_folder(location)?;
     if let Some(named) = named {
         return Ok(named);
     }
@@ -92,11 +94,15 @@ pub(super) async fn the_cluster(location: &Location, named: Option<u64>) -> Resu
     let name = location.name().to_owned();
     match all.as_slice() {
         [one] => Ok(*one),
-        [] => Err(Error::NotFound {
-            wanted: "or chain".to_owned(),
-            location: name,
+        [] => {
+            location.assert_there().await?;
+            let wanted = "or chain".to_owned();
+            Err(Error::NotFound {
+                wanted,
+                location: name,
+            }
+            .into())
         }
-        .into()),
         several => {
             let ids: Vec<String> = several.iter().map(|id| format!("{id:016x}")).collect();
             Err(Error::SeveralClusters {

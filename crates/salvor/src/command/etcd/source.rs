@@ -14,6 +14,7 @@ use super::save::secret;
 use super::stoppable;
 use crate::args::etcd::{PlaceArgs, SourceArgs};
 use crate::args::etcd_objects::{Moment, Place, ReadArgs};
+use crate::command::read::assert_folder;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
@@ -89,6 +90,7 @@ pub(super) fn keys(args: &ReadArgs) -> Result<Keys, Failure> {
 
 async fn open_point(wanted: &str, place: &PlaceArgs, session: &Session) -> Result<Source, Failure> {
     let location = session.location(None)?;
+    assert_folder(&location)?;
     let point = points::find(&location, wanted, place.cluster).await?;
     if place.identity.is_empty() {
         return Ok(Source::Closed(Box::new((location, point))));

@@ -7,16 +7,21 @@ use salvor_text::{ByteCount, Table};
 use serde_json::{Value, json};
 
 use crate::args::etcd::{ReportFormat, TimelineArgs};
+use crate::command::read::assert_folder;
 use crate::exit::{Exit, Failure};
 use crate::session::Session;
 
 /// Lists what a location has. Nothing is opened: no identity is needed.
 pub(super) async fn run(args: &TimelineArgs, session: &Session) -> Result<Exit, Failure> {
     let location = session.location(None)?;
+    assert_folder(&location)?;
     let all = match args.cluster {
         Some(cluster) => vec![cluster],
         None => clusters(&location).await?,
     };
+    if all.is_empty() {
+        location.assert_there().await?;
+    }
     let mut timelines = Vec::new();
     for cluster in all {
         timelines.push(Timeline::load(&location, cluster).await?);
