@@ -54,7 +54,13 @@ fn a_backup_after_a_check_found_damage_restores_and_latest_is_it() {
     let pack = data_pack(&host);
     flip(&pack);
     host.run("repo check --depth data").expect(7);
-    host.run("volume restore latest lost").expect(5);
+    let lost = host.run("volume restore latest lost");
+    lost.expect(5);
+    assert!(
+        lost.err.contains("every snapshot lacks data"),
+        "{}",
+        lost.err
+    );
     host.run("volume backup data").expect(0);
     host.run("volume restore latest back").expect(0);
     let noise = |path: &str| std::fs::read(host.place.home.path().join(path)).expect("a file");
@@ -112,7 +118,9 @@ fn a_damaged_snapshot_is_listed_and_only_a_prune_waits_for_it() {
     let whole = std::fs::read(&damaged).expect("a snapshot");
     std::fs::write(&damaged, &whole[..whole.len() / 2]).expect("cut");
     let named = |run: &Run| assert!(run.err.contains(&*id), "{}", run.err);
-    host.run("volume ls latest").expect(3);
+    let listed = host.run("volume ls latest");
+    listed.expect(3);
+    named(&listed);
     let backed_up = host.run("volume backup data");
     backed_up.expect(0);
     named(&backed_up);

@@ -247,6 +247,21 @@ impl Messages {
         )
     }
 
+    /// The newest snapshots are known to lack data; with `older`, one before them is taken.
+    #[must_use]
+    pub fn latest_lacks_data(self, older: bool) -> String {
+        match older {
+            true => self.say(
+                format_args!("newer snapshots lack data and are passed over; `salvor repo check --depth data` looks again"),
+                format_args!("더 새로운 스냅샷에는 빠진 데이터가 있어 건너뛰었습니다. `salvor repo check --depth data` 로 다시 확인하세요"),
+            ),
+            false => self.say(
+                format_args!("every snapshot lacks data, also the one that is taken; `salvor repo check --depth data` looks again"),
+                format_args!("선택한 스냅샷을 포함해 모든 스냅샷에 빠진 데이터가 있습니다. `salvor repo check --depth data` 로 다시 확인하세요"),
+            ),
+        }
+    }
+
     /// A key slot that cannot be read.
     #[must_use]
     pub fn key_unreadable(self, key: &str, why: &str) -> String {

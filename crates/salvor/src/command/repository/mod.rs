@@ -10,6 +10,7 @@ mod points;
 mod show;
 mod upkeep;
 mod volume;
+mod wanted;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! `volume backup`, `ls`, `cat` and `restore`.
 
-use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use salvor_repository::backup::{self as backing_up, BackupOptions};
@@ -9,12 +8,13 @@ use salvor_repository::chunk::ChunkerKind;
 use salvor_repository::path::{self, Found};
 use salvor_repository::restore::{self as restoring, Existing, RestoreOptions};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
-use salvor_repository::{Error, FileId, Node, NodeKind, Progress, Repository, Snapshot, damage};
+use salvor_repository::{Error, FileId, Node, NodeKind, Progress, Repository, Snapshot};
 use salvor_text::ByteCount;
 use salvor_text::align::Table;
 
+use super::wanted::{Wanted, plain};
 use super::{holder, hostname, lock, open, stoppable};
-use crate::args::repository::{LatestArgs, VolumeBackupArgs, VolumePathArgs, VolumeRestoreArgs};
+use crate::args::repository::{VolumeBackupArgs, VolumePathArgs, VolumeRestoreArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress as Shown;
 use crate::session::Session;
@@ -145,105 +145,14 @@ fn unreadable(path: &Path, error: std::io::Error) -> Failure {
     Failure::caused(exit, format!("read {}", path.display()), error)
 }
 
-/// The snapshot that is meant.
-struct Wanted {
-    snapshot: String,
-    latest: LatestArgs,
-}
-
-impl Wanted {
-    fn of(snapshot: &str, latest: &LatestArgs) -> Self {
-        Self {
-            snapshot: snapshot.to_owned(),
-            latest: latest.clone(),
-        }
-    }
-
-    /// `latest` must mean one source: the newest of another directory, restored in place, would be a loss.
-    fn find(&self, repository: &Repository) -> Result<(FileId, Snapshot), Error> {
-        let LatestArgs { host, source } = &self.latest;
-        if self.snapshot != "latest" {
-            if host.is_some() || source.is_some() {
-                return Err(Error::Invalid(
-                    "--host and --source say which snapshot `latest` is: leave them out, or name latest".to_owned(),
-                ));
-            }
-            return repository.snapshot(&self.snapshot);
-        }
-        // Older snapshots have their paths as they were given.
-        let same = |path: &String| plain(Path::new(path)).unwrap_or_else(|_| path.into());
-        let source = source.as_ref().map(same);
-        let is_meant = |snapshot: &Snapshot| {
-            host.as_ref().is_none_or(|host| *host == snapshot.hostname)
-                && source
-                    .as_ref()
-                    .is_none_or(|source| snapshot.paths.iter().any(|path| same(path) == *source))
-        };
-        let mut all = repository.snapshots_that_read()?;
-        all.retain(|(_, snapshot)| is_meant(snapshot));
-        pass_over_damaged(repository, &mut all)?;
-        let sources: BTreeSet<String> = all
-            .iter()
-            .map(|(_, snapshot)| format!("{} of {}", snapshot.paths.join(", "), snapshot.hostname))
-            .collect();
-        if sources.len() > 1 {
-            let sources: Vec<String> = sources.into_iter().collect();
-            return Err(Error::Invalid(format!(
-                "`latest` could be of several sources ({}): name a snapshot (see `salvor repo snapshots`), or say which with --source or --host",
-                sources.join("; ")
-            )));
-        }
-        match all.pop() {
-            Some(found) => Ok(found),
-            None => repository.snapshot("latest").and(Err(Error::Invalid(
-                "no snapshot is of that --host and --source: see `salvor repo snapshots`"
-                    .to_owned(),
-            ))),
-        }
-    }
-}
-
-/// A path from the root, without `.`, `..` and a slash at its end, as restic has it: one directory is one source, however it is
-/// named.
-fn plain(path: &Path) -> std::io::Result<PathBuf> {
-    let mut clean = PathBuf::new();
-    for part in std::path::absolute(path)?.components() {
-        match part {
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::CurDir => {}
-            part => clean.push(part),
-        }
-    }
-    Ok(clean)
-}
-
-/// Takes away snapshots that are known to lack data: `latest` is one that restores. Where all of them do, the newest is
-/// better than none, and the restore says what it lacks.
-fn pass_over_damaged(
-    repository: &Repository,
-    all: &mut Vec<(FileId, Snapshot)>,
-) -> Result<(), Error> {
-    const AGAIN: &str = "`salvor repo check --depth data` looks again";
-    let damaged = damage::known(repository)?.snapshots;
-    let whole = |(id, _): &(FileId, Snapshot)| !damaged.contains(id);
-    if all.last().is_none_or(whole) {
-        return Ok(());
-    }
-    if all.iter().any(whole) {
-        tracing::warn!("newer snapshots lack data and are passed over: {AGAIN}");
-        all.retain(whole);
-    } else {
-        tracing::warn!("every snapshot lacks data, also the one that is taken: {AGAIN}");
-    }
-    Ok(())
-}
-
 /// Lists a directory of a snapshot.
 pub(super) async fn ls(args: &VolumePathArgs, session: &Session) -> Result<Exit, Failure> {
     let repository = open(&args.repository, session).await?;
-    let (wanted, inside) = (Wanted::of(&args.snapshot, &args.latest), args.path.clone());
+    let opened = Arc::clone(&repository);
+    let (wanted, inside) = (
+        Wanted::of(&args.snapshot, &args.latest, session),
+        args.path.clone(),
+    );
     let nodes = super::blocking(move || {
         let index = repository.load_index_for_reading()?;
         let (_, snapshot) = wanted.find(&repository)?;
@@ -253,6 +162,7 @@ pub(super) async fn ls(args: &VolumePathArgs, session: &Session) -> Result<Exit,
         }
     })
     .await?;
+    tell_left_out(&opened, session);
     let mut table = Table::new(&["MODE", "OWNER", "SIZE", "TIME", "NAME"]);
     for node in &nodes {
         table.row(&row(node));
@@ -287,7 +197,11 @@ fn row(node: &Node) -> [String; 5] {
 /// Writes a file of a snapshot to standard output.
 pub(super) async fn cat(args: &VolumePathArgs, session: &Session) -> Result<Exit, Failure> {
     let repository = open(&args.repository, session).await?;
-    let (wanted, inside) = (Wanted::of(&args.snapshot, &args.latest), args.path.clone());
+    let opened = Arc::clone(&repository);
+    let (wanted, inside) = (
+        Wanted::of(&args.snapshot, &args.latest, session),
+        args.path.clone(),
+    );
     let progress = Arc::new(Progress::new());
     let working = Arc::clone(&progress);
     stoppable(
@@ -313,6 +227,7 @@ pub(super) async fn cat(args: &VolumePathArgs, session: &Session) -> Result<Exit
         },
     )
     .await?;
+    tell_left_out(&opened, session);
     Ok(Exit::Done)
 }
 
@@ -349,7 +264,7 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
         ..RestoreOptions::default()
     };
     let target = std::path::absolute(target).map_err(|e| unreadable(target, e))?;
-    let wanted = Wanted::of(&args.from, &args.latest);
+    let wanted = Wanted::of(&args.from, &args.latest, session);
     let looking = (Arc::clone(&repository), args.path.clone(), target.clone());
     let delete_extra = args.delete_extra;
     let (id, snapshot, extra) = super::blocking(move || {
