@@ -45,6 +45,14 @@ pub enum Error {
         /// The store, without secrets.
         place: String,
     },
+    /// There is no `config`, but other files of a repository are.
+    #[error(
+        "the repository at {place} lacks its file `config`, without which nothing in it can be read: it was lost, or a mirror to here has not ended; bring it from a copy with `repo repair --from`"
+    )]
+    ConfigLost {
+        /// The store, without secrets.
+        place: String,
+    },
     /// A repository is there already.
     #[error("there is a repository at {place} already; nothing was changed")]
     Exists {
@@ -90,6 +98,14 @@ pub enum Error {
         place: String,
         /// Minutes since the last refresh.
         minutes: i64,
+    },
+    /// Our own lock was removed: others may have removed what we count on.
+    #[error(
+        "the lock on the repository at {place} was removed while we worked, and what we stored or count on may be gone with it; nothing was committed: run it again"
+    )]
+    LockRemoved {
+        /// The store, without secrets.
+        place: String,
     },
     /// A blob that is referred to is in no index.
     #[error("the {kind} {id} is in no index of the repository at {place}")]
@@ -214,7 +230,10 @@ impl Error {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::NoBlob { .. } | Self::UnreadableSnapshot { .. } => true,
+            Self::Damaged { .. }
+            | Self::NoBlob { .. }
+            | Self::ConfigLost { .. }
+            | Self::UnreadableSnapshot { .. } => true,
             Self::Store { source, .. } => {
                 source.is_not_found() || source.kind == storage::ErrorKind::Corrupt
             }

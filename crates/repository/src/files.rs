@@ -254,6 +254,15 @@ impl Files {
             .map_err(|source| self.failed("replace", &path, source))
     }
 
+    /// Writes `config` in the place of one that is damaged.
+    pub(crate) fn replace_config(&self, bytes: Bytes) -> Result<()> {
+        let key = self.key("config")?;
+        self.runtime
+            .block_on(self.store.put(&key, bytes, PutMode::Overwrite))
+            .map(drop)
+            .map_err(|source| self.failed("replace", "config", source))
+    }
+
     /// Removes a file; one that is not there is removed already.
     ///
     /// # Errors

@@ -35,6 +35,7 @@ pub mod entries;
 pub mod error;
 pub mod files;
 pub mod format;
+pub mod head;
 #[cfg(test)]
 mod hostile;
 pub mod id;

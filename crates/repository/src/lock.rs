@@ -117,6 +117,37 @@ impl Lock {
     }
 }
 
+impl Lock {
+    /// As [`Lock::check`], and asks the store whether the lock is there still. To be called before what cannot be taken back.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`], [`Error::LockRemoved`], or the store fails.
+    pub fn check_stored(&self) -> Result<()> {
+        self.check()?;
+        loop {
+            let file = self.file();
+            if is_there(&self.repository, &file)? {
+                return Ok(());
+            }
+            // It may just have been refreshed, under another name.
+            if file == self.file() {
+                return Err(Error::LockRemoved {
+                    place: self.repository.files().place(),
+                });
+            }
+        }
+    }
+
+    fn file(&self) -> FileId {
+        self.state.lock().expect("no holder panics").file
+    }
+}
+
+fn is_there(repository: &Repository, file: &FileId) -> Result<bool> {
+    let files = repository.files();
+    Ok(files.exists(Kind::Lock, file)? && !files.exists(Kind::Release, file)?)
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         self.stop.take();
@@ -200,10 +231,11 @@ fn conflict(repository: &Repository, exclusive: bool, ours: Option<FileId>) -> R
     Ok(())
 }
 
-/// All locks that are not given back. One that vanishes while it is read was released.
+/// All locks that are not given back. One that vanishes while it is read was released; one that cannot be read may be of
+/// anybody who excludes us, since the store has it.
 ///
 /// # Errors
-/// Damage, or the store fails.
+/// The store fails.
 pub fn all(repository: &Repository) -> Result<Vec<(FileId, LockFile)>> {
     let now = Timestamp::now();
     let mut listed = repository.files().list(Kind::Lock)?;
@@ -225,10 +257,30 @@ pub fn all(repository: &Repository) -> Result<Vec<(FileId, LockFile)>> {
         match repository.read_document(Kind::Lock, &file.id) {
             Ok(lock) => locks.push((file.id, lock)),
             Err(Error::Store { source, .. }) if source.is_not_found() => {}
+            Err(error) if error.is_damage() => {
+                let since = file.modified.unwrap_or(now);
+                locks.push((file.id, unreadable(&file.id, since)));
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(locks)
+}
+
+/// What is taken for the content of a lock that has none that can be read.
+fn unreadable(id: &FileId, since: Timestamp) -> LockFile {
+    LockFile {
+        time: since,
+        exclusive: true,
+        hostname: format!(
+            "unknown, in the file {} that cannot be read",
+            Kind::Lock.path(id)
+        ),
+        username: "unknown".to_owned(),
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    }
 }
 
 /// What [`unlock`] did.
@@ -244,7 +296,7 @@ pub struct Unlocked {
 /// a process of this machine that is not there any more.
 ///
 /// # Errors
-/// Damage, or the store fails.
+/// The store fails.
 pub fn unlock(repository: &Repository, here: &str, everybody: bool) -> Result<Unlocked> {
     let mut unlocked = Unlocked::default();
     for (id, lock) in all(repository)? {

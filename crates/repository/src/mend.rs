@@ -85,6 +85,17 @@ pub fn snapshots(repository: &Repository, lock: &Lock, from: &Files) -> Result<V
     Ok(brought)
 }
 
+/// Snapshots of the copy that are not here: forgotten, or lost.
+///
+/// # Errors
+/// A store fails.
+pub fn absent(repository: &Repository, from: &Files) -> Result<Vec<FileId>> {
+    let here = repository.files().list(Kind::Snapshot)?;
+    let there = from.list(Kind::Snapshot)?.into_iter();
+    let is_absent = |id: &FileId| here.iter().all(|file| file.id != *id);
+    Ok(there.map(|file| file.id).filter(is_absent).collect())
+}
+
 /// Brings packs from a copy. `lock` must be exclusive.
 ///
 /// # Errors

@@ -143,7 +143,7 @@ pub fn mark(
         }
     }
     marked.copied_bytes = copy_needed(repository, &index, &reached, &copy, progress)?;
-    lock.check()?;
+    lock.check_stored()?;
     if !gone.is_empty() {
         let mark = Mark {
             version: VERSION,
@@ -206,7 +206,7 @@ pub fn sweep(
         done.clear();
         gone.retain(|pack| !retained.contains(pack));
     }
-    lock.check()?;
+    lock.check_stored()?;
     drop_blobs(repository, &index, |pack, _| gone.contains(pack))?;
     for id in &gone {
         progress.check()?;

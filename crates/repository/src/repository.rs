@@ -57,7 +57,8 @@ impl Repository {
     /// # Errors
     /// [`Error::Exists`], or the store fails.
     pub fn init(files: Files, password: &Secret, options: &InitOptions) -> Result<Self> {
-        if files.config()?.is_some() {
+        // Where `config` is lost, another one would leave what is there unreadable for good.
+        if config_of(&files)?.is_some() {
             return Err(Error::Exists {
                 place: files.place(),
             });
@@ -97,9 +98,9 @@ impl Repository {
     /// Opens a repository.
     ///
     /// # Errors
-    /// [`Error::NoRepository`], [`Error::WrongPassword`], [`Error::Version`], damage, or the store fails.
+    /// [`Error::NoRepository`], [`Error::ConfigLost`], [`Error::WrongPassword`], [`Error::Version`], damage, or the store fails.
     pub fn open(files: Files, password: &Secret) -> Result<Self> {
-        let Some(sealed) = files.config()? else {
+        let Some(sealed) = config_of(&files)? else {
             return Err(Error::NoRepository {
                 place: files.place(),
             });
@@ -259,4 +260,24 @@ impl Repository {
 
 pub(crate) fn to_json<T: Serialize>(document: &T) -> Vec<u8> {
     serde_json::to_vec(document).expect("documents have string keys only")
+}
+
+/// `config`; nothing where there is no repository. A place without it that holds what repositories store has lost it: a key
+/// alone is what an `init` that was killed leaves.
+fn config_of(files: &Files) -> Result<Option<Bytes>> {
+    if let Some(config) = files.config()? {
+        return Ok(Some(config));
+    }
+    for kind in [Kind::Snapshot, Kind::Index, Kind::Pack] {
+        if !files.list(kind)?.is_empty() {
+            // Another may have made the repository since.
+            return match files.config()? {
+                Some(config) => Ok(Some(config)),
+                None => Err(Error::ConfigLost {
+                    place: files.place(),
+                }),
+            };
+        }
+    }
+    Ok(None)
 }

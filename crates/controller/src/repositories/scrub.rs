@@ -113,7 +113,7 @@ fn alone(repository: &Arc<Repository>, order: &Order) -> Result<Option<Lock>, Er
 /// Another location may have another repository of this domain, or none, or be down: the next one is tried.
 fn pass_over(error: Error) -> Result<(), Error> {
     match error {
-        Error::Cancelled | Error::LockLost { .. } => Err(error),
+        Error::Cancelled | Error::LockLost { .. } | Error::LockRemoved { .. } => Err(error),
         other => {
             tracing::debug!(error = %other, "a location has no copy that can be used");
             Ok(())

@@ -68,8 +68,9 @@ fn tree(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Root of the file system, the old folder, its file, the temporary folder, `member`, `snap`, `db`, `wal` and the log.
-const NEEDED: u32 = 9;
+/// Root of the file system, the old folder, its file, the temporary folder, `member`, `snap`, `db`, the file that says where the
+/// log begins, `wal` and the log.
+const NEEDED: u32 = 10;
 
 #[test]
 fn a_disk_that_becomes_full_at_any_step_leaves_the_old_directory_and_nothing_else() {

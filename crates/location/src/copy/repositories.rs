@@ -39,6 +39,10 @@ pub(super) async fn plan(source: &Location, target: &Location) -> Result<BTreeMa
         for name in listed.folders {
             let folder = format!("{parent}/{name}");
             let Some(ours) = config(source, &folder).await? else {
+                if has_content(source, &folder).await? {
+                    let why = "it has lost its file `config`: `salvor repo repair --from` brings it from a copy";
+                    found.insert(folder, Action::Leave(why.to_owned()));
+                }
                 continue;
             };
             let action = match config(target, &folder).await? {
@@ -183,6 +187,16 @@ async fn files(location: &Location, folder: &str, part: &str) -> Result<Vec<Obje
     let all = listed(location, &format!("{folder}/{part}")).await?;
     let is_file = |info: &ObjectInfo| info.key.file_name().parse::<Digest>().is_ok();
     Ok(all.into_iter().filter(is_file).collect())
+}
+
+/// Whether a folder has what only a repository has.
+async fn has_content(location: &Location, folder: &str) -> Result<bool> {
+    for part in [SNAPSHOTS, "index"] {
+        if !files(location, folder, part).await?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn sizes(location: &Location, folder: &str) -> Result<BTreeSet<(String, u64)>> {

@@ -98,10 +98,7 @@ impl Written {
     /// Entries that are missing from the snapshot.
     #[must_use]
     pub fn missing(&self) -> u64 {
-        self.snapshot
-            .summary
-            .as_ref()
-            .map_or(0, |summary| summary.errors)
+        self.snapshot.missing()
     }
 }
 
@@ -131,7 +128,7 @@ pub fn run(
     })?;
     let root = own.as_ref().map(Root::of);
     let (tree, counts, stored) = pipeline(repository, &index, source, before, options, progress)?;
-    lock.check()?;
+    lock.check_stored()?;
     progress.check()?;
     let summary = summary(&begin, &counts, stored);
     let snapshot = Snapshot {

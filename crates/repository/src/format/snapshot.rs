@@ -160,6 +160,12 @@ fn is_zero_u64(number: &u64) -> bool {
 }
 
 impl Snapshot {
+    /// Entries that could not be read and are missing from it. Snapshots of restic do not say.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.summary.as_ref().map_or(0, |summary| summary.errors)
+    }
+
     /// When the backup began; `None` when the text is no time.
     #[must_use]
     pub fn begun(&self) -> Option<jiff::Timestamp> {

@@ -10,11 +10,12 @@
 
 mod clear;
 mod content;
+mod extra;
+mod ground;
 mod metadata;
 mod place;
 mod walk;
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -29,7 +30,9 @@ use crate::progress::Progress;
 use crate::repository::Repository;
 use crate::source::Failure;
 
-/// Failures that are named; all are counted.
+pub use extra::{Complete, Extra, extra};
+
+/// Failures that are named, of which all are counted, and paths that stayed.
 const NAMED_FAILURES: usize = 1000;
 
 /// What happens with what stands in the target.
@@ -47,8 +50,9 @@ pub enum Existing {
 pub struct RestoreOptions {
     /// What happens with what stands there.
     pub existing: Existing,
-    /// Remove what the snapshot does not have. Only with [`Existing::Overwrite`].
-    pub delete_extra: bool,
+    /// Remove what the snapshot does not have, on the file system of the target. Only with [`Existing::Overwrite`], and from a
+    /// snapshot from which nothing is missing.
+    pub delete_extra: Option<Complete>,
     /// Set owners. Without the right to, every file would be a failure.
     pub owners: bool,
     /// Leave holes where pieces are all zero.
@@ -61,7 +65,7 @@ impl Default for RestoreOptions {
     fn default() -> Self {
         Self {
             existing: Existing::Refuse,
-            delete_extra: false,
+            delete_extra: None,
             owners: true,
             sparse: true,
             workers: 0,
@@ -85,6 +89,9 @@ pub struct Restored {
     pub sockets: u64,
     /// Entries that were removed because the snapshot does not have them.
     pub deleted: u64,
+    /// What the snapshot does not have and stayed, because it is on another file system than the target: at most a thousand of
+    /// its mount points, or directories in it.
+    pub kept: Vec<PathBuf>,
     /// Bytes that were written, holes included.
     pub bytes: u64,
     /// Entries that are missing or not as they were.
@@ -154,7 +161,7 @@ pub fn one(
     options: &RestoreOptions,
     progress: &Progress,
 ) -> Result<Restored> {
-    if options.delete_extra {
+    if options.delete_extra.is_some() {
         return Err(Error::Invalid(
             "one entry says nothing of what else should be in the directory: nothing extra can be removed".to_owned(),
         ));
@@ -200,45 +207,6 @@ pub fn some(
     Ok(restored.unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What stands in `target` and the tree has not: what a restore with `delete_extra` removes. A directory that goes whole is
-/// named once.
-///
-/// # Errors
-/// The target cannot be read, damage, or the store fails.
-pub fn extra(
-    repository: &Repository,
-    index: &Index,
-    tree: &BlobId,
-    target: &Path,
-) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut open = vec![(PathBuf::new(), *tree)];
-    while let Some((folder, tree)) = open.pop() {
-        let tree = repository.read_tree(index, &tree)?;
-        let path = target.join(&folder);
-        let entries = match std::fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(local("read", &path, error)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(|e| local("read", &path, e))?;
-            let name = entry.file_name();
-            let inside = folder.join(&name);
-            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            match tree.find(name.as_bytes()) {
-                Some(node) => {
-                    open.extend(node.subtree.filter(|_| is_folder).map(|id| (inside, id)));
-                }
-                None if folder.as_os_str().is_empty() && name == "lost+found" => {}
-                None => found.push(inside),
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 /// What was done so far, counted by several threads.
 #[derive(Debug, Default)]
 struct Tally(Mutex<Restored>);
@@ -246,6 +214,18 @@ struct Tally(Mutex<Restored>);
 impl Tally {
     fn count(&self, change: impl FnOnce(&mut Restored)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Notes what was removed, and what is extra and stays.
+    fn removed(&self, count: u64, kept: Vec<PathBuf>) {
+        for path in &kept {
+            tracing::warn!(path = %path.display(), "it is on another file system and was not removed");
+        }
+        self.count(|restored| {
+            restored.deleted += count;
+            restored.kept.extend(kept);
+            restored.kept.truncate(NAMED_FAILURES);
+        });
     }
 
     /// Notes an entry that does not have its content.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::ground::Ground;
 use super::{Existing, local};
 use crate::error::{Error, Result};
 
@@ -16,6 +17,8 @@ use crate::error::{Error, Result};
 pub(super) struct Target {
     fd: OwnedFd,
     path: PathBuf,
+    /// Where it stands.
+    pub(super) ground: Ground,
     /// It was empty: every file in it is ours.
     pub(super) is_fresh: bool,
 }
@@ -47,9 +50,11 @@ impl Target {
             Mode::empty(),
         )
         .map_err(|e| local("open", path, e))?;
+        let ground = Ground::of(&fd).map_err(|e| local("open", path, e))?;
         Ok(Self {
             fd,
             path: path.to_owned(),
+            ground,
             is_fresh,
         })
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::clear::{clear, kind_of, may_clear, names_in, remove};
+use super::clear::{Removed, clear, kind_of, may_clear, names_in};
 use super::content::{Batch, Before, Chain, Site, complete};
 use super::place::Target;
 use super::{RestoreOptions, Tally, metadata};
@@ -428,35 +428,43 @@ impl<'r> Walk<'r> {
     }
 
     /// Removes what a directory has and its tree has not, where that is wanted. Nothing goes by a tree that does not read to
-    /// its end.
+    /// its end, and nothing from another file system.
     fn delete_extra(&self, path: &Path, tree: &BlobId) -> Result<()> {
         let is_chosen = self.wanted(path) == Wanted::Yes;
-        if !self.site.options.delete_extra || self.site.target.is_fresh || !is_chosen {
+        if self.site.options.delete_extra.is_none() || self.site.target.is_fresh || !is_chosen {
             return Ok(());
         }
         let entries = self.site.repository.entries(self.site.index, tree)?;
         let keep: HashSet<Vec<u8>> = entries
             .map(|node| node.map(|node| node.name))
             .collect::<Result<_>>()?;
-        let names = self
+        let ground = self.site.target.ground;
+        let found = self
             .site
             .target
             .open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)
-            .and_then(|fd| names_in(&fd).map(|names| (fd, names)));
-        let (fd, names) = match names {
+            .and_then(|fd| Ok((names_in(&fd)?, ground.is_left_by(&fd)?, fd)));
+        let (names, is_elsewhere, fd) = match found {
             Ok(found) => found,
             Err(error) => return self.site.trouble(path, error),
         };
+        let is_root_lost = |name: &OsStr| path.as_os_str().is_empty() && name == "lost+found";
+        let mut removed = Removed::default();
         for name in names {
-            let is_root_lost = path.as_os_str().is_empty() && name == "lost+found";
-            if keep.contains(name.as_bytes()) || is_root_lost {
+            if keep.contains(name.as_bytes()) || is_root_lost(&name) {
                 continue;
             }
-            match remove(&fd, Path::new(&name)) {
-                Ok(count) => self.site.tally.count(|restored| restored.deleted += count),
-                Err(error) => self.site.trouble(&path.join(&name), error)?,
+            if is_elsewhere {
+                removed.keep(path);
+                break;
+            }
+            let inside = path.join(&name);
+            if let Err(error) = removed.remove(ground, &fd, &inside) {
+                self.site.trouble(&inside, error)?;
             }
         }
+        let kept = removed.kept.iter().map(|path| self.site.target.show(path));
+        self.site.tally.removed(removed.count, kept.collect());
         Ok(())
     }
 

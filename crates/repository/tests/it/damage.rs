@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use salvor_repository::check::{self, Depth};
-use salvor_repository::restore::RestoreOptions;
+use salvor_repository::restore::{Extra, RestoreOptions};
 use salvor_repository::{Error, Progress, Repository, restore};
 
 use crate::support::{
-    Place, assert_same, back_up, make_tree, options, restore_into, secret, survey,
+    Place, assert_same, back_up, complete, make_tree, options, restore_into, secret, survey,
 };
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -222,13 +222,14 @@ fn a_target_that_is_a_link_is_refused_and_what_would_go_is_named_before() {
     let index = repository.load_index().unwrap();
     let tree_id = written.snapshot.tree;
     let extra = restore::extra(&repository, &index, &tree_id, &victim).unwrap();
-    assert_eq!(
-        extra,
-        [PathBuf::from("precious"), PathBuf::from("sub/mine")]
-    );
+    let going = |path: &str| Extra {
+        path: PathBuf::from(path),
+        below: Some(0),
+    };
+    assert_eq!(extra, [going("precious"), going("sub/mine")]);
     let overwrite = RestoreOptions {
         existing: restore::Existing::Overwrite,
-        delete_extra: true,
+        delete_extra: complete(&repository),
         ..RestoreOptions::default()
     };
     let refused = restore::run(

@@ -9,11 +9,11 @@ use salvor_repository::{Error, Progress};
 use crate::support::{Place, back_up, noise, options, restore_into};
 
 /// Names the small file system to the test in the process that has one.
-const SMALL: &str = "SALVOR_TEST_SMALL_FILE_SYSTEM";
+pub(crate) const SMALL: &str = "SALVOR_TEST_SMALL_FILE_SYSTEM";
 
 /// Runs a test of this program again, in a mount namespace of its own with a file system of 4 MiB. `None`, said aloud, where
 /// that may not be made.
-fn with_small_file_system(test: &str, folder: &Path) -> Option<()> {
+pub(crate) fn with_small_file_system(test: &str, folder: &Path) -> Option<()> {
     let script =
         "mount -t tmpfs -o size=4m none \"$1\" || exit 77; exec \"$2\" --exact \"$3\" --nocapture";
     let output = Command::new("unshare")

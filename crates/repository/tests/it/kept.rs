@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use salvor_repository::restore::{Existing, RestoreOptions};
+use salvor_repository::restore::{Complete, Existing, RestoreOptions};
 
-use crate::support::{Place, assert_same, back_up, noise, options, restore_into, survey};
+use crate::support::{Place, assert_same, back_up, complete, noise, options, restore_into, survey};
 
 fn packs(place: &Place) -> Vec<PathBuf> {
     let folders = std::fs::read_dir(place.path("repository/data")).unwrap();
@@ -32,7 +32,7 @@ fn flip(pack: &Path) {
     std::fs::write(pack, bytes).unwrap();
 }
 
-fn in_place(delete_extra: bool) -> RestoreOptions {
+fn in_place(delete_extra: Option<Complete>) -> RestoreOptions {
     RestoreOptions {
         existing: Existing::Overwrite,
         delete_extra,
@@ -105,7 +105,12 @@ fn what_stands_there_stays_whole_when_what_is_to_replace_it_is_damaged() {
         let before = survey(&back);
         let modified = |at: &Path| std::fs::symlink_metadata(at).unwrap().mtime_nsec();
         let time = modified(&back.join("large"));
-        let restored = restore_into(&repository, "latest", &back, &in_place(true));
+        let restored = restore_into(
+            &repository,
+            "latest",
+            &back,
+            &in_place(complete(&repository)),
+        );
         assert_eq!((restored.failed, restored.missing), (1, 1), "{what}");
         let failure = &restored.failures[0];
         assert!(failure.path.ends_with("large"), "{what}: {failure:?}");
@@ -124,7 +129,12 @@ fn what_stands_there_stays_whole_when_what_is_to_replace_it_is_damaged() {
         assert_eq!(std::fs::read(back.join("small")).unwrap(), b"small");
         // Mended, all of it comes back.
         std::fs::write(&pack, &whole).unwrap();
-        let restored = restore_into(&repository, "latest", &back, &in_place(true));
+        let restored = restore_into(
+            &repository,
+            "latest",
+            &back,
+            &in_place(complete(&repository)),
+        );
         assert_eq!(restored.failures, [], "{what}");
         assert!(
             std::fs::read(back.join("large")).unwrap() == noise(1, 9 << 20),
@@ -147,7 +157,7 @@ fn further_names_of_a_damaged_file_are_not_made_of_what_stands_there() {
     let _ = back_up(&repository, &tree, &options());
     flip(&largest_pack(&place));
     let before = survey(&back);
-    let restored = restore_into(&repository, "latest", &back, &in_place(false));
+    let restored = restore_into(&repository, "latest", &back, &in_place(None));
     assert_eq!((restored.failed, restored.missing), (2, 2), "{restored:?}");
     assert_same(&survey(&back), &before, "as it was");
     // Where nothing stands nothing is left of either.
@@ -178,7 +188,7 @@ fn a_file_stays_where_the_directory_that_is_to_replace_it_cannot_be_read() {
         let damaged: Vec<u8> = whole.iter().map(|byte| byte ^ 1).collect();
         std::fs::write(&pack, damaged).unwrap();
         // One that has seen nothing of it yet.
-        let restored = restore_into(&place.open(), "latest", &back, &in_place(false));
+        let restored = restore_into(&place.open(), "latest", &back, &in_place(None));
         let named = |name: &str| {
             restored
                 .failures
@@ -196,7 +206,7 @@ fn a_file_stays_where_the_directory_that_is_to_replace_it_cannot_be_read() {
         std::fs::write(&pack, whole).unwrap();
     }
     assert_eq!(kept, 1);
-    let restored = restore_into(&repository, "latest", &back, &in_place(false));
+    let restored = restore_into(&repository, "latest", &back, &in_place(None));
     assert_eq!(restored.failures, []);
     assert_eq!(std::fs::read(back.join("folder/inside")).unwrap(), b"new");
 }

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod damage;
+mod extra;
 mod faults;
 mod full;
+mod head;
 mod kept;
+mod locks;
 mod matrix;
 mod mend;
 mod noted;

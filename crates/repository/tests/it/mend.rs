@@ -1,7 +1,7 @@
 //! What is damaged comes from a copy; what is known to be damaged is written down; checks of a share add up.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use salvor_repository::check::{self, Checked, Depth, Share};
@@ -9,7 +9,7 @@ use salvor_repository::damage::Known;
 use salvor_repository::{Error, FileId, Files, Kind, Progress, Repository, damage, mend};
 use salvor_storage::FsStore;
 
-use crate::support::{Place, alone, back_up, flip, lock, noise, options, secret};
+use crate::support::{Place, alone, back_up, copy, flip, lock, noise, options, secret};
 
 /// A repository with several packs, and a copy of it.
 fn with_copy() -> (Place, Arc<Repository>, Files) {
@@ -25,19 +25,6 @@ fn with_copy() -> (Place, Arc<Repository>, Files) {
     copy(&place.path("repository"), &place.path("copy"));
     let files = place.files_in(Arc::new(FsStore::new(place.path("copy"))));
     (place, repository, files)
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn pack(place: &Place, folder: &str, id: &FileId) -> PathBuf {

@@ -11,7 +11,8 @@ use salvor_repository::{Error, InitOptions, Kind, Progress, Repository, Work};
 use salvor_seal::Secret;
 
 use crate::support::{
-    Place, assert_same, back_up, lock, make_tree, noise, options, restore_into, secret, survey,
+    Place, assert_same, back_up, complete, lock, make_tree, noise, options, restore_into, secret,
+    survey,
 };
 
 #[test]
@@ -104,7 +105,7 @@ fn a_full_directory_in_the_place_of_a_file_stays_unless_extra_is_to_go() {
         std::fs::read_to_string(back.join("a/b/keep")).unwrap(),
         "kept"
     );
-    wanted.delete_extra = true;
+    wanted.delete_extra = complete(&repository);
     let restored = restore_into(&repository, "latest", &back, &wanted);
     assert_eq!(restored.failed, 0, "{restored:?}");
     assert_eq!(std::fs::read_to_string(back.join("a")).unwrap(), "a");
@@ -178,7 +179,7 @@ fn in_place_only_what_differs_is_written_and_what_is_extra_goes_when_asked() {
     std::fs::write(tree.join("extra/file"), b"extra").unwrap();
     let overwrite = RestoreOptions {
         existing: Existing::Overwrite,
-        delete_extra: true,
+        delete_extra: complete(&repository),
         ..RestoreOptions::default()
     };
     let restored = restore_into(&repository, "latest", &tree, &overwrite);
@@ -214,7 +215,7 @@ fn some_entries_come_back_to_their_places_and_nothing_else_changes() {
         let (_, snapshot) = repository.snapshot("latest").unwrap();
         let options = RestoreOptions {
             existing: Existing::Overwrite,
-            delete_extra,
+            delete_extra: complete(&repository).filter(|_| delete_extra),
             ..RestoreOptions::default()
         };
         let (tree, progress) = (&snapshot.tree, Progress::new());

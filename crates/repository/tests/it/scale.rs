@@ -15,7 +15,8 @@ use salvor_storage::FsStore;
 use salvor_storage::testing::FaultStore;
 
 use crate::support::{
-    Place, assert_same, back_up, expect, lock, noise, options, restore_into, secret, survey,
+    Place, assert_same, back_up, complete, expect, lock, noise, options, restore_into, secret,
+    survey,
 };
 use crate::synthetic::{Discard, LargeFile, TinyFiles};
 
@@ -51,7 +52,7 @@ fn a_directory_with_a_long_description_is_stored_found_again_and_restored() {
     std::fs::write(back.join("many/000500"), b"is empty?").unwrap();
     let in_place = RestoreOptions {
         existing: Existing::Overwrite,
-        delete_extra: true,
+        delete_extra: complete(&repository),
         ..RestoreOptions::default()
     };
     let restored = restore_into(&repository, "latest", &back, &in_place);

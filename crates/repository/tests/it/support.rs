@@ -10,7 +10,7 @@ use std::sync::Arc;
 use salvor_repository::backup::{self, BackupOptions, Written};
 use salvor_repository::files::Files;
 use salvor_repository::lock::{Holder, Lock};
-use salvor_repository::restore::{self, RestoreOptions, Restored};
+use salvor_repository::restore::{self, Complete, RestoreOptions, Restored};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
 use salvor_repository::{InitOptions, Progress, Repository, Work};
 use salvor_seal::Secret;
@@ -103,6 +103,20 @@ pub(crate) fn alone(repository: &Arc<Repository>) -> Lock {
     Lock::take(repository, true, &holder).unwrap()
 }
 
+/// A folder with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// Changes a bit in the middle of a file.
 pub(crate) fn flip(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
@@ -128,6 +142,12 @@ pub(crate) fn options() -> BackupOptions {
         username: "tester".to_owned(),
         ..BackupOptions::default()
     }
+}
+
+/// Nothing is missing from the newest snapshot: what is extra may go.
+pub(crate) fn complete(repository: &Repository) -> Option<Complete> {
+    let (_, snapshot) = repository.snapshot("latest").unwrap();
+    Some(Complete::of(&snapshot).unwrap())
 }
 
 pub(crate) fn restore_into(

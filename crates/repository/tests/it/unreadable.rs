@@ -1,6 +1,5 @@
 //! A file that cannot be read among snapshots, indexes, keys and notes stops nothing but what removes.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use salvor_repository::check::{self, Depth};
@@ -9,7 +8,8 @@ use salvor_repository::{Error, FileId, Kind, Progress, Repository, mend, prune, 
 use salvor_storage::FsStore;
 
 use crate::support::{
-    Place, alone, assert_same, back_up, lock, make_tree, options, restore_into, secret, survey,
+    Place, alone, assert_same, back_up, copy, lock, make_tree, options, restore_into, secret,
+    survey,
 };
 
 /// Damages a file that is there, in each way that happens, or puts one there that nobody wrote.
@@ -35,19 +35,6 @@ fn damage(place: &Place, kind: Kind, id: &FileId, how: &str) -> FileId {
         }
     }
     *id
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn restores(place: &Place, repository: &Repository, id: &FileId, what: &str) {

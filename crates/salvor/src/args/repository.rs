@@ -106,8 +106,8 @@ pub(crate) struct RepairArgs {
     /// meets the content of the rest stores it again.
     #[arg(long)]
     pub(crate) read_data: bool,
-    /// Another location that has a copy of the repository (a mirror): reads everything, and brings packs, index files and
-    /// snapshots that are damaged or gone from there. With --repository, the address of the copy itself.
+    /// Another location that has a copy of the repository (a mirror): reads everything, and brings packs and index files
+    /// that are damaged or gone, damaged snapshots, and what opens it from there. With --repository, the address of the copy itself.
     #[arg(long, value_name = "LOCATION", conflicts_with = "read_data")]
     pub(crate) from: Option<String>,
     /// Give up snapshots that cannot be read: their files are moved to salvor/set-aside in the repository. What only they

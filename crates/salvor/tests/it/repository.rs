@@ -1,5 +1,13 @@
 //! `repo` and `volume`: file trees in a location.
 
+use std::sync::Arc;
+
+use salvor_repository::backup::{self, BackupOptions};
+use salvor_repository::lock::{Holder, Lock};
+use salvor_repository::source::tree::{TreeOptions, TreeSource};
+use salvor_repository::source::{Content, Source, Step};
+use salvor_repository::{Progress, Repository};
+
 use crate::support::{Place, Run};
 
 /// A place with a password, a tree, and no cluster: none is needed.
@@ -214,7 +222,7 @@ fn latest_means_one_source_and_what_would_go_is_shown() {
     assert!(
         asked
             .err
-            .contains("1 entries that the snapshot does not have will be removed: extra"),
+            .contains("1 entry that the snapshot does not have will be removed: extra\n"),
         "{}",
         asked.err
     );
@@ -225,6 +233,107 @@ fn latest_means_one_source_and_what_would_go_is_shown() {
     .expect(0);
     assert!(!home.join("data/extra").exists());
     host.run("volume ls latest --host nowhere").expect(2);
+}
+
+#[test]
+fn what_would_go_is_shown_whole_and_harmless() {
+    let host = Host::new();
+    let home = host.place.home.path();
+    let line = "volume restore latest data --in-place --delete-extra";
+    std::fs::write(home.join("data/gives\u{1b}[2Jway"), "a file").expect("a file");
+    host.run("repo init --password-kind machine").expect(0);
+    host.run("volume backup data").expect(0);
+    let ls = host.run("volume ls latest");
+    assert!(ls.expect(0).contains("gives\\u{1b}[2Jway"), "{}", ls.out);
+    std::fs::remove_file(home.join("data/gives\u{1b}[2Jway")).expect("removed");
+    std::fs::create_dir_all(home.join("data/gives\u{1b}[2Jway/a/b")).expect("a tree");
+    for i in 0..24 {
+        std::fs::write(home.join(format!("data/new\n{i:02}")), "").expect("a file");
+    }
+    let asked = host.run(line);
+    asked.expect(4);
+    let said = "25 entries that the snapshot does not have will be removed: gives\\u{1b}[2Jway (with 2 entries in it), \
+                new\\n00, ";
+    assert!(asked.err.contains(said), "{}", asked.err);
+    assert!(asked.err.contains("new\\n18 and 5 more\n"), "{}", asked.err);
+    assert!(!asked.err.contains('\u{1b}'), "{:?}", asked.err);
+    host.run(&format!("{line} --yes")).expect(0);
+    assert_eq!(host.read("data/gives\u{1b}[2Jway"), "a file");
+}
+
+/// A directory of which two entries cannot be read.
+struct Denied(TreeSource, u8);
+
+impl Source for Denied {
+    fn next(&mut self) -> std::io::Result<Step> {
+        if self.1 == 2 {
+            return self.0.next();
+        }
+        self.1 += 1;
+        Ok(Step::Failed(salvor_repository::source::Failure {
+            path: format!("denied {}", self.1),
+            why: "denied".to_owned(),
+        }))
+    }
+
+    fn open(&mut self) -> std::io::Result<Box<dyn Content + '_>> {
+        self.0.open()
+    }
+}
+
+/// Backs up `data` as somebody does who may not read two entries of it.
+fn back_up_denied(host: &Host) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let folder = host
+        .place
+        .location()
+        .join("plugins/salvor/repository/host-a");
+    let store = Arc::new(salvor_storage::FsStore::new(folder));
+    let files = salvor_repository::Files::new(store, runtime.handle().clone());
+    let password = host
+        .read("password")
+        .lines()
+        .next()
+        .expect("one")
+        .to_owned();
+    let opened = Repository::open(files, &salvor_seal::Secret::new(password));
+    let repository = Arc::new(opened.expect("opened"));
+    let holder = Holder {
+        hostname: "here".to_owned(),
+        username: "tester".to_owned(),
+    };
+    let lock = Lock::take(&repository, false, &holder).expect("a lock");
+    let data = host.place.home.path().join("data");
+    let tree = TreeSource::open(&data, TreeOptions::default()).expect("a tree");
+    let options = BackupOptions {
+        paths: vec![data.display().to_string()],
+        ..BackupOptions::default()
+    };
+    let (mut source, progress) = (Denied(tree, 0), Progress::new());
+    let written = backup::run(&repository, &lock, &mut source, &options, &progress);
+    assert_eq!(written.expect("written").missing(), 2);
+}
+
+#[test]
+fn by_a_snapshot_that_lacks_entries_nothing_extra_goes() {
+    let host = Host::new();
+    let home = host.place.home.path();
+    host.run("repo init --password-kind machine").expect(0);
+    back_up_denied(&host);
+    std::fs::write(home.join("data/denied"), "denied").expect("a file");
+    std::fs::write(home.join("data/one"), "newer").expect("a file");
+    let refused = host.run("volume restore latest data --in-place --delete-extra --yes");
+    refused.expect(4);
+    for said in ["missing from it (2)", "restore without --delete-extra"] {
+        assert!(refused.err.contains(said), "{}", refused.err);
+    }
+    assert_eq!(host.read("data/one"), "newer");
+    let restored = host.run("volume restore latest data --in-place --yes");
+    restored.expect(0);
+    let said = "2 entries could not be read when this snapshot was made";
+    assert!(restored.err.contains(said), "{}", restored.err);
+    assert_eq!(host.read("data/denied"), "denied");
+    assert_eq!(host.read("data/one"), "one\n".repeat(1000));
 }
 
 #[test]

@@ -141,6 +141,24 @@ impl Messages {
         )
     }
 
+    /// What to do about a damaged repository.
+    #[must_use]
+    pub fn repository_damaged_advice(self) -> String {
+        self.say(
+            format_args!("with a copy of it, `salvor repo repair --from LOCATION` brings what is damaged; without, `salvor repo repair --read-data` keeps what is whole, and the next backup stores anew what its source still has"),
+            format_args!("사본이 있으면 `salvor repo repair --from LOCATION` 이 손상된 것을 가져옵니다. 없으면 `salvor repo repair --read-data` 가 온전한 것을 지키고, 다음 백업이 원본에 남아 있는 것을 다시 저장합니다"),
+        )
+    }
+
+    /// Snapshots that only the copy has.
+    #[must_use]
+    pub fn snapshots_absent(self, count: usize, some: &str) -> String {
+        self.say(
+            format_args!("the copy has {count} snapshots that are not here ({some}): if they were not forgotten on purpose, `salvor backup-location mirror` from the copy to here brings them"),
+            format_args!("사본에는 있고 여기에는 없는 스냅샷 {count}개({some}). 일부러 지운 것이 아니면 사본에서 이곳으로 `salvor backup-location mirror` 를 실행해 가져오세요"),
+        )
+    }
+
     /// A snapshot that will be removed after the question.
     #[must_use]
     pub fn snapshot_will_go(self, id: &str, time: &str, paths: &str) -> String {
@@ -260,6 +278,15 @@ impl Messages {
                 format_args!("선택한 스냅샷을 포함해 모든 스냅샷에 빠진 데이터가 있습니다. `salvor repo check --depth data` 로 다시 확인하세요"),
             ),
         }
+    }
+
+    /// What opens a repository came from a copy.
+    #[must_use]
+    pub fn head_brought(self, files: &str) -> String {
+        self.say(
+            format_args!("brought from the copy, without which nothing opens: {files}"),
+            format_args!("없으면 저장소를 열 수 없어 사본에서 가져온 파일: {files}"),
+        )
     }
 
     /// A key slot that cannot be read.
@@ -406,12 +433,54 @@ impl Messages {
         )
     }
 
-    /// What a restore in place removes, before the question.
+    /// What a restore in place removes, before the question: some by name, and how many more.
     #[must_use]
-    pub fn will_be_removed(self, count: usize, some: &str) -> String {
+    pub fn will_be_removed(self, entries: usize, some: &str, more: usize) -> String {
+        let english = count(entries as u64, "entry", "entries");
+        let (and, others) = match more {
+            0 => (String::new(), String::new()),
+            more => (format!(" and {more} more"), format!(" 외 {more}개")),
+        };
         self.say(
-            format_args!("{count} entries that the snapshot does not have will be removed: {some}"),
-            format_args!("스냅샷에 없는 항목 {count}개를 제거합니다: {some}"),
+            format_args!("{english} that the snapshot does not have will be removed: {some}{and}"),
+            format_args!("스냅샷에 없는 항목 {entries}개를 제거합니다: {some}{others}"),
+        )
+    }
+
+    /// A directory that goes with what is below it: how many entries, or too many to be counted.
+    #[must_use]
+    pub fn with_what_is_below(self, path: &str, below: Option<u64>) -> String {
+        match below {
+            Some(below) => {
+                let english = count(below, "entry", "entries");
+                self.say(
+                    format_args!("{path} (with {english} in it)"),
+                    format_args!("{path} (안의 항목 {below}개 포함)"),
+                )
+            }
+            None => self.say(
+                format_args!("{path} (with everything in it)"),
+                format_args!("{path} (안의 모든 항목 포함)"),
+            ),
+        }
+    }
+
+    /// Something extra that stays because it is on another file system.
+    #[must_use]
+    pub fn not_removed(self, path: &str) -> String {
+        self.say(
+            format_args!("not removed: {path}: it is on another file system than the target"),
+            format_args!("제거하지 않음: {path}: 대상과 다른 파일 시스템에 있습니다"),
+        )
+    }
+
+    /// A snapshot from which entries are missing, before it is restored.
+    #[must_use]
+    pub fn snapshot_lacks(self, missing: u64) -> String {
+        let english = count(missing, "entry", "entries");
+        self.say(
+            format_args!("{english} could not be read when this snapshot was made and will not come back from it"),
+            format_args!("이 스냅샷을 만들 때 {missing}개 항목을 읽지 못했으며, 그 항목은 이 스냅샷에서 되돌아오지 않습니다"),
         )
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags};
 use salvor_repository::backup::{self, BackupOptions};
 use salvor_repository::lock::{Holder, Lock};
-use salvor_repository::restore::{self, Existing, RestoreOptions};
+use salvor_repository::restore::{self, Complete, Existing, RestoreOptions};
 use salvor_repository::source::Failure;
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
 use salvor_repository::{Error, FileId, Files, InitOptions, Progress, Repository, Snapshot, Work};
@@ -105,14 +105,15 @@ impl Engine {
             false => Some(self.lock(&repository)?),
         };
         let doing = "fill the volume";
-        let options = RestoreOptions {
-            existing: Existing::Overwrite,
-            delete_extra: self.part.delete_extra,
-            ..RestoreOptions::default()
-        };
         let restored = (|| {
             let index = repository.load_index_for_reading()?;
             let (_, snapshot) = repository.snapshot(&self.snapshot)?;
+            let delete_extra = self.part.delete_extra;
+            let options = RestoreOptions {
+                existing: Existing::Overwrite,
+                delete_extra: delete_extra.then(|| Complete::of(&snapshot)).transpose()?,
+                ..RestoreOptions::default()
+            };
             let (tree, into) = (&snapshot.tree, self.directory.as_path());
             let (only, progress) = (&self.part.only, &self.progress);
             drop(repository.entries(&index, tree)?);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use salvor_repository::check::{self, Checked, Depth};
 use salvor_repository::mend::{self, Mended};
-use salvor_repository::{FileId, Files, Progress, Repository, damage, repair as repairing};
+use salvor_repository::{FileId, Files, Progress, Repository, damage, head, repair as repairing};
 use salvor_storage::PrefixStore;
 use salvor_text::ByteCount;
 use tokio::runtime::Handle;
 
-use super::{domain_of, lock, open, stoppable};
+use super::password::{self, Asked};
+use super::{blocking, cache, domain_of, files, lock, opened, stoppable};
 use crate::args::repository::RepairArgs;
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress as Shown;
@@ -18,20 +19,26 @@ use crate::session::Session;
 
 /// Brings what is damaged, makes the index again and checks everything.
 pub(super) async fn run(args: &RepairArgs, from: &str, session: &Session) -> Result<Exit, Failure> {
-    let repository = open(&args.repository, session).await?;
     let from = copy_at(args, from, session)?;
+    let repository = open(args, &from, session).await?;
     let alone = lock(&repository, true).await?;
     let progress = Arc::new(Progress::new());
     let mut shown = Shown::begin(&session.messages.checking_repository());
     let working = Arc::clone(&progress);
-    let (snapshots, mended, checked) = stoppable(
+    let (snapshots, mended, checked, absent) = stoppable(
         session,
         &progress,
         |progress| shown.update(progress.bytes() >> 20, progress.total_bytes() >> 20, "MiB"),
         move || {
             let done = mend_all(&repository, &alone, &from, &working);
             drop(alone);
-            done
+            let (snapshots, mended, checked) = done?;
+            Ok((
+                snapshots,
+                mended,
+                checked,
+                mend::absent(&repository, &from)?,
+            ))
         },
     )
     .await?;
@@ -49,7 +56,38 @@ pub(super) async fn run(args: &RepairArgs, from: &str, session: &Session) -> Res
         mended.missing.len(),
     );
     session.printer.result(&format!("{text}\n"))?;
+    if !absent.is_empty() {
+        let some = absent
+            .iter()
+            .take(5)
+            .map(|id| id.to_string()[..12].to_owned());
+        let some = some.collect::<Vec<_>>().join(", ");
+        let text = session.messages.snapshots_absent(absent.len(), &some);
+        session.printer.warning(&text);
+    }
     super::upkeep::tell(&checked, session)
+}
+
+/// Opens the repository, with what opens it from the copy where that is gone.
+async fn open(
+    args: &RepairArgs,
+    from: &Files,
+    session: &Session,
+) -> Result<Arc<Repository>, Failure> {
+    let files = files(&args.repository, session).await?;
+    let given = password::of(&args.repository, session, Asked::Once).await?;
+    let cache = cache(&args.repository, &files);
+    let from = from.clone();
+    let (brought, repository) = blocking(move || {
+        let brought = head::mend(&files, &from, &given.password)?;
+        Ok((brought, opened(files, &given.password, cache)?))
+    })
+    .await?;
+    if !brought.is_empty() {
+        let text = session.messages.head_brought(&brought.join(", "));
+        session.printer.result(&format!("{text}\n"))?;
+    }
+    Ok(repository)
 }
 
 /// Each step may be done again after a crash: what was brought stays.

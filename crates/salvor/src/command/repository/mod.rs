@@ -18,6 +18,7 @@ use std::sync::Arc;
 use salvor_repository::cache::{CacheOptions, USUAL_LIMIT};
 use salvor_repository::lock::{Holder, Lock};
 use salvor_repository::{Error, Files, Progress, Repository, Work};
+use salvor_seal::Secret;
 use salvor_storage::{ObjectStore, PrefixStore};
 use salvor_volume::Domain;
 use tokio::runtime::Handle;
@@ -96,15 +97,19 @@ async fn open(args: &RepositoryArgs, session: &Session) -> Result<Arc<Repository
     let files = files(args, session).await?;
     let given = password::of(args, session, Asked::Once).await?;
     let cache = cache(args, &files);
-    blocking(move || {
-        let repository = Repository::open(files, &given.password)?;
-        Ok(match cache {
-            Some(cache) => repository.with_cache(&cache),
-            None => repository,
-        })
-    })
-    .await
-    .map(Arc::new)
+    blocking(move || opened(files, &given.password, cache)).await
+}
+
+fn opened(
+    files: Files,
+    password: &Secret,
+    cache: Option<CacheOptions>,
+) -> salvor_repository::Result<Arc<Repository>> {
+    let repository = Repository::open(files, password)?;
+    Ok(Arc::new(match cache {
+        Some(cache) => repository.with_cache(&cache),
+        None => repository,
+    }))
 }
 
 /// The cache that is meant. A repository in a folder of this machine needs none.
@@ -196,9 +201,11 @@ impl From<Error> for Failure {
         let (exit, hint) = match &error {
             Error::Cancelled => (Exit::Cancelled, ""),
             Error::NoRepository { .. } | Error::NoSnapshot { .. } => (Exit::NotFound, ""),
-            Error::Exists { .. } | Error::Locked { .. } | Error::LockLost { .. } => {
-                (Exit::Refused, "")
-            }
+            Error::Exists { .. }
+            | Error::Locked { .. }
+            | Error::LockLost { .. }
+            | Error::LockRemoved { .. } => (Exit::Refused, ""),
+            Error::ConfigLost { .. } => (Exit::VerificationFailed, ""),
             Error::WrongPassword { .. } => (
                 Exit::Refused,
                 "check --password-file, and that it is the right repository",

@@ -84,6 +84,8 @@ pub(super) fn tell(checked: &Checked, session: &Session) -> Result<Exit, Failure
     Ok(if checked.is_whole() {
         Exit::Done
     } else {
+        let advice = session.messages.repository_damaged_advice();
+        session.printer.remark(&advice);
         Exit::VerificationFailed
     })
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use salvor_repository::backup::{self as backing_up, BackupOptions};
 use salvor_repository::chunk::ChunkerKind;
 use salvor_repository::path::{self, Found};
-use salvor_repository::restore::{self as restoring, Existing, RestoreOptions};
+use salvor_repository::restore::{self as restoring, Complete, Existing, Extra, RestoreOptions};
 use salvor_repository::source::tree::{TreeOptions, TreeSource};
-use salvor_repository::{Error, FileId, Node, NodeKind, Progress, Repository, Snapshot};
+use salvor_repository::{BlobId, Error, FileId, Node, NodeKind, Progress, Repository, Snapshot};
 use salvor_text::ByteCount;
 use salvor_text::align::Table;
+use salvor_text::width::printable;
 
 use super::wanted::{Wanted, plain};
 use super::{holder, hostname, lock, open, stoppable};
@@ -18,6 +19,9 @@ use crate::args::repository::{VolumeBackupArgs, VolumePathArgs, VolumeRestoreArg
 use crate::exit::{Exit, Failure};
 use crate::output::progress::Progress as Shown;
 use crate::session::Session;
+
+/// Entries that are named before they are removed.
+const NAMED_EXTRA: usize = 20;
 
 /// Backs up a directory.
 pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result<Exit, Failure> {
@@ -69,15 +73,17 @@ pub(super) async fn backup(args: &VolumeBackupArgs, session: &Session) -> Result
     drop(shown);
     tell_left_out(&opened, session);
     for failure in &written.failures {
-        session
-            .printer
-            .warning(&session.messages.not_backed_up(&failure.path, &failure.why));
+        session.printer.warning(
+            &session
+                .messages
+                .not_backed_up(&printable(&failure.path), &failure.why),
+        );
     }
     for changed in &written.changed {
         session.printer.note(
             &session
                 .messages
-                .changed_while_read(&changed.path, &changed.why),
+                .changed_while_read(&printable(&changed.path), &changed.why),
         );
     }
     let summary = written.snapshot.summary.clone().unwrap_or_default();
@@ -172,12 +178,12 @@ pub(super) async fn ls(args: &VolumePathArgs, session: &Session) -> Result<Exit,
 }
 
 fn row(node: &Node) -> [String; 5] {
-    let mut name = String::from_utf8_lossy(&node.name).into_owned();
+    let mut name = printable(&String::from_utf8_lossy(&node.name));
     match node.kind {
         NodeKind::Dir => name.push('/'),
         NodeKind::Symlink => {
             name.push_str(" -> ");
-            name.push_str(&String::from_utf8_lossy(&node.link_target));
+            name.push_str(&printable(&String::from_utf8_lossy(&node.link_target)));
         }
         _ => {}
     }
@@ -253,58 +259,28 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
         });
     };
     let repository = open(&args.repository, session).await?;
-    let options = RestoreOptions {
-        existing: if args.in_place {
-            Existing::Overwrite
-        } else {
-            Existing::Refuse
-        },
-        delete_extra: args.delete_extra,
-        owners: !args.no_owners,
-        ..RestoreOptions::default()
-    };
     let target = std::path::absolute(target).map_err(|e| unreadable(target, e))?;
     let wanted = Wanted::of(&args.from, &args.latest, session);
-    let looking = (Arc::clone(&repository), args.path.clone(), target.clone());
-    let delete_extra = args.delete_extra;
-    let (id, snapshot, extra) = super::blocking(move || {
-        let (repository, inside, target) = looking;
-        let (id, snapshot) = wanted.find(&repository)?;
-        let mut extra = Vec::new();
-        if delete_extra {
-            let index = repository.load_index_for_reading()?;
-            let inside = inside.as_deref().unwrap_or(Path::new("/"));
-            if let Found::Directory(tree) = path::find(&repository, &index, &snapshot.tree, inside)?
-            {
-                extra = restoring::extra(&repository, &index, &tree, &target)?;
-            }
-        }
-        Ok((id, snapshot, extra))
-    })
-    .await?;
+    let looking = Arc::clone(&repository);
+    let (id, snapshot) = super::blocking(move || wanted.find(&looking)).await?;
+    let options = options(args, &snapshot)?;
+    let mut extra = Vec::new();
+    if options.delete_extra.is_some() {
+        let looking = (Arc::clone(&repository), args.path.clone(), target.clone());
+        let tree = snapshot.tree;
+        extra = super::blocking(move || {
+            let (repository, inside, target) = looking;
+            find_extra(&repository, &tree, inside.as_deref(), &target)
+        })
+        .await?;
+    }
+    if snapshot.missing() > 0 {
+        let text = session.messages.snapshot_lacks(snapshot.missing());
+        session.printer.warning(&text);
+    }
     if args.in_place {
         let into = target.display().to_string();
-        let which = format!(
-            "{} ({}, {} of {})",
-            &id.to_string()[..12],
-            snapshot.time,
-            snapshot.paths.join(", "),
-            snapshot.hostname
-        );
-        let messages = session.messages;
-        session
-            .printer
-            .remark(&messages.will_be_overwritten(&into, &which));
-        if !extra.is_empty() {
-            let some: Vec<String> = extra
-                .iter()
-                .take(20)
-                .map(|path| path.display().to_string())
-                .collect();
-            session
-                .printer
-                .remark(&messages.will_be_removed(extra.len(), &some.join(", ")));
-        }
+        tell_what_changes(&into, &id, &snapshot, &extra, session);
         session.confirm(args.confirm.yes, &into).await?;
     }
     let opened = Arc::clone(&repository);
@@ -334,11 +310,7 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
     .await?;
     drop(shown);
     tell_left_out(&opened, session);
-    for failure in &restored.failures {
-        session
-            .printer
-            .warning(&session.messages.not_restored(&failure.path, &failure.why));
-    }
+    tell_what_was_not_done(&restored, session);
     let text = session.messages.files_restored(
         restored.files + restored.unchanged,
         restored.directories,
@@ -358,6 +330,86 @@ pub(super) async fn restore(args: &VolumeRestoreArgs, session: &Session) -> Resu
         return Ok(Exit::Partial);
     }
     Ok(Exit::Done)
+}
+
+/// How the snapshot is restored. Refused when what it does not have may only be missing from it, and is to go.
+fn options(args: &VolumeRestoreArgs, snapshot: &Snapshot) -> Result<RestoreOptions, Failure> {
+    let complete = args.delete_extra.then(|| Complete::of(snapshot));
+    let refused = |error| Failure::caused(Exit::Refused, "", error);
+    Ok(RestoreOptions {
+        existing: match args.in_place {
+            true => Existing::Overwrite,
+            false => Existing::Refuse,
+        },
+        delete_extra: complete.transpose().map_err(refused)?,
+        owners: !args.no_owners,
+        ..RestoreOptions::default()
+    })
+}
+
+/// What a restore of a directory of the snapshot takes away.
+fn find_extra(
+    repository: &Repository,
+    tree: &BlobId,
+    inside: Option<&Path>,
+    target: &Path,
+) -> Result<Vec<Extra>, Error> {
+    let index = repository.load_index_for_reading()?;
+    let within = inside.unwrap_or(Path::new("/"));
+    match path::find(repository, &index, tree, within)? {
+        Found::Directory(tree) => restoring::extra(repository, &index, &tree, target),
+        Found::Entry(_) => Ok(Vec::new()),
+    }
+}
+
+/// Says what a restore in place brings and takes away.
+fn tell_what_changes(
+    into: &str,
+    id: &FileId,
+    snapshot: &Snapshot,
+    extra: &[Extra],
+    session: &Session,
+) {
+    let messages = session.messages;
+    let which = format!(
+        "{} ({}, {} of {})",
+        &id.to_string()[..12],
+        snapshot.time,
+        snapshot.paths.join(", "),
+        snapshot.hostname
+    );
+    let text = messages.will_be_overwritten(&printable(into), &printable(&which));
+    session.printer.remark(&text);
+    if extra.is_empty() {
+        return;
+    }
+    let named = extra.iter().take(NAMED_EXTRA).map(|one| {
+        let path = printable(&one.path.display().to_string());
+        match one.below {
+            Some(0) => path,
+            below => messages.with_what_is_below(&path, below),
+        }
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = extra.len().saturating_sub(NAMED_EXTRA);
+    let text = messages.will_be_removed(extra.len(), &named, more);
+    session.printer.remark(&text);
+}
+
+/// Says what is not as it was, and what stays.
+fn tell_what_was_not_done(restored: &restoring::Restored, session: &Session) {
+    for failure in &restored.failures {
+        let text = session
+            .messages
+            .not_restored(&printable(&failure.path), &failure.why);
+        session.printer.warning(&text);
+    }
+    for path in &restored.kept {
+        let path = printable(&path.display().to_string());
+        session
+            .printer
+            .warning(&session.messages.not_removed(&path));
+    }
 }
 
 fn restore_part(
